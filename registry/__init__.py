@@ -1,0 +1,1 @@
+"""Where adapters live: immutable versions, movable aliases, content-addressed blobs."""

@@ -1,0 +1,1 @@
+"""Serving: many hats on one resident 4-bit base."""

@@ -1,0 +1,1 @@
+"""The HTTP layer: OpenAI-shaped requests in, token streams out."""

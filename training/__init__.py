@@ -1,0 +1,1 @@
+"""Recipes in, adapters out."""
