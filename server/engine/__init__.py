@@ -1,0 +1,1 @@
+"""The engine: sequences in, tokens out, many adapters in one batch."""

@@ -1,0 +1,134 @@
+"""What goes into the engine and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to choose tokens, in OpenAI's and vLLM's terms.
+
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch each filter off.
+    `logprobs` is how many alternatives to report beside the chosen token (None: report nothing).
+    `stop` strings end the text before them; `stop_token_ids` end the sequence at the token.
+    """
+
+    max_tokens: int = 16
+    min_tokens: int = 0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0.0
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether the logits depend on which tokens came before."""
+        return bool(
+            self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0
+        )
+
+
+@dataclass(frozen=True)
+class AdapterRef:
+    """Which adapter a sequence runs with: the version's digest, and a label ("sql@3")."""
+
+    digest: str
+    label: str
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One sequence to be. `adapter` None is the bare base."""
+
+    request_id: str
+    prompt_token_ids: tuple[int, ...]
+    params: SamplingParams
+    adapter: AdapterRef | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """One token's log-probability and its best alternatives, most probable first."""
+
+    token_id: int
+    text: str
+    logprob: float
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class GenerationDelta:
+    """What one sequence gained since the last delta.
+
+    `text` is whole UTF-8 characters and never part of a stop string. `finish_reason` is set on
+    the last delta only, and `stop_reason` then names the stop string or token id that ended it.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ResidentAdapter:
+    """One adapter held by this server, for metrics and `/v1/models`."""
+
+    digest: str
+    label: str
+    level: Literal["slot", "host"]
+    rank: int
+    pinned: bool
+    num_running: int
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """A snapshot of the engine, taken between two steps; safe to read from any thread."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    max_waiting: int = 0
+    num_blocks: int = 0
+    num_free_blocks: int = 0
+    block_size: int = 16
+    max_slots: int = 0
+    max_context: int = 0
+    resident: tuple[ResidentAdapter, ...] = ()
+    loading: tuple[str, ...] = ()  # labels of adapters on their way into a slot
+    num_steps: int = 0
+    num_prompt_tokens: int = 0
+    num_generated_tokens: int = 0
+    num_prefix_hits: int = 0  # prompt tokens taken from the prefix cache
+    num_preemptions: int = 0
+    num_adapter_loads: int = 0
+    num_adapter_evictions: int = 0
+    # The newest steps, oldest first; each is {adapter label or "base": tokens in the step}.
+    recent_batches: tuple[Mapping[str, int], ...] = ()
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of KV blocks in use, 0 to 1."""
+        return 1 - self.num_free_blocks / self.num_blocks if self.num_blocks else 0.0

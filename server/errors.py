@@ -1,0 +1,93 @@
+"""What can go wrong while serving, as one tree.
+
+ServingError                      500 internal_error
+├── InvalidRequest                400 invalid_value
+│   └── ContextLengthExceeded     400 context_length_exceeded
+├── AdapterNotFound               404 adapter_not_found
+├── ModelNotFound                 404 model_not_found
+├── AdapterNotServable            409 adapter_not_servable
+├── AdapterLoadError              503 adapter_load_failed
+├── QueueFull                     429 queue_full
+├── Unavailable                   503 unavailable
+└── StartupError                  (never over HTTP) the server cannot start as asked
+"""
+
+from __future__ import annotations
+
+
+class ServingError(Exception):
+    """Base of the tree. `message` is for people; `code` and `status` are for programs."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after  # seconds, becomes the Retry-After header
+
+
+class InvalidRequest(ServingError):
+    """The request itself is wrong; `param` names what."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """Prompt and requested completion do not fit the context together."""
+
+    code = "context_length_exceeded"
+
+
+class AdapterNotFound(ServingError):
+    """No adapter, version or alias by that reference."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "adapter_not_found"
+
+
+class ModelNotFound(AdapterNotFound):
+    """The name is neither the base's nor any adapter's."""
+
+    code = "model_not_found"
+
+
+class AdapterNotServable(ServingError):
+    """The adapter exists but this server's base or limits cannot run it."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "adapter_not_servable"
+
+
+class AdapterLoadError(ServingError):
+    """The adapter's files could not be brought into a slot."""
+
+    status = 503
+    code = "adapter_load_failed"
+
+
+class QueueFull(ServingError):
+    """The bounded queue has no room; try again after `retry_after` seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+
+
+class Unavailable(ServingError):
+    """The server is starting, draining, or its engine has stopped."""
+
+    status = 503
+    code = "unavailable"
+
+
+class StartupError(Exception):
+    """The server cannot start as asked; the message says what to change."""
