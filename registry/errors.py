@@ -1,0 +1,181 @@
+"""What the registry can refuse or fail at, as one tree.
+
+RegistryError                     500 registry_error
+├── InvalidReference              400 invalid_reference
+├── InvalidHat                    400 invalid_hat
+│   └── TemplateFailed            400 template_failed
+├── InvalidLock                   400 invalid_lock
+├── InvalidBase                   400 invalid_base
+├── BaseNotFound                  404 base_not_found
+├── NotFound                      404 not_found
+│   ├── AdapterNotFound           404 adapter_not_found
+│   ├── VersionNotFound           404 version_not_found
+│   └── AliasNotFound             404 alias_not_found
+├── AmbiguousReference            409 ambiguous_reference
+├── AliasConflict                 412 alias_conflict
+├── DestinationExists             409 destination_exists
+├── PushRefused                   422 push_refused
+│   ├── FileRefused               422 file_refused
+│   ├── TooLarge                  413 too_large
+│   ├── ConfigRefused             422 adapter_config_refused
+│   ├── TensorRefused             422 tensor_refused
+│   └── BaseMismatch              409 base_mismatch
+├── Corrupted                     500 corrupted
+└── CatalogUnavailable            503 catalog_unavailable
+
+`message` is for people and says what to do next; `code`, `status` (an HTTP status) and `param`
+(the file, key, tensor or field at fault) are for programs.
+"""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """Base of the tree."""
+
+    status = 500
+    code = "registry_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidReference(RegistryError):
+    """The text is no adapter name, alias name or reference."""
+
+    status = 400
+    code = "invalid_reference"
+
+
+class InvalidHat(RegistryError):
+    """hat.json or its template breaks the rules; `param` names the key."""
+
+    status = 400
+    code = "invalid_hat"
+
+
+class TemplateFailed(InvalidHat):
+    """A chat template does not compile, or stopped while rendering these messages."""
+
+    code = "template_failed"
+
+
+class InvalidLock(RegistryError):
+    """lock.json breaks the rules; `param` names the key."""
+
+    status = 400
+    code = "invalid_lock"
+
+
+class InvalidBase(RegistryError):
+    """The folder is no complete checkpoint; `param` names the file or key."""
+
+    status = 400
+    code = "invalid_base"
+
+
+class BaseNotFound(RegistryError):
+    """No folder and no pulled base by that name."""
+
+    status = 404
+    code = "base_not_found"
+
+
+class NotFound(RegistryError):
+    """What the reference points at does not exist."""
+
+    status = 404
+    code = "not_found"
+
+
+class AdapterNotFound(NotFound):
+    """No adapter by that name; the message names near matches."""
+
+    code = "adapter_not_found"
+
+
+class VersionNotFound(NotFound):
+    """The adapter exists, but not that number or digest."""
+
+    code = "version_not_found"
+
+
+class AliasNotFound(NotFound):
+    """The adapter exists, but has no such alias."""
+
+    code = "alias_not_found"
+
+
+class AmbiguousReference(RegistryError):
+    """A digest prefix fits more than one version."""
+
+    status = 409
+    code = "ambiguous_reference"
+
+
+class AliasConflict(RegistryError):
+    """The alias does not point where the caller expected, or has nowhere to roll back to."""
+
+    status = 412
+    code = "alias_conflict"
+
+
+class DestinationExists(RegistryError):
+    """A pull would write over files that are there."""
+
+    status = 409
+    code = "destination_exists"
+
+
+class PushRefused(RegistryError):
+    """The folder cannot become a version. Nothing was stored."""
+
+    status = 422
+    code = "push_refused"
+
+
+class FileRefused(PushRefused):
+    """A file is missing, unsafe, oddly named or malformed; `param` names it."""
+
+    code = "file_refused"
+
+
+class TooLarge(PushRefused):
+    """The files exceed the size limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class ConfigRefused(PushRefused):
+    """adapter_config.json asks for what cannot be served; `param` names the key."""
+
+    code = "adapter_config_refused"
+
+
+class TensorRefused(PushRefused):
+    """A tensor is missing, extra, misshapen, not finite or untrained; `param` names it."""
+
+    code = "tensor_refused"
+
+
+class BaseMismatch(PushRefused):
+    """The adapter was trained on another base than the one named."""
+
+    status = 409
+    code = "base_mismatch"
+
+
+class Corrupted(RegistryError):
+    """Stored bytes no longer match their digest."""
+
+    code = "corrupted"
+
+
+class CatalogUnavailable(RegistryError):
+    """The catalog cannot be opened: locked, unreadable, or made by a newer Hatstand."""
+
+    status = 503
+    code = "catalog_unavailable"
