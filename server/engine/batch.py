@@ -1,0 +1,77 @@
+"""What one step computes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from server.engine.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive tokens of one sequence, from `start` on.
+
+    samples: whether it reaches the newest token, whose logits choose the next one.
+    """
+
+    sequence: Sequence
+    start: int
+    num_tokens: int
+    samples: bool
+
+    @classmethod
+    def of(cls, sequence: Sequence, budget: int) -> Chunk:
+        """As many of the sequence's uncomputed tokens as the budget allows."""
+        count = min(budget, sequence.num_uncomputed)
+        samples = count == sequence.num_uncomputed
+        return cls(sequence, sequence.num_computed, count, samples)
+
+    @property
+    def token_ids(self) -> list[int]:
+        return self.sequence.token_ids[self.start : self.start + self.num_tokens]
+
+    @property
+    def end(self) -> int:
+        return self.start + self.num_tokens
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Single decoding tokens first, then runs of prompt tokens; each part sorted by slot."""
+
+    decoding: tuple[Chunk, ...]
+    prefilling: tuple[Chunk, ...]
+
+    @classmethod
+    def of(cls, decoding: list[Chunk], prefilling: list[Chunk]) -> Batch:
+        return cls(tuple(sorted(decoding, key=_by_slot)), tuple(sorted(prefilling, key=_by_slot)))
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        return self.decoding + self.prefilling
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.decoding) + sum(chunk.num_tokens for chunk in self.prefilling)
+
+    @property
+    def sampling(self) -> list[Sequence]:
+        """The sequences that get a token from this step, in row order."""
+        return [chunk.sequence for chunk in self.chunks if chunk.samples]
+
+    @property
+    def composition(self) -> Mapping[str, int]:
+        """Tokens by adapter label."""
+        counts: Counter[str] = Counter()
+        for chunk in self.chunks:
+            counts[chunk.sequence.label] += chunk.num_tokens
+        return dict(counts)
+
+    def __bool__(self) -> bool:
+        return bool(self.decoding or self.prefilling)
+
+
+def _by_slot(chunk: Chunk) -> int:
+    return -1 if chunk.sequence.slot is None else chunk.sequence.slot

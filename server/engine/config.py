@@ -1,0 +1,135 @@
+"""What shape the base has, and how much the engine may hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from server.errors import StartupError
+
+WeightMode = Literal["nf4", "nf4-shadow", "dense"]
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+"""Projections that read the same input are multiplied as one."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a MistralForCausalLM, as its config.json states it."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_context: int
+    rms_norm_eps: float
+    rope_theta: float
+    sliding_window: int | None
+    tied_embeddings: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelConfig:
+        """From a checkpoint folder; StartupError if it holds no Mistral that we can run."""
+        path = folder / "config.json"
+        if not path.is_file():
+            raise StartupError(f"{folder} holds no config.json: is it a checkpoint folder?")
+        return cls.from_dict(json.loads(path.read_text()))
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> ModelConfig:
+        if config.get("model_type") != "mistral":
+            raise StartupError(
+                f"the base is a {config.get('model_type')!r} model; Hatstand serves Mistral "
+                "(MistralForCausalLM, of any size)"
+            )
+        if config.get("hidden_act", "silu") != "silu":
+            raise StartupError(f"unsupported hidden_act {config['hidden_act']!r}: expected 'silu'")
+        heads = config["num_attention_heads"]
+        return cls(
+            vocab_size=config["vocab_size"],
+            hidden_size=config["hidden_size"],
+            intermediate_size=config["intermediate_size"],
+            num_layers=config["num_hidden_layers"],
+            num_heads=heads,
+            num_kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+            max_context=config["max_position_embeddings"],
+            rms_norm_eps=config["rms_norm_eps"],
+            rope_theta=_rope_theta(config),
+            sliding_window=config.get("sliding_window"),
+            tied_embeddings=config.get("tie_word_embeddings", False),
+        )
+
+    @property
+    def group_size(self) -> int:
+        """Query heads that share one KV head."""
+        return self.num_heads // self.num_kv_heads
+
+    def projection_shape(self, projection: str) -> tuple[int, int]:
+        """(out_features, in_features) of one of the seven projections."""
+        query, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        return {
+            "q_proj": (query, self.hidden_size),
+            "k_proj": (kv, self.hidden_size),
+            "v_proj": (kv, self.hidden_size),
+            "o_proj": (self.hidden_size, query),
+            "gate_proj": (self.intermediate_size, self.hidden_size),
+            "up_proj": (self.intermediate_size, self.hidden_size),
+            "down_proj": (self.hidden_size, self.intermediate_size),
+        }[projection]
+
+    def group_shape(self, group: str) -> tuple[int, int]:
+        """(out_features, in_features) of a merged group."""
+        shapes = [self.projection_shape(projection) for projection in GROUPS[group]]
+        return sum(out for out, _ in shapes), shapes[0][1]
+
+    def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
+
+
+def _rope_theta(config: Mapping[str, Any]) -> float:
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default":
+        raise StartupError(f"unsupported rope type {kind!r}: expected 'default'")
+    return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How much the engine may hold and do at once.
+
+    kv_memory: bytes for the KV cache. max_batch: sequences decoding together. chunk: prompt tokens
+    that one step may take beside them. max_waiting: the queue's bound. max_slots, max_rank:
+    adapters ready at once, and the highest rank each may have. host_memory: bytes of adapters kept
+    in host memory beside the slots. weights: `nf4` keeps 4-bit weights only; `nf4-shadow` holds
+    the same values dequantized (faster, about four times the memory); `dense` takes the checkpoint
+    unquantized.
+    """
+
+    block_size: int = 16
+    kv_memory: int = 512 * 2**20
+    max_batch: int = 32
+    chunk: int = 256
+    max_waiting: int = 256
+    max_context: int | None = None
+    max_slots: int = 16
+    max_rank: int = 64
+    host_memory: int = 2 * 2**30
+    weights: WeightMode = "nf4"
+    dtype: torch.dtype = torch.bfloat16
+    device: str = "cpu"
+    prefix_cache: bool = True
+    pinned: tuple[str, ...] = ()

@@ -1,0 +1,69 @@
+"""From token ids to text that can be sent: whole characters, never a piece of a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+Decode = Callable[[Sequence[int]], str]
+REPLACEMENT = "�"
+
+
+@dataclass
+class Detokenizer:
+    """Decodes one sequence token by token.
+
+    A token is decoded together with those just before it, because a tokenizer's spaces and bytes
+    depend on the neighbours. Text that may still turn out to be the start of a stop string, and
+    bytes that do not make a whole character yet, are held back.
+    """
+
+    decode: Decode
+    stop: tuple[str, ...] = ()
+    stopped_by: str | None = None
+    _ids: list[int] = field(default_factory=list)
+    _context: int = 0  # where the decoded window begins
+    _read: int = 0  # ids before this are in `_pending` or sent
+    _pending: str = ""
+
+    def push(self, token_id: int) -> str:
+        """Take one token; return the text that is now certain. A stop string sets `stopped_by`."""
+        self._ids.append(token_id)
+        before = self.decode(self._ids[self._context : self._read])
+        after = self.decode(self._ids[self._context :])
+        if len(after) <= len(before) or after.endswith(REPLACEMENT):
+            return ""
+        self._context, self._read = self._read, len(self._ids)
+        return self._certain(after[len(before) :])
+
+    def flush(self) -> str:
+        """What was held back, at the end of the sequence. Nothing once a stop string was found."""
+        if self.stopped_by is not None:
+            return ""
+        before = self.decode(self._ids[self._context : self._read])
+        after = self.decode(self._ids[self._context :])
+        self._context = self._read = len(self._ids)
+        text = self._certain(after[len(before) :])
+        if self.stopped_by is None:
+            text, self._pending = text + self._pending, ""
+        return text
+
+    def _certain(self, text: str) -> str:
+        pending = self._pending + text
+        found = [(at, stop) for stop in self.stop if (at := pending.find(stop)) >= 0]
+        if found:
+            at, self.stopped_by = min(found)
+            self._pending = ""
+            return pending[:at]
+        held = max((_overlap(pending, stop) for stop in self.stop), default=0)
+        cut = len(pending) - held
+        self._pending = pending[cut:]
+        return pending[:cut]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The longest end of `text` that is a beginning of `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

@@ -1,0 +1,238 @@
+"""The engine: schedule, run, sample, settle."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from server.engine.batch import Batch
+from server.engine.config import EngineSettings
+from server.engine.detokenizer import Detokenizer
+from server.engine.kv_cache import BlockPool
+from server.engine.layout import Layout
+from server.engine.request import (
+    AdapterRef,
+    EngineStats,
+    GenerationDelta,
+    GenerationRequest,
+    ResidentAdapter,
+    TokenLogprob,
+)
+from server.engine.runner import MistralRunner
+from server.engine.sampler import Sampled, Sampler
+from server.engine.scheduler import AdapterDoor, Scheduler
+from server.engine.sequence import Sequence
+from server.errors import AdapterLoadError, ContextLengthExceeded, QueueFull, ServingError
+
+REMEMBERED_BATCHES = 256
+Emit = Callable[[str, GenerationDelta | ServingError], None]
+"""Called with a request id and what happened to it."""
+
+
+class Tokenizer(Protocol):
+    """What the engine needs of a tokenizer."""
+
+    def decode(self, token_ids: list[int]) -> str: ...
+    def token_text(self, token_id: int) -> str: ...
+    @property
+    def eos_token_ids(self) -> frozenset[int]: ...
+
+
+class Adapters(AdapterDoor, Protocol):
+    """What the engine needs of the residency layer."""
+
+    def settle(self) -> None:
+        """Between two steps: move loaded adapters into slots that are free for them."""
+        ...
+
+    def failure(self, digest: str) -> AdapterLoadError | None:
+        """Why an adapter cannot be loaded, if it cannot."""
+        ...
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a load is under way or waits for a slot."""
+        ...
+
+    def want(self, adapter: AdapterRef) -> None: ...
+    def pin(self, adapter: AdapterRef) -> None: ...
+    def unload(self, digest: str) -> bool: ...
+    def is_resident(self, digest: str) -> bool: ...
+    def is_gone(self, digest: str) -> bool: ...
+    def stop(self) -> None: ...
+    def residents(self) -> tuple[ResidentAdapter, ...]: ...
+    def loading(self) -> tuple[str, ...]: ...
+    @property
+    def num_loads(self) -> int: ...
+    @property
+    def num_evictions(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class EngineParts:
+    """What an engine is made of; `build.py` puts it together."""
+
+    runner: MistralRunner
+    layout: Layout
+    blocks: BlockPool
+    adapters: Adapters
+    tokenizer: Tokenizer
+    settings: EngineSettings
+    max_context: int
+
+
+class Engine:
+    """Owns every sequence from submission to its last delta; one thread drives it."""
+
+    def __init__(self, parts: EngineParts) -> None:
+        self._runner = parts.runner
+        self._layout = parts.layout
+        self._blocks = parts.blocks
+        self.adapters = parts.adapters
+        self._tokenizer = parts.tokenizer
+        self._settings = parts.settings
+        self.max_context = parts.max_context
+        self._sampler = Sampler(parts.tokenizer.eos_token_ids)
+        self._scheduler = Scheduler(
+            parts.blocks,
+            parts.adapters,
+            max_batch=parts.settings.max_batch,
+            chunk=parts.settings.chunk,
+        )
+        self._sequences: dict[str, Sequence] = {}
+        self._recent: deque[Mapping[str, int]] = deque(maxlen=REMEMBERED_BATCHES)
+        self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
+
+    @property
+    def has_work(self) -> bool:
+        return self._scheduler.has_work or self.adapters.is_moving
+
+    def add(self, request: GenerationRequest) -> None:
+        """Queue a request; QueueFull or ContextLengthExceeded if it cannot be taken."""
+        self._check_room(request)
+        detokenizer = Detokenizer(self._tokenizer.decode, request.params.stop)
+        sequence = Sequence(request, detokenizer)
+        self._sequences[request.request_id] = sequence
+        self._scheduler.add(sequence)
+
+    def abort(self, request_id: str) -> None:
+        """Forget a sequence at once; unknown ids are ignored, since it may just have finished."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is not None:
+            self._scheduler.remove(sequence)
+
+    @torch.inference_mode()
+    def step(self, emit: Emit) -> bool:
+        """Run one step and emit what it brought. False if there was nothing to run."""
+        self.adapters.settle()
+        self._fail_unloadable(emit)
+        batch = self._scheduler.next()
+        if not batch:
+            return False
+        logits = self._runner.forward(self._layout.build(batch))
+        sampled = self._sampler.sample(logits, batch.sampling)
+        self._scheduler.settle(batch, [choice.token_id for choice in sampled])
+        self._count(batch)
+        for sequence, choice in zip(batch.sampling, sampled, strict=True):
+            emit(sequence.request.request_id, self._advance(sequence, choice))
+        return True
+
+    def stats(self) -> EngineStats:
+        scheduler = self._scheduler
+        return EngineStats(
+            num_running=len(scheduler.running),
+            num_waiting=len(scheduler.waiting),
+            max_waiting=self._settings.max_waiting,
+            num_blocks=self._blocks.num_usable,
+            num_free_blocks=self._blocks.num_free,
+            block_size=self._blocks.block_size,
+            max_slots=self._settings.max_slots,
+            max_context=self.max_context,
+            resident=self.adapters.residents(),
+            loading=self.adapters.loading(),
+            num_steps=self._num_steps,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_generated_tokens=self._num_generated_tokens,
+            num_prefix_hits=scheduler.num_prefix_hits,
+            num_preemptions=scheduler.num_preemptions,
+            num_adapter_loads=self.adapters.num_loads,
+            num_adapter_evictions=self.adapters.num_evictions,
+            recent_batches=tuple(self._recent),
+        )
+
+    def check_idle(self) -> None:
+        """Assert that nothing leaks: with no sequence left, every block is free."""
+        assert not self._sequences
+        assert self._blocks.num_free == self._blocks.num_usable
+        self._blocks.check()
+
+    def _check_room(self, request: GenerationRequest) -> None:
+        prompt, wanted = len(request.prompt_token_ids), request.params.max_tokens
+        if prompt + wanted > self.max_context:
+            raise ContextLengthExceeded(
+                f"the prompt has {prompt} tokens and max_tokens is {wanted}; together they exceed "
+                f"the context of {self.max_context} tokens",
+                param="max_tokens",
+            )
+        if len(self._scheduler.waiting) >= self._settings.max_waiting:
+            raise QueueFull(
+                f"{self._settings.max_waiting} requests are waiting already", retry_after=1.0
+            )
+
+    def _fail_unloadable(self, emit: Emit) -> None:
+        for sequence in list(self._scheduler.waiting):
+            digest = sequence.adapter_digest
+            error = self.adapters.failure(digest) if digest else None
+            if error is not None:
+                self.abort(sequence.request.request_id)
+                emit(sequence.request.request_id, error)
+
+    def _count(self, batch: Batch) -> None:
+        self._num_steps += 1
+        self._num_generated_tokens += len(batch.sampling)
+        self._num_prompt_tokens += sum(chunk.num_tokens for chunk in batch.prefilling)
+        self._recent.append(batch.composition)
+
+    def _advance(self, sequence: Sequence, choice: Sampled) -> GenerationDelta:
+        """Take the sampled token into the text, end the sequence if it ends here."""
+        text = self._read(sequence, choice.token_id)
+        if sequence.is_finished:
+            text += sequence.detokenizer.flush()
+            self._scheduler.remove(sequence)
+            del self._sequences[sequence.request.request_id]
+        return GenerationDelta(
+            text=text,
+            token_ids=(choice.token_id,),
+            logprobs=self._logprobs(choice),
+            finish_reason=sequence.finish_reason,
+            stop_reason=sequence.stop_reason,
+            num_prompt_tokens=sequence.num_prompt_tokens,
+            num_cached_tokens=sequence.num_cached,
+            num_completion_tokens=sequence.num_generated,
+        )
+
+    def _read(self, sequence: Sequence, token_id: int) -> str:
+        params = sequence.params
+        if token_id in params.stop_token_ids:
+            sequence.finish("stop", token_id)
+            return ""
+        if token_id in self._tokenizer.eos_token_ids and not params.ignore_eos:
+            sequence.finish("stop")
+            return ""
+        text = sequence.detokenizer.push(token_id)
+        if sequence.detokenizer.stopped_by is not None:
+            sequence.finish("stop", sequence.detokenizer.stopped_by)
+        elif sequence.num_generated >= params.max_tokens:
+            sequence.finish("length")
+        return text
+
+    def _logprobs(self, choice: Sampled) -> tuple[TokenLogprob, ...]:
+        if choice.logprob is None:
+            return ()
+        text = self._tokenizer.token_text
+        top = tuple((token_id, text(token_id), value) for token_id, value in choice.top)
+        return (TokenLogprob(choice.token_id, text(choice.token_id), choice.logprob, top),)

@@ -1,0 +1,98 @@
+"""From logits to the next token of each sequence, with its log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass
+
+import torch
+
+from server.engine.sequence import Sequence
+from server.kernels.sampling import draw, keep_min_p, keep_top_k, keep_top_p, penalize
+
+Top = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A chosen token; `logprob` and `top` are set if the sequence asked for them."""
+
+    token_id: int
+    logprob: float | None = None
+    top: Top = ()
+
+
+class Sampler:
+    """Applies each sequence's own parameters; greedy sequences share one argmax."""
+
+    def __init__(self, eos_token_ids: frozenset[int]) -> None:
+        self._eos = eos_token_ids
+
+    def sample(self, logits: torch.Tensor, sequences: Rows[Sequence]) -> list[Sampled]:
+        """Choose for each row of `logits` [samples, vocab]."""
+        if not sequences:
+            return []
+        best = logits.argmax(-1).tolist()
+        return [
+            self._choose(logits[row], sequence, best[row]) for row, sequence in enumerate(sequences)
+        ]
+
+    def _choose(self, logits: torch.Tensor, sequence: Sequence, best: int) -> Sampled:
+        params = sequence.params
+        token_id = best
+        if not params.is_greedy or self._shapes(sequence):
+            shaped = self._shape(logits, sequence)
+            if params.is_greedy:
+                token_id = int(shaped.argmax())
+            else:
+                token_id = int(draw(self._filter(shaped, sequence), sequence.generator))
+        if params.logprobs is None:
+            return Sampled(token_id)
+        return _with_logprobs(logits, token_id, params.logprobs)
+
+    def _shapes(self, sequence: Sequence) -> bool:
+        params = sequence.params
+        too_short = sequence.num_generated < params.min_tokens
+        return params.needs_history or bool(params.logit_bias) or too_short
+
+    def _shape(self, logits: torch.Tensor, sequence: Sequence) -> torch.Tensor:
+        """Bias, minimum length and penalties: what holds for greedy decoding too."""
+        params = sequence.params
+        if params.logit_bias:
+            logits = logits.clone()
+            ids = torch.tensor(list(params.logit_bias))
+            logits[ids] += torch.tensor(list(params.logit_bias.values()))
+        if sequence.num_generated < params.min_tokens:
+            logits = logits.clone()
+            logits[list(self._eos | set(params.stop_token_ids))] = -torch.inf
+        if params.needs_history:
+            logits = penalize(
+                logits,
+                torch.tensor(sequence.request.prompt_token_ids),
+                torch.tensor(sequence.generated_ids, dtype=torch.int64),
+                presence=params.presence_penalty,
+                frequency=params.frequency_penalty,
+                repetition=params.repetition_penalty,
+            )
+        return logits
+
+    def _filter(self, logits: torch.Tensor, sequence: Sequence) -> torch.Tensor:
+        params = sequence.params
+        logits = logits / params.temperature
+        if params.min_p > 0:
+            logits = keep_min_p(logits, params.min_p)
+        if params.top_k > 0:
+            logits = keep_top_k(logits, params.top_k)
+        if params.top_p < 1:
+            logits = keep_top_p(logits, params.top_p)
+        return logits
+
+
+def _with_logprobs(logits: torch.Tensor, token_id: int, count: int) -> Sampled:
+    """Log-probabilities of the model itself, before temperature and filters, as OpenAI reports."""
+    logprobs = logits.log_softmax(-1)
+    top: Top = ()
+    if count:
+        values, ids = logprobs.topk(count)
+        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    return Sampled(token_id, float(logprobs[token_id]), top)

@@ -1,0 +1,160 @@
+"""Which sequences run in the next step, and what becomes of them after it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+from server.engine.batch import Batch, Chunk
+from server.engine.kv_cache import BlockPool
+from server.engine.request import AdapterRef
+from server.engine.sequence import Sequence
+
+
+class AdapterDoor(Protocol):
+    """Where the scheduler asks whether a sequence's adapter is in a slot."""
+
+    def enter(self, adapter: AdapterRef) -> int | None:
+        """The adapter's slot, counted as in use; None (and a load under way) if it has none yet."""
+        ...
+
+    def leave(self, digest: str) -> None:
+        """One sequence fewer uses the adapter's slot."""
+        ...
+
+
+class Scheduler:
+    """Continuous batching with chunked prefill.
+
+    Decoding sequences go first, one token each. What is left of the step's prompt budget continues
+    unfinished prompts, then admits waiting sequences in order of arrival; one whose adapter is
+    still loading is passed over and holds nobody up. When blocks run out, the newest running
+    sequence gives its up and waits at the head of the queue.
+    """
+
+    def __init__(
+        self, pool: BlockPool, adapters: AdapterDoor, *, max_batch: int, chunk: int
+    ) -> None:
+        self._pool = pool
+        self._adapters = adapters
+        self._max_batch = max_batch
+        self._chunk = chunk
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+        self.num_prefix_hits = 0
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.waiting or self.running)
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def next(self) -> Batch:
+        """The next step's batch; empty if everything waits for adapters or there is nothing."""
+        decoding = self._decode()
+        budget = self._chunk
+        prefilling: list[Chunk] = []
+        for sequence in self.running:
+            if budget and not sequence.is_decoding:
+                prefilling.append(Chunk.of(sequence, budget))
+                budget -= prefilling[-1].num_tokens
+        for sequence in list(self.waiting):
+            if not budget or len(self.running) >= self._max_batch:
+                break
+            if not self._enter(sequence):
+                continue
+            if not self._admit(sequence):
+                self._leave(sequence)
+                break
+            prefilling.append(Chunk.of(sequence, budget))
+            budget -= prefilling[-1].num_tokens
+        return Batch.of(decoding, prefilling)
+
+    def settle(self, batch: Batch, token_ids: Iterable[int]) -> None:
+        """Take in a step's results: `token_ids` belong to `batch.sampling`, in order."""
+        for chunk in batch.chunks:
+            chunk.sequence.num_computed = chunk.end
+            self._publish(chunk.sequence)
+        for sequence, token_id in zip(batch.sampling, token_ids, strict=True):
+            sequence.token_ids.append(token_id)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a finished or aborted sequence out and free what it held."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._give_up(sequence)
+        elif sequence in self.waiting:
+            self.waiting.remove(sequence)
+
+    def _decode(self) -> list[Chunk]:
+        chunks = []
+        for sequence in list(self.running):
+            if sequence.is_decoding and sequence in self.running and self._grow(sequence):
+                chunks.append(Chunk.of(sequence, 1))
+        return [chunk for chunk in chunks if chunk.sequence in self.running]
+
+    def _grow(self, sequence: Sequence) -> bool:
+        """Room for the newest token, at the cost of newer sequences if need be."""
+        while self._pool.blocks_for(sequence.num_tokens) > len(sequence.blocks):
+            blocks = self._pool.allocate(1)
+            if blocks is not None:
+                sequence.blocks += blocks
+                continue
+            newest = max(self.running, key=lambda running: running.arrival)
+            self._preempt(newest)
+            if newest is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._give_up(sequence)
+        self.waiting.appendleft(sequence)
+        self.num_preemptions += 1
+
+    def _enter(self, sequence: Sequence) -> bool:
+        adapter = sequence.request.adapter
+        if adapter is None:
+            return True
+        sequence.slot = self._adapters.enter(adapter)
+        return sequence.slot is not None
+
+    def _leave(self, sequence: Sequence) -> None:
+        if sequence.adapter_digest is not None and sequence.slot is not None:
+            self._adapters.leave(sequence.adapter_digest)
+        sequence.slot = None
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Blocks for everything said so far; those of a known prefix are taken up again."""
+        size = self._pool.block_size
+        reusable = (sequence.num_tokens - 1) // size
+        reused = self._pool.reuse(sequence.block_keys(size)[:reusable])
+        fresh = self._pool.allocate(self._pool.blocks_for(sequence.num_tokens) - len(reused))
+        if fresh is None:
+            self._pool.release(reused)
+            return False
+        sequence.blocks = reused + fresh
+        sequence.num_computed = len(reused) * size
+        if sequence.num_generated == 0:
+            sequence.num_cached = sequence.num_computed
+            self.num_prefix_hits += sequence.num_computed
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        return True
+
+    def _publish(self, sequence: Sequence) -> None:
+        size = self._pool.block_size
+        full = sequence.num_computed // size
+        for index, key in enumerate(sequence.block_keys(size)[:full]):
+            if index >= sequence.num_published:
+                self._pool.publish(sequence.blocks[index], key)
+        sequence.num_published = full
+
+    def _give_up(self, sequence: Sequence) -> None:
+        self._pool.release(sequence.blocks)
+        sequence.blocks = []
+        sequence.num_computed = sequence.num_published = 0
+        self._leave(sequence)

@@ -1,0 +1,98 @@
+"""One sequence on its way through the engine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from server.engine.detokenizer import Detokenizer
+from server.engine.kv_cache import block_key
+from server.engine.request import FinishReason, GenerationRequest, SamplingParams, TokenLogprob
+
+BASE_DIGEST = "base"
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Prompt and generated tokens, where their KV lies, and how far they are computed.
+
+    `num_computed` tokens have their KV in `blocks`. A preempted sequence gives its blocks up and
+    computes its tokens anew, generated ones included; nothing it has already said changes.
+    """
+
+    request: GenerationRequest
+    detokenizer: Detokenizer
+    arrival: float = field(default_factory=time.monotonic)
+    token_ids: list[int] = field(init=False)
+    num_computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    num_published: int = 0  # leading blocks that the pool knows by key
+    num_cached: int = 0
+    slot: int | None = None
+    generator: torch.Generator | None = None
+    pending_logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    stop_reason: str | int | None = None
+
+    def __post_init__(self) -> None:
+        self.token_ids = list(self.request.prompt_token_ids)
+        if self.params.seed is not None:
+            self.generator = torch.Generator().manual_seed(self.params.seed)
+
+    @property
+    def params(self) -> SamplingParams:
+        return self.request.params
+
+    @property
+    def adapter_digest(self) -> str | None:
+        return self.request.adapter.digest if self.request.adapter else None
+
+    @property
+    def label(self) -> str:
+        return self.request.adapter.label if self.request.adapter else BASE_DIGEST
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.request.prompt_token_ids)
+
+    @property
+    def num_generated(self) -> int:
+        return self.num_tokens - self.num_prompt_tokens
+
+    @property
+    def num_uncomputed(self) -> int:
+        return self.num_tokens - self.num_computed
+
+    @property
+    def is_decoding(self) -> bool:
+        """Only its newest token is left to compute."""
+        return self.num_generated > 0 and self.num_uncomputed == 1
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finish_reason is not None
+
+    @property
+    def generated_ids(self) -> list[int]:
+        return self.token_ids[self.num_prompt_tokens :]
+
+    def block_keys(self, block_size: int) -> list[bytes]:
+        """Keys of all full blocks so far, extended as tokens come."""
+        parent = (self.adapter_digest or BASE_DIGEST).encode()
+        for start in range(len(self.keys) * block_size, self.num_tokens, block_size):
+            tokens = self.token_ids[start : start + block_size]
+            if len(tokens) < block_size:
+                break
+            self.keys.append(block_key(self.keys[-1] if self.keys else parent, tokens))
+        return self.keys
+
+    def finish(self, reason: FinishReason, stop_reason: str | int | None = None) -> None:
+        self.finish_reason = reason
+        self.stop_reason = stop_reason

@@ -1,0 +1,71 @@
+"""The base's tokenizer, as the server uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+
+class BaseTokenizer:
+    """Text to ids and back, exactly as the checkpoint's own tokenizer files say.
+
+    Templates write special tokens as text, so `encode` adds none of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._folder = folder
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of `token_ids`, special tokens left out."""
+        text: str = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def token_text(self, token_id: int) -> str:
+        """One token's own text, special tokens included."""
+        text: str = self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        return text
+
+    @property
+    def chat_template(self) -> str | None:
+        template: str | None = self._tokenizer.chat_template
+        return template
+
+    @property
+    def bos_token(self) -> str:
+        return self._tokenizer.bos_token or ""
+
+    @property
+    def eos_token(self) -> str:
+        return self._tokenizer.eos_token or ""
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._tokenizer)
+
+    @cached_property
+    def eos_token_ids(self) -> frozenset[int]:
+        """Every id that ends a sequence: the tokenizer's, and generation_config.json's."""
+        ids = {self._tokenizer.eos_token_id}
+        path = self._folder / "generation_config.json"
+        if path.is_file():
+            stated = json.loads(path.read_text()).get("eos_token_id")
+            ids |= set(stated) if isinstance(stated, list) else {stated}
+        return frozenset(token_id for token_id in ids if token_id is not None)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of tokenizer.json."""
+        return hashlib.sha256((self._folder / "tokenizer.json").read_bytes()).hexdigest()

@@ -1,0 +1,169 @@
+"""Bring a checkpoint into the form that the runner multiplies with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes.functional as bnb
+import torch
+from safetensors import safe_open
+
+from server.engine.config import GROUPS, EngineSettings, ModelConfig
+from server.errors import StartupError
+from server.kernels.linear import DenseLinear, Linear, Nf4Linear, Nf4Weight, merge
+
+Progress = Callable[[int, int], None]
+"""Called with (layers ready, layers in all)."""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One decoder layer, its projections merged by input."""
+
+    qkv: Linear
+    o: Linear
+    gate_up: Linear
+    down: Linear
+    input_norm: torch.Tensor
+    post_attention_norm: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        linears = (self.qkv, self.o, self.gate_up, self.down)
+        return sum(linear.nbytes for linear in linears) + 2 * self.input_norm.nbytes
+
+
+@dataclass(frozen=True)
+class ModelWeights:
+    """The resident base."""
+
+    embedding: torch.Tensor  # [vocab, hidden]
+    layers: tuple[LayerWeights, ...]
+    final_norm: torch.Tensor
+    head: torch.Tensor  # [vocab, hidden]; the embedding itself when tied
+
+    @property
+    def nbytes(self) -> int:
+        head = 0 if self.head is self.embedding else self.head.nbytes
+        return self.embedding.nbytes + head + sum(layer.nbytes for layer in self.layers)
+
+
+def load_weights(
+    folder: Path,
+    config: ModelConfig,
+    settings: EngineSettings,
+    progress: Progress | None = None,
+) -> ModelWeights:
+    """Read a bf16 or a ready NF4 (bitsandbytes) checkpoint; StartupError names what is missing."""
+    with _Checkpoint(folder, settings.dtype) as checkpoint:
+        layers = []
+        for index in range(config.num_layers):
+            layers.append(_load_layer(checkpoint, index, settings))
+            if progress is not None:
+                progress(index + 1, config.num_layers)
+        embedding = checkpoint.dense("model.embed_tokens.weight")
+        return ModelWeights(
+            embedding=embedding,
+            layers=tuple(layers),
+            final_norm=checkpoint.dense("model.norm.weight"),
+            head=embedding if config.tied_embeddings else checkpoint.dense("lm_head.weight"),
+        )
+
+
+def _load_layer(checkpoint: _Checkpoint, index: int, settings: EngineSettings) -> LayerWeights:
+    prefix = f"model.layers.{index}"
+    linears: dict[str, Linear] = {}
+    for group, projections in GROUPS.items():
+        folder = "self_attn" if group in ("qkv", "o") else "mlp"
+        names = [f"{prefix}.{folder}.{projection}.weight" for projection in projections]
+        linears[group] = _load_group(checkpoint, names, settings)
+    return LayerWeights(
+        **linears,
+        input_norm=checkpoint.dense(f"{prefix}.input_layernorm.weight"),
+        post_attention_norm=checkpoint.dense(f"{prefix}.post_attention_layernorm.weight"),
+    )
+
+
+def _load_group(checkpoint: _Checkpoint, names: list[str], settings: EngineSettings) -> Linear:
+    if settings.weights == "dense":
+        return DenseLinear(torch.cat([checkpoint.dense(name) for name in names]))
+    weight = merge([checkpoint.nf4(name) for name in names])
+    if settings.weights == "nf4-shadow":
+        return DenseLinear(weight.dequantize(settings.dtype))
+    return Nf4Linear(weight)
+
+
+class _Checkpoint:
+    """Safetensors shards of one folder, opened together and read tensor by tensor."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self._folder = folder
+        self._dtype = dtype
+        self._stack = ExitStack()
+        self._where: dict[str, Any] = {}
+
+    def __enter__(self) -> _Checkpoint:
+        for shard in _shards(self._folder):
+            file = self._stack.enter_context(safe_open(shard, framework="pt", device="cpu"))
+            self._where.update(dict.fromkeys(file.keys(), file))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def raw(self, name: str) -> torch.Tensor:
+        file = self._where.get(name)
+        if file is None:
+            raise StartupError(f"the checkpoint in {self._folder} lacks the tensor {name!r}")
+        tensor: torch.Tensor = file.get_tensor(name)
+        return tensor
+
+    def dense(self, name: str) -> torch.Tensor:
+        tensor = self.raw(name)
+        if tensor.dtype == torch.uint8:
+            raise StartupError(f"{name!r} is quantized; this weight mode needs it unquantized")
+        return tensor.to(self._dtype)
+
+    def nf4(self, name: str) -> Nf4Weight:
+        """The tensor quantized by bitsandbytes now, or as its ready checkpoint holds it."""
+        if f"{name}.quant_state.bitsandbytes__nf4" in self._where:
+            codes = self.raw(name)
+            parts = {key: self.raw(key) for key in self._where if key.startswith(f"{name}.")}
+            parts = {key.removeprefix(f"{name}."): value for key, value in parts.items()}
+            state = bnb.QuantState.from_dict(parts, device=torch.device("cpu"))
+        else:
+            codes, state = bnb.quantize_4bit(
+                self.dense(name), blocksize=64, compress_statistics=True, quant_type="nf4"
+            )
+        return _decode_scales(codes, state, name)
+
+
+def _decode_scales(codes: torch.Tensor, state: Any, name: str) -> Nf4Weight:
+    if state.quant_type != "nf4" or state.blocksize != 64:
+        raise StartupError(
+            f"{name!r} is quantized as {state.quant_type} with blocks of {state.blocksize}; "
+            "Hatstand serves NF4 with blocks of 64"
+        )
+    absmax = state.absmax
+    if state.nested:
+        absmax = bnb.dequantize_blockwise(absmax, state.state2) + state.offset
+    out_features, in_features = state.shape
+    return Nf4Weight(codes.reshape(-1), absmax.float(), out_features, in_features)
+
+
+def _shards(folder: Path) -> Iterator[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        yield from (folder / name for name in names)
+    elif (folder / "model.safetensors").is_file():
+        yield folder / "model.safetensors"
+    else:
+        raise StartupError(
+            f"{folder} holds no model.safetensors; fetch a base with `hatstand base pull`"
+        )

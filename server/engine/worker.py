@@ -1,0 +1,221 @@
+"""The engine's thread, and the door through which the event loop reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from server.engine.engine import Engine
+from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
+from server.errors import AdapterLoadError, ServingError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+IDLE_WAIT = 0.002  # seconds between looks at a load that is under way
+DRAIN_POLL = 0.02
+
+Outcome = GenerationDelta | ServingError
+Command = Callable[[], None]
+
+
+@dataclass(eq=False)
+class _Stream:
+    """Where one request's deltas go: a queue that lives on the caller's event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    outcomes: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
+
+
+class EngineWorker:
+    """Runs an Engine in a thread of its own; the event loop never waits for a forward pass.
+
+    Commands go in through a queue and are carried out between two steps. A step's deltas go back
+    in one hop per event loop.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._streams: dict[str, _Stream] = {}
+        self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[_Stream, Outcome]]] = defaultdict(
+            list
+        )
+        self._watches: list[Callable[[], bool]] = []
+        self._stats = engine.stats()
+        self._stopping = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_healthy(self) -> bool:
+        """False before the start and once the thread has died."""
+        return self._failure is None and self._thread.is_alive()
+
+    def stats(self) -> EngineStats:
+        """The snapshot taken after the newest step."""
+        return self._stats
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationDelta, None]:
+        """Stream one sequence; closing the generator aborts it.
+
+        Raises QueueFull, ContextLengthExceeded or AdapterLoadError, before the first delta.
+        """
+        self._check_running()
+        stream = _Stream(asyncio.get_running_loop())
+        self._commands.put(lambda: self._add(request, stream))
+        finished = False
+        try:
+            while not finished:
+                outcome = await stream.outcomes.get()
+                finished = isinstance(outcome, ServingError) or outcome.finish_reason is not None
+                if isinstance(outcome, ServingError):
+                    raise outcome
+                yield outcome
+        finally:
+            if not finished:
+                self._commands.put(lambda: self._abort(request.request_id))
+
+    async def load_adapter(self, adapter: AdapterRef, *, pin: bool = False) -> None:
+        """Bring an adapter into a slot; pinned, it stays there. Raises AdapterLoadError."""
+        adapters = self._engine.adapters
+
+        def begin() -> None:
+            if pin:
+                adapters.pin(adapter)
+            elif not adapters.is_resident(adapter.digest):
+                adapters.want(adapter)
+
+        def outcome() -> bool | AdapterLoadError:
+            return adapters.failure(adapter.digest) or adapters.is_resident(adapter.digest)
+
+        await self._until(begin, outcome)
+
+    async def unload_adapter(self, digest: str) -> bool:
+        """Let its sequences finish, then free slot and host copy. False: it was not loaded."""
+        adapters = self._engine.adapters
+        found: list[bool] = []
+        await self._until(
+            lambda: found.append(adapters.unload(digest)), lambda: adapters.is_gone(digest)
+        )
+        return found[0]
+
+    async def drain(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until no sequence is left."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._streams and self.is_healthy:
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(DRAIN_POLL)
+
+    def stop(self) -> None:
+        """End the thread after the step it is in; sequences still running are told so."""
+        self._stopping.set()
+        self._commands.put(lambda: None)
+        if self._thread.is_alive():
+            self._thread.join()
+        self._engine.adapters.stop()
+
+    def _check_running(self) -> None:
+        if not self.is_healthy or self._stopping.is_set():
+            raise Unavailable(f"the engine has stopped: {self._failure or 'shutting down'}")
+
+    async def _until(self, begin: Command, outcome: Callable[[], bool | AdapterLoadError]) -> None:
+        """Begin something on the engine's thread and wait until it has come about, or failed."""
+        self._check_running()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def watch() -> bool:
+            result = outcome()
+            if isinstance(result, AdapterLoadError):
+                loop.call_soon_threadsafe(_fail, done, result)
+            elif result:
+                loop.call_soon_threadsafe(_succeed, done)
+            return bool(result)
+
+        def command() -> None:
+            begin()
+            if not watch():
+                self._watches.append(watch)
+
+        self._commands.put(command)
+        await done
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._obey(wait=not self._engine.has_work)
+                progressed = self._engine.step(self._emit)
+                self._watches = [watch for watch in self._watches if not watch()]
+                self._stats = self._engine.stats()
+                self._deliver()
+                if not progressed and self._engine.has_work:
+                    self._stopping.wait(IDLE_WAIT)
+        except Exception as error:
+            logger.exception("the engine thread died")
+            self._failure = error
+        finally:
+            self._end_streams()
+
+    def _obey(self, *, wait: bool) -> None:
+        """Carry out what was asked; when idle, sleep until something is."""
+        if wait:
+            self._commands.get()()
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _add(self, request: GenerationRequest, stream: _Stream) -> None:
+        self._streams[request.request_id] = stream
+        try:
+            self._engine.add(request)
+        except ServingError as error:
+            self._emit(request.request_id, error)
+
+    def _abort(self, request_id: str) -> None:
+        self._streams.pop(request_id, None)
+        self._engine.abort(request_id)
+
+    def _emit(self, request_id: str, outcome: Outcome) -> None:
+        stream = self._streams.get(request_id)
+        if stream is None:
+            return
+        if isinstance(outcome, ServingError) or outcome.finish_reason is not None:
+            del self._streams[request_id]
+        self._outbox[stream.loop].append((stream, outcome))
+
+    def _deliver(self) -> None:
+        outbox, self._outbox = self._outbox, defaultdict(list)
+        for loop, outcomes in outbox.items():
+            try:
+                loop.call_soon_threadsafe(_hand_over, outcomes)
+            except RuntimeError:  # the loop closed with its requests still running
+                logger.debug("an event loop closed before its deltas arrived")
+
+    def _end_streams(self) -> None:
+        error = Unavailable(f"the engine has stopped: {self._failure or 'shutting down'}")
+        for request_id in list(self._streams):
+            self._emit(request_id, error)
+        self._deliver()
+
+
+def _hand_over(outcomes: list[tuple[_Stream, Outcome]]) -> None:
+    for stream, outcome in outcomes:
+        stream.outcomes.put_nowait(outcome)
+
+
+def _succeed(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _fail(done: asyncio.Future[None], error: AdapterLoadError) -> None:
+    if not done.done():
+        done.set_exception(error)

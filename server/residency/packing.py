@@ -1,0 +1,51 @@
+"""Lay an adapter's factors out as slots hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from registry.adapters import AdapterSpec
+from server.engine.config import GROUPS, ModelConfig
+from server.engine.request import AdapterRef
+from server.engine.slots import Factors, PackedAdapter, Site
+
+
+def pack(
+    adapter: AdapterRef, weights: Path, spec: AdapterSpec, config: ModelConfig
+) -> PackedAdapter:
+    """Read `adapter_model.safetensors` and merge its factors by group, in fp32.
+
+    A group's A matrices stand one below the other; its B matrices, transposed and scaled, fill
+    their own columns of an otherwise empty block, so that one product adds to all projections.
+    """
+    sites: dict[Site, Factors] = {}
+    with safe_open(weights, framework="pt", device="cpu") as file:
+        for layer in range(config.num_layers):
+            for group, projections in GROUPS.items():
+                present = [p for p in projections if (layer, p) in spec.modules]
+                if present:
+                    sites[layer, group] = _pack_site(file, layer, group, spec, config)
+    return PackedAdapter(adapter.digest, adapter.label, spec.max_rank, sites)
+
+
+def _pack_site(
+    file: safe_open, layer: int, group: str, spec: AdapterSpec, config: ModelConfig
+) -> Factors:
+    out_features, _ = config.group_shape(group)
+    shrinks, expands = [], []
+    column = 0
+    for projection in GROUPS[group]:
+        width, _ = config.projection_shape(projection)
+        module = spec.modules.get((layer, projection))
+        if module is not None:
+            a = file.get_tensor(spec.tensor_name(layer, projection, "lora_A")).float()
+            b = file.get_tensor(spec.tensor_name(layer, projection, "lora_B")).float()
+            expand = torch.zeros(module.rank, out_features)
+            expand[:, column : column + width] = b.T * module.scaling
+            shrinks.append(a)
+            expands.append(expand)
+        column += width
+    return Factors(torch.cat(shrinks), torch.cat(expands))

@@ -1,0 +1,214 @@
+"""Which adapters are in slots, who comes next, and who has to leave."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from server.engine.request import AdapterRef, ResidentAdapter
+from server.engine.slots import PackedAdapter, SlotPool
+from server.errors import AdapterLoadError
+from server.residency.host import HostCache
+from server.residency.source import AdapterSource
+
+MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask it to be cleared
+
+
+@dataclass
+class _Tenant:
+    """An adapter in a slot."""
+
+    adapter: PackedAdapter
+    slot: int
+    users: int = 0
+    pinned: bool = False
+    leaving: bool = False  # takes no new sequences, goes when the last one ends
+    since: float = field(default_factory=time.monotonic)
+
+
+class Residency:
+    """Loads adapters beside decoding and gives each a slot when it is wanted.
+
+    Reading and packing happen on a loader thread; everything else is called by the engine's
+    thread, between two steps. An adapter with running sequences is never evicted, a pinned one
+    never at all. When every slot is busy, the longest unused one is closed to newcomers until it
+    is empty, so that a stream of requests for resident adapters cannot keep others out for ever.
+    """
+
+    def __init__(self, source: AdapterSource, slots: SlotPool, *, host_memory: int) -> None:
+        self._source = source
+        self._slots = slots
+        self._host = HostCache(host_memory)
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()  # least recently entered first
+        self._free = list(range(slots.num_slots))
+        self._wanted: OrderedDict[str, AdapterRef] = (
+            OrderedDict()
+        )  # waiting for a slot, oldest first
+        self._loading: dict[str, AdapterRef] = {}
+        self._loaded: queue.SimpleQueue[tuple[str, PackedAdapter | AdapterLoadError]] = (
+            queue.SimpleQueue()
+        )
+        self._failures: dict[str, AdapterLoadError] = {}
+        self._pins: set[str] = set()
+        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-loader")
+        self.num_loads = self.num_evictions = 0
+
+    def enter(self, adapter: AdapterRef) -> int | None:
+        tenant = self._tenants.get(adapter.digest)
+        if tenant is None or tenant.leaving:
+            self.want(adapter)
+            return None
+        tenant.users += 1
+        self._tenants.move_to_end(adapter.digest)
+        return tenant.slot
+
+    def leave(self, digest: str) -> None:
+        tenant = self._tenants[digest]
+        tenant.users -= 1
+        assert tenant.users >= 0
+
+    def want(self, adapter: AdapterRef) -> None:
+        """See to it that an adapter gets into a slot."""
+        if adapter.digest in self._wanted:
+            return
+        self._wanted[adapter.digest] = adapter
+        if self._host.get(adapter.digest) is None and adapter.digest not in self._loading:
+            self._start_loading(adapter)
+
+    def pin(self, adapter: AdapterRef) -> None:
+        """Bring an adapter into a slot and keep it there."""
+        self._pins.add(adapter.digest)
+        tenant = self._tenants.get(adapter.digest)
+        if tenant is not None:
+            tenant.pinned, tenant.leaving = True, False
+        else:
+            self.want(adapter)
+
+    def unload(self, digest: str) -> bool:
+        """Free slot and host copy as soon as no sequence uses them; False if there is nothing."""
+        self._pins.discard(digest)
+        wanted = self._wanted.pop(digest, None) is not None
+        held = self._host.drop(digest)
+        tenant = self._tenants.get(digest)
+        if tenant is not None:
+            tenant.pinned, tenant.leaving = False, True
+            self._clear_left()
+        return wanted or held or tenant is not None
+
+    def is_resident(self, digest: str) -> bool:
+        tenant = self._tenants.get(digest)
+        return tenant is not None and not tenant.leaving
+
+    def is_gone(self, digest: str) -> bool:
+        return digest not in self._tenants
+
+    def settle(self) -> None:
+        self._failures = {}
+        self._collect()
+        self._clear_left()
+        for digest in list(self._wanted):
+            adapter = self._host.get(digest)
+            if adapter is not None and not self._place(adapter):
+                break
+
+    def failure(self, digest: str) -> AdapterLoadError | None:
+        return self._failures.get(digest)
+
+    @property
+    def is_moving(self) -> bool:
+        return bool(self._wanted or self._loading)
+
+    def residents(self) -> tuple[ResidentAdapter, ...]:
+        in_slots = [
+            ResidentAdapter(
+                digest, t.adapter.label, "slot", t.adapter.rank, t.pinned, num_running=t.users
+            )
+            for digest, t in self._tenants.items()
+        ]
+        in_host = [
+            ResidentAdapter(a.digest, a.label, "host", a.rank, pinned=False, num_running=0)
+            for a in self._host
+            if a.digest not in self._tenants
+        ]
+        return (*in_slots, *in_host)
+
+    def loading(self) -> tuple[str, ...]:
+        return tuple(adapter.label for adapter in self._wanted.values())
+
+    def stop(self) -> None:
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    def _start_loading(self, adapter: AdapterRef) -> None:
+        self._loading[adapter.digest] = adapter
+        future = self._loader.submit(self._source.load, adapter)
+        future.add_done_callback(lambda done: self._loaded.put((adapter.digest, _outcome(done))))
+
+    def _collect(self) -> None:
+        while not self._loaded.empty():
+            digest, outcome = self._loaded.get()
+            del self._loading[digest]
+            if isinstance(outcome, AdapterLoadError):
+                self._wanted.pop(digest, None)
+                self._pins.discard(digest)
+                self._failures[digest] = outcome
+            elif digest in self._wanted:  # else it was unloaded while it was on its way
+                self._host.put(outcome)
+                self.num_loads += 1
+
+    def _place(self, adapter: PackedAdapter) -> bool:
+        """Write an adapter into a free or an idle slot; else have one cleared and say False."""
+        if adapter.digest in self._tenants:  # it is leaving, and comes back when it has left
+            return True
+        slot = self._free_slot()
+        if slot is None:
+            self._make_room(adapter)
+            return False
+        self._slots.write(slot, adapter)
+        pinned = adapter.digest in self._pins
+        self._tenants[adapter.digest] = _Tenant(adapter, slot, pinned=pinned)
+        del self._wanted[adapter.digest]
+        return True
+
+    def _free_slot(self) -> int | None:
+        if self._free:
+            return self._free.pop(0)
+        for digest, tenant in self._tenants.items():
+            if tenant.users == 0 and not tenant.pinned:
+                self._evict(digest)
+                return self._free.pop()
+        return None
+
+    def _make_room(self, adapter: PackedAdapter) -> None:
+        movable = [tenant for tenant in self._tenants.values() if not tenant.pinned]
+        if not movable:
+            self._wanted.pop(adapter.digest)
+            self._failures[adapter.digest] = AdapterLoadError(
+                f"adapter {adapter.label} finds no slot: all {self._slots.num_slots} are pinned; "
+                "unload one, or start the server with more --max-slots"
+            )
+        elif not any(tenant.leaving for tenant in movable):
+            oldest = movable[0]
+            oldest.leaving = time.monotonic() - oldest.since > MIN_STAY
+
+    def _clear_left(self) -> None:
+        for digest, tenant in list(self._tenants.items()):
+            if tenant.leaving and tenant.users == 0:
+                self._evict(digest)
+
+    def _evict(self, digest: str) -> None:
+        tenant = self._tenants.pop(digest)
+        self._free.append(tenant.slot)
+        self._free.sort()
+        self.num_evictions += 1
+
+
+def _outcome(future: Future[PackedAdapter]) -> PackedAdapter | AdapterLoadError:
+    if future.cancelled():
+        return AdapterLoadError("the server is stopping")
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return error if isinstance(error, AdapterLoadError) else AdapterLoadError(repr(error))

@@ -1,0 +1,1 @@
+"""What tests share: a tiny random Mistral, adapters for it, and the oracle."""

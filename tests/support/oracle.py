@@ -1,0 +1,65 @@
+"""The oracle: transformers + peft + bitsandbytes, one sequence at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import bitsandbytes as bnb
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+
+class Oracle:
+    """A base with adapters, run by the libraries that trained them."""
+
+    def __init__(
+        self, base: Path, adapters: Mapping[str, Path], *, dtype: torch.dtype, nf4: bool
+    ) -> None:
+        options: dict[str, Any] = {"dtype": dtype}
+        if nf4:
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=dtype,
+            )
+        self._model: Any = AutoModelForCausalLM.from_pretrained(base, **options)
+        keep_exact_weights(self._model)
+        for name, folder in adapters.items():
+            if isinstance(self._model, PeftModel):
+                self._model.load_adapter(folder, adapter_name=name)
+            else:
+                self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
+        self._model.eval()
+
+    @torch.no_grad()
+    def greedy(self, adapter: str | None, prompt: Sequence[int], count: int) -> list[int]:
+        """`count` greedy tokens after `prompt`, whatever they are."""
+        tokens = list(prompt)
+        for _ in range(count):
+            tokens.append(int(self.logits(adapter, tokens)[-1].argmax()))
+        return tokens[len(prompt) :]
+
+    @torch.no_grad()
+    def logits(self, adapter: str | None, tokens: Sequence[int]) -> torch.Tensor:
+        """Logits [tokens, vocab] in fp32."""
+        ids = torch.tensor([list(tokens)])
+        if adapter is None and isinstance(self._model, PeftModel):
+            with self._model.disable_adapter():
+                return self._model(ids).logits[0].float()
+        if adapter is not None:
+            self._model.set_adapter(adapter)
+        return self._model(ids).logits[0].float()
+
+
+def keep_exact_weights(model: torch.nn.Module) -> None:
+    """Have bitsandbytes multiply with the weights that QLoRA trains against.
+
+    On CPUs with AVX512-BF16 its inference path rounds every block scale to bf16, in place.
+    """
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False

@@ -1,0 +1,96 @@
+"""Engines over tiny bases, driven by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from registry.adapters import AdapterSpec
+from server.bases import Base, open_base
+from server.engine.build import build_engine
+from server.engine.config import EngineSettings, ModelConfig
+from server.engine.engine import Engine
+from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
+from server.engine.slots import PackedAdapter
+from server.errors import AdapterLoadError, ServingError
+from server.residency.packing import pack
+
+_ids = itertools.count()
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Adapters straight from PEFT folders; the digest is the name."""
+
+    folders: Mapping[str, Path]
+    base: Base
+
+    def load(self, adapter: AdapterRef) -> PackedAdapter:
+        folder = self.folders.get(adapter.digest)
+        if folder is None:
+            raise AdapterLoadError(f"no adapter {adapter.digest}")
+        config = json.loads((folder / "adapter_config.json").read_text())
+        spec = AdapterSpec.from_config(config, self.base.record.config)
+        return pack(adapter, folder / "adapter_model.safetensors", spec, self.config)
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.base.config
+
+
+def make_engine(
+    base: Path, adapters: Mapping[str, Path] | None = None, **settings: object
+) -> Engine:
+    """An engine over a base folder with adapters by name, on CPU in fp32 unless told otherwise."""
+    opened = open_base(str(base))
+    chosen = {"dtype": torch.float32, "kv_memory": 1 << 20, "max_rank": 16, **settings}
+    return build_engine(opened, FolderSource(adapters or {}, opened), EngineSettings(**chosen))
+
+
+@dataclass
+class Driver:
+    """Steps an engine until its requests are done, and keeps what each brought."""
+
+    engine: Engine
+    deltas: dict[str, list[GenerationDelta]] = field(default_factory=dict)
+    errors: dict[str, ServingError] = field(default_factory=dict)
+
+    def submit(
+        self, prompt: Sequence[int], adapter: str | None = None, **params: object
+    ) -> str:
+        request_id = f"request-{next(_ids)}"
+        chosen = {"temperature": 0.0, "ignore_eos": True, **params}
+        ref = AdapterRef(adapter, adapter) if adapter else None
+        self.deltas[request_id] = []
+        self.engine.add(
+            GenerationRequest(request_id, tuple(prompt), SamplingParams(**chosen), ref)
+        )
+        return request_id
+
+    def step(self) -> bool:
+        return self.engine.step(self._take)
+
+    def run(self, *, most: int = 100_000) -> None:
+        """Until nothing is left to do."""
+        for _ in range(most):
+            if not self.engine.has_work:
+                return
+            self.step()
+        raise AssertionError(f"still busy after {most} steps")
+
+    def tokens(self, request_id: str) -> list[int]:
+        return [token for delta in self.deltas[request_id] for token in delta.token_ids]
+
+    def text(self, request_id: str) -> str:
+        return "".join(delta.text for delta in self.deltas[request_id])
+
+    def _take(self, request_id: str, outcome: GenerationDelta | ServingError) -> None:
+        if isinstance(outcome, ServingError):
+            self.errors[request_id] = outcome
+        else:
+            self.deltas[request_id].append(outcome)
