@@ -1,0 +1,98 @@
+{{/* Names, labels and the few values that several templates share. */}}
+
+{{- define "hatstand.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+
+{{/* 53 characters leave room for a suffix within the 63 that Kubernetes allows. */}}
+{{- define "hatstand.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
+{{- else -}}
+{{- $name := include "hatstand.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 53 | trimSuffix "-" }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a selector may hold: it can never change afterwards. Takes (dict "root" $ "component" "server"). */}}
+{{- define "hatstand.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "hatstand.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "hatstand.labels" -}}
+{{ include "hatstand.selectorLabels" . }}
+app.kubernetes.io/part-of: hatstand
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "hatstand.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "hatstand.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "hatstand.fullname" .) "default" .Values.serviceAccount.create) }}
+{{- end }}
+
+{{- define "hatstand.keysSecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-keys" (include "hatstand.fullname" .)) }}
+{{- end }}
+
+{{- define "hatstand.claim" -}}
+{{- .Values.persistence.existingClaim | default (printf "%s-cache" (include "hatstand.fullname" .)) }}
+{{- end }}
+
+{{/* Every container of the chart: no root, no writable root file system, no privilege to gain. */}}
+{{- define "hatstand.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+privileged: false
+readOnlyRootFilesystem: true
+{{- end }}
+
+{{- define "hatstand.podSecurityContext" -}}
+runAsNonRoot: true
+{{- with .Values.securityContext }}
+{{- with .runAsUser }}
+runAsUser: {{ . }}
+{{- end }}
+{{- with .runAsGroup }}
+runAsGroup: {{ . }}
+{{- end }}
+{{- with .fsGroup }}
+fsGroup: {{ . }}
+# Walking 15 GB of base on every start would take longer than reading it.
+fsGroupChangePolicy: OnRootMismatch
+{{- end }}
+{{- end }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* A value as text. Helm reads every number as a float, and 1e+06 would not parse as an integer. */}}
+{{- define "hatstand.text" -}}
+{{- if kindIs "float64" . -}}
+{{- ternary (printf "%.0f" .) (toString .) (eq . (floor .)) }}
+{{- else -}}
+{{- toString . }}
+{{- end }}
+{{- end }}
+
+{{/* Of the data alone: a new chart version with the same settings rolls no pod. */}}
+{{- define "hatstand.checksum" -}}
+{{- get (include (print .root.Template.BasePath .file) .root | fromYaml) "data" | toJson | sha256sum }}
+{{- end }}

@@ -1,0 +1,46 @@
+{{/* The parts of the server's pod that are worked out rather than written down. */}}
+
+{{/* Arguments of `hatstand serve`, as a YAML list. */}}
+{{- define "hatstand.server.args" -}}
+- serve
+- --base={{ .Values.base.name }}
+- --device={{ ternary "cuda" "cpu" .Values.server.gpu.enabled }}
+- --host=0.0.0.0
+- --port={{ int .Values.server.port }}
+- --drain-timeout={{ int .Values.server.drain.timeoutSeconds }}
+{{- if .Values.auth.insecure }}
+- --insecure
+{{- end }}
+{{- range $name, $value := .Values.server.options }}
+{{- if kindIs "bool" $value }}
+- {{ printf "--%s%s" (ternary "" "no-" $value) $name }}
+{{- else }}
+{{- range (kindIs "slice" $value | ternary $value (list $value)) }}
+- {{ printf "--%s=%s" $name (include "hatstand.text" .) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Resources of one container. The GPU goes to the server alone: "gpu" true. */}}
+{{- define "hatstand.server.resources" -}}
+{{- $resources := deepCopy .root.Values.server.resources }}
+{{- if and .gpu .root.Values.server.gpu.enabled }}
+{{- $_ := set $resources.limits .root.Values.server.gpu.resourceName 1 }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
+{{/* preStop sleep, then the server's own drain, then room to close sockets and flush. */}}
+{{- define "hatstand.server.gracePeriod" -}}
+{{- with .Values.server.drain }}
+{{- add .endpointSeconds .timeoutSeconds 10 }}
+{{- end }}
+{{- end }}
+
+{{- define "hatstand.server.volumeMounts" -}}
+- name: cache
+  mountPath: /var/lib/hatstand
+- name: tmp
+  mountPath: /tmp
+{{- end }}

@@ -1,0 +1,249 @@
+"""What the chart can be told: nonsense is refused by name, and every value does something."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from .chart import CHART, RELEASE, helm, overlay, refusal
+
+VALUES = CHART / "values.yaml"
+
+
+def nest(path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path.split("/")):
+        value = {key: value}
+    assert isinstance(value, dict)
+    return value
+
+
+NONSENSE = [
+    ("nameOverride", "Not A Label"),
+    ("fullnameOverride", "x" * 54),
+    ("image/repository", "Upper/Case"),
+    ("image/tag", "two words"),
+    ("image/digest", "sha256:short"),
+    ("image/pullPolicy", "Sometimes"),
+    ("imagePullSecrets", ["regcred"]),
+    ("imagePullSecrets", "regcred"),
+    ("base/name", ""),
+    ("base/name", "--insecure"),
+    ("base/name", "org/name; rm -rf /"),
+    ("base/pull", "yes"),
+    ("hub/existingSecret", "Has_Underscore"),
+    ("hub/token", "hf_abc"),
+    ("auth/keys", ["short"]),
+    ("auth/keys", ["0123456789abcdef,0123456789abcdef"]),
+    ("auth/keys", ["0123456789abcdef:root"]),
+    ("auth/keys", "0123456789abcdef"),
+    ("auth/insecure", "true"),
+    ("auth/secretKey", ""),
+    ("server/replicas", 2),
+    ("server/replicas", -1),
+    ("server/strategy", "BlueGreen"),
+    ("server/port", 80),
+    ("server/port", 65536),
+    ("server/port", "8000"),
+    ("server/options/host", "127.0.0.1"),
+    ("server/options/insecure", True),
+    ("server/options", {"--max-slots": 8}),
+    ("server/options/pin", []),
+    ("server/env/HATSTAND_API_KEYS", "0123456789abcdef"),
+    ("server/env/HF_TOKEN", "hf_abc"),
+    ("server/env/HATSTAND_HOME", "/elsewhere"),
+    ("server/env", {"lower case": "x"}),
+    ("server/env/A", {"nested": "x"}),
+    ("server/gpu/resourceName", "gpu"),
+    ("server/gpu/resourceName", ""),
+    ("server/gpu/count", 2),
+    ("server/resources/limits/memory", "16"),
+    ("server/resources/limits/memory", "0Gi"),
+    ("server/resources/limits/memory", 16),
+    ("server/resources/limits", {"nvidia.com/gpu": 2}),
+    ("server/resources/requests/cpu", "-1"),
+    ("server/resources/requests/cpu", 0),
+    ("server/resources/requests/cpu", "two"),
+    ("server/startupSeconds", 0),
+    ("server/pullSeconds", "1h"),
+    ("server/drain/endpointSeconds", 0),
+    ("server/drain/timeoutSeconds", 0.5),
+    ("server/drain/gracePeriod", 30),
+    ("server/tmpSize", "2GB"),
+    ("server/runtimeClassName", "NVIDIA"),
+    ("server/nodeSelector", {"gpu": True}),
+    ("server/tolerations", ["all"]),
+    ("server/affinity", {"gpuAffinity": {}}),
+    ("server/podAnnotations", {"a": 1}),
+    ("server/podLabels", ["a"]),
+    ("service/type", "ExternalName"),
+    ("service/port", 0),
+    ("service/annotations", {"a": 1}),
+    ("persistence/accessMode", "ReadOnlyMany"),
+    ("persistence/size", "50"),
+    ("persistence/size", "lots"),
+    ("persistence/storageClass", "Fast SSD"),
+    ("persistence/mountPath", "/root"),
+    ("securityContext/runAsUser", 0),
+    ("securityContext/runAsGroup", 0),
+    ("securityContext/fsGroup", -5),
+    ("securityContext/runAsUser", "root"),
+    ("securityContext/privileged", True),
+    ("serviceAccount/create", 1),
+    ("serviceAccount/automount", True),
+    ("serviceMonitor/enabled", "yes"),
+    ("serviceMonitor/intervalSeconds", "15s"),
+    ("serviceMonitor/labels", {"a": 1}),
+    ("image", None),
+    ("replicaCount", 2),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), NONSENSE, ids=[f"{p}={v!r}" for p, v in NONSENSE])
+def test_nonsense_is_refused_by_name(path: str, value: Any) -> None:
+    message = refusal(overlay(nest(path, value)))
+    assert "values don't meet the specifications of the schema" in message
+    where, _, key = path.rpartition("/")
+    assert where in message
+    assert key in message
+
+
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({}, "without API keys"),
+    ({"auth": {"keys": []}}, "without API keys"),
+    ({"auth": {"keys": ["0123456789abcdef"], "existingSecret": "a"}}, "give one"),
+    ({"auth": {"keys": ["0123456789abcdef"], "insecure": True}}, "auth.insecure=true"),
+    ({"auth": {"existingSecret": "a", "insecure": True}}, "auth.insecure=true"),
+    (overlay({"server": {"strategy": "RollingUpdate"}}), "persistence.accessMode ReadWriteOnce"),
+    (overlay({"serviceMonitor": {"timeoutSeconds": 30}}), "serviceMonitor.timeoutSeconds: 30"),
+]
+
+
+@pytest.mark.parametrize(("values", "reason"), CONTRADICTIONS)
+def test_contradictions_are_refused_with_the_reason(values: dict[str, Any], reason: str) -> None:
+    assert reason in refusal(values)
+
+
+def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Paths of everything in values.yaml that is not a mapping with something in it."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{path}{key}/")
+        else:
+            yield f"{path}{key}"
+
+
+# For every value another one that is right, and what else has to be said for it to show.
+CLAIM = {"persistence": {"existingClaim": "models", "accessMode": "ReadWriteMany"}}
+CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "nameOverride": ("hats", {}),
+    "fullnameOverride": ("hats", {}),
+    "image/repository": ("registry.example/hatstand", {}),
+    "image/tag": ("0.2.0", {}),
+    "image/digest": (f"sha256:{'0' * 64}", {}),
+    "image/pullPolicy": ("Always", {}),
+    "imagePullSecrets": ([{"name": "regcred"}], {}),
+    "base/name": ("smollm2-135m", {}),
+    "base/pull": (False, {}),
+    "hub/existingSecret": ("hub", {}),
+    "hub/secretKey": ("token", {"hub": {"existingSecret": "hub"}}),
+    "auth/keys": (
+        ["fedcba9876543210"],
+        {"auth": {"keys": ["0123456789abcdef"], "existingSecret": ""}},
+    ),
+    "auth/existingSecret": ("others", {}),
+    "auth/secretKey": ("keys.txt", {}),
+    "server/replicas": (0, {}),
+    "server/strategy": ("RollingUpdate", CLAIM),
+    "server/port": (9000, {}),
+    "server/options": ({"max-slots": 4}, {}),
+    "server/env": ({"HF_ENDPOINT": "https://hub.example"}, {}),
+    "server/gpu/enabled": (False, {}),
+    "server/gpu/resourceName": ("amd.com/gpu", {}),
+    "server/resources/requests/cpu": ("1500m", {}),
+    "server/resources/requests/memory": ("4Gi", {}),
+    "server/resources/limits/memory": ("32Gi", {}),
+    "server/startupSeconds": (60, {}),
+    "server/pullSeconds": (60, {}),
+    "server/drain/endpointSeconds": (5, {}),
+    "server/drain/timeoutSeconds": (5, {}),
+    "server/tmpSize": ("4Gi", {}),
+    "server/runtimeClassName": ("nvidia", {}),
+    "server/nodeSelector": ({"gpu": "h200"}, {}),
+    "server/tolerations": ([{"operator": "Exists"}], {}),
+    "server/affinity": ({"nodeAffinity": {}}, {}),
+    "server/podAnnotations": ({"a": "b"}, {}),
+    "server/podLabels": ({"a": "b"}, {}),
+    "service/type": ("NodePort", {}),
+    "service/port": (80, {}),
+    "service/annotations": ({"a": "b"}, {}),
+    "persistence/enabled": (False, {}),
+    "persistence/existingClaim": ("models", {}),
+    "persistence/storageClass": ("fast", {}),
+    "persistence/accessMode": ("ReadWriteMany", {}),
+    "persistence/size": ("10Gi", {}),
+    "persistence/keep": (False, {}),
+    "securityContext/runAsUser": (1000, {}),
+    "securityContext/runAsGroup": (1000, {}),
+    "securityContext/fsGroup": (None, {}),
+    "serviceAccount/create": (False, {}),
+    "serviceAccount/name": ("hats", {}),
+    "serviceAccount/annotations": ({"a": "b"}, {}),
+    "serviceMonitor/enabled": (True, {}),
+    "serviceMonitor/intervalSeconds": (60, {"serviceMonitor": {"enabled": True}}),
+    "serviceMonitor/timeoutSeconds": (5, {"serviceMonitor": {"enabled": True}}),
+    "serviceMonitor/labels": ({"a": "b"}, {"serviceMonitor": {"enabled": True}}),
+}
+
+
+# One that cannot change alone: test_promises shows what it does.
+NOT_ALONE = {"auth/insecure"}
+
+
+def test_every_value_is_in_the_table_of_changes() -> None:
+    assert set(leaves(yaml.safe_load(VALUES.read_text()))) == set(CHANGES) | NOT_ALONE
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_every_value_changes_what_is_rendered(path: str) -> None:
+    value, setting = CHANGES[path]
+    before = overlay(setting)
+    assert _rendered(before) != _rendered(overlay(nest(path, value), before))
+
+
+def _rendered(values: dict[str, Any]) -> str:
+    result = helm("template", RELEASE, str(CHART), "-f", "-", stdin=json.dumps(values))
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_every_value_is_documented() -> None:
+    """A comment stands above each; under `resources`, above each group."""
+    lines = VALUES.read_text().splitlines()
+    bare = [
+        line.strip()
+        for above, line in itertools.pairwise(lines)
+        if re.match(r"\s*[\w-]+: \S", line)
+        and not above.lstrip().startswith("#")
+        and not re.match(r"\s+(cpu|memory): ", line)
+    ]
+    assert bare == []
+
+
+def test_schema_and_values_name_the_same_things() -> None:
+    """A value that only the schema knows would work, and nobody would hear of it."""
+
+    def compare(schema: dict[str, Any], values: dict[str, Any], path: str) -> None:
+        for key, below in schema["properties"].items():
+            if isinstance(values[key], dict) and values[key] and "properties" in below:
+                compare(below, values[key], f"{path}/{key}")
+        assert schema["properties"].keys() == values.keys(), path
+
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    del schema["properties"]["global"]  # helm's own
+    compare(schema, yaml.safe_load(VALUES.read_text()), "")
