@@ -1,0 +1,162 @@
+"""The ASGI application: routes, layers and one lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from server.metrics import Metrics
+from server.settings import ApiSettings
+
+from .adapter_routes import AdapterRoutes
+from .errors import from_http_exception
+from .generate_routes import GenerateRoutes
+from .generation import Generation
+from .intake import Intake
+from .keys import KeyRing
+from .leases import Leases
+from .middleware import (
+    AccessLog,
+    BodyLimit,
+    Deadline,
+    ErrorHandler,
+    InFlight,
+    RequestId,
+    RequireScope,
+)
+from .model_routes import ModelRoutes
+from .models import Models
+from .ports import AdapterRegistry, Base, Engine
+from .readiness import Readiness
+from .status_routes import StatusRoutes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the routes are made of."""
+
+    engine: Engine
+    registry: AdapterRegistry
+    base: Base
+    settings: ApiSettings
+    metrics: Metrics
+    models: Models
+    readiness: Readiness
+    keys: KeyRing
+
+
+def create_app(
+    engine: Engine,
+    registry: AdapterRegistry,
+    base: Base,
+    settings: ApiSettings | None = None,
+    *,
+    readiness: Readiness | None = None,
+) -> Starlette:
+    """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
+
+    Pass a `readiness` to share it with whoever begins the drain (server.serve does).
+    """
+    settings = settings or ApiSettings()
+    metrics, models = Metrics(), Models(registry, base)
+    metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.request_names)
+    parts = _Parts(
+        engine=engine,
+        registry=registry,
+        base=base,
+        settings=settings,
+        metrics=metrics,
+        models=models,
+        readiness=readiness or Readiness(engine, settings.pins),
+        keys=KeyRing(settings.keys),
+    )
+    return Starlette(
+        routes=_routes(parts),
+        middleware=[
+            Middleware(RequestId),
+            Middleware(AccessLog, metrics=metrics),
+            Middleware(ErrorHandler),
+            Middleware(BodyLimit, max_bytes=settings.max_body),
+            Middleware(Deadline, seconds=settings.request_timeout),
+        ],
+        exception_handlers={HTTPException: from_http_exception},
+        lifespan=lambda _app: _lifespan(parts),
+    )
+
+
+def _routes(parts: _Parts) -> list[Route]:
+    generate = _generate_routes(parts)
+    models = ModelRoutes(models=parts.models, base=parts.base, engine=parts.engine)
+    adapters = AdapterRoutes(models=parts.models, engine=parts.engine, readiness=parts.readiness)
+    status = StatusRoutes(
+        engine=parts.engine,
+        models=parts.models,
+        readiness=parts.readiness,
+        metrics=parts.metrics,
+        names_are_public=parts.keys.is_open,
+    )
+    admin = [Middleware(RequireScope, keys=parts.keys, scope="admin")]
+    inference = [Middleware(RequireScope, keys=parts.keys, scope="inference")]
+    generating = [*inference, _in_flight(parts)]
+    return [
+        Route("/v1/chat/completions", generate.chat, methods=["POST"], middleware=generating),
+        Route("/v1/completions", generate.completion, methods=["POST"], middleware=generating),
+        Route("/v1/models", models.index, middleware=inference),
+        Route("/v1/models/{model_id:path}", models.show, middleware=inference),
+        Route("/v1/load_lora_adapter", adapters.load, methods=["POST"], middleware=admin),
+        Route("/v1/unload_lora_adapter", adapters.unload, methods=["POST"], middleware=admin),
+        Route("/metrics", status.metrics),
+        Route("/healthz", status.health),
+        Route("/readyz", status.ready),
+        Route("/debug/batches", status.batches, middleware=inference),
+        Route("/openapi.json", status.openapi),
+        Route("/", status.page),
+    ]
+
+
+def _generate_routes(parts: _Parts) -> GenerateRoutes:
+    leases = Leases(
+        parts.registry,
+        holder=f"{socket.gethostname()}:{os.getpid()}",
+        longest_use=parts.settings.request_timeout,
+    )
+    intake = Intake(
+        engine=parts.engine,
+        base=parts.base,
+        models=parts.models,
+        leases=leases,
+        settings=parts.settings,
+    )
+    generation = Generation(engine=parts.engine, metrics=parts.metrics, settings=parts.settings)
+    return GenerateRoutes(intake=intake, generation=generation)
+
+
+def _in_flight(parts: _Parts) -> Middleware:
+    return Middleware(InFlight, readiness=parts.readiness, retry_after=parts.settings.drain_timeout)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(parts: _Parts) -> AsyncIterator[None]:
+    """Load the pinned adapters beside serving; at the end, drain the engine and stop it."""
+    pinning = asyncio.create_task(parts.readiness.load_pins(parts.models))
+    try:
+        yield
+    finally:
+        pinning.cancel()
+        await asyncio.gather(pinning, return_exceptions=True)
+        parts.readiness.begin_drain()
+        await parts.engine.drain(parts.settings.drain_timeout)
+        await anyio.to_thread.run_sync(parts.engine.stop)

@@ -1,0 +1,104 @@
+"""Answers in the shape of /v1/chat/completions, whole and in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from server.engine.request import GenerationDelta, TokenLogprob
+
+from .answers import Answer, finite, usage
+from .intake import Job
+
+
+class ChatFormat:
+    """Renders one Job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+        """The `chat.completion` object."""
+        response = {
+            **self._head("chat.completion"),
+            "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
+            "usage": usage(answers),
+        }
+        if self._job.body.return_token_ids:
+            response["prompt_token_ids"] = list(self._job.sequences[0].prompt_token_ids)
+        return response
+
+    def opening(self) -> list[dict[str, Any]]:
+        """Chunks before any token: each choice says whose turn it is."""
+        chunks = [
+            self._chunk(index, {"role": "assistant", "content": ""})
+            for index in range(len(self._job.sequences))
+        ]
+        if self._job.body.return_token_ids:
+            chunks[0]["prompt_token_ids"] = list(self._job.sequences[0].prompt_token_ids)
+        return chunks
+
+    def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
+        """A content chunk if the delta has any, then a finish chunk if it is the last."""
+        chunks = []
+        if delta.text or delta.logprobs or (delta.token_ids and self._job.body.return_token_ids):
+            chunk = self._chunk(index, {"content": delta.text})
+            choice = chunk["choices"][0]
+            choice["logprobs"] = self._logprobs(delta.logprobs)
+            if self._job.body.return_token_ids:
+                choice["token_ids"] = list(delta.token_ids)
+            chunks.append(chunk)
+        if delta.finish_reason is not None:
+            chunk = self._chunk(index, {})
+            chunk["choices"][0]["finish_reason"] = delta.finish_reason
+            chunk["choices"][0]["stop_reason"] = delta.stop_reason
+            chunks.append(chunk)
+        return chunks
+
+    def usage_chunk(self, answers: list[Answer]) -> dict[str, Any]:
+        """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
+        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage(answers)}
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self._job.id,
+            "object": kind,
+            "created": self._job.created,
+            "model": self._job.model.name,
+            "system_fingerprint": self._job.model.system_fingerprint,
+        }
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        choice: dict[str, Any] = {
+            "index": index,
+            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "logprobs": self._logprobs(answer.logprobs),
+            "finish_reason": answer.finish_reason,
+            "stop_reason": answer.stop_reason,
+        }
+        if self._job.body.return_token_ids:
+            choice["token_ids"] = answer.token_ids
+        return choice
+
+    def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
+        if self._job.body.wants_usage:
+            chunk["usage"] = None  # OpenAI's: present on every chunk, filled on the last
+        return chunk
+
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if self._job.body.num_logprobs is None:
+            return None
+        return {"content": [_token(token) for token in tokens], "refusal": None}
+
+
+def _token(token: TokenLogprob) -> dict[str, Any]:
+    alternatives = [_scored(text, logprob) for _, text, logprob in token.top]
+    return {**_scored(token.text, token.logprob), "top_logprobs": alternatives}
+
+
+def _scored(text: str, logprob: float) -> dict[str, Any]:
+    # A token that is part of a character has no text of its own, so its bytes are not known.
+    as_bytes = None if "\ufffd" in text else list(text.encode())
+    return {"token": text, "logprob": finite(logprob), "bytes": as_bytes}

@@ -1,0 +1,85 @@
+"""Answers in the shape of /v1/completions, whole and in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from server.engine.request import GenerationDelta, TokenLogprob
+
+from .answers import Answer, finite, usage
+from .intake import Job
+
+
+class CompletionFormat:
+    """Renders one Job. `text_offset` counts characters of each choice's text so far."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._offsets = [0] * len(job.sequences)
+        self._begun: set[int] = set()
+
+    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+        """The `text_completion` object."""
+        choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
+        return {**self._head(), "choices": choices, "usage": usage(answers)}
+
+    def opening(self) -> list[dict[str, Any]]:
+        """Nothing: a completion's first chunk is its first text."""
+        return []
+
+    def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
+        """One chunk for the delta, finish reason included."""
+        choice = self._choice(index, delta)
+        chunk = {**self._head(), "choices": [choice]}
+        if self._job.body.wants_usage:
+            chunk["usage"] = None
+        return [chunk]
+
+    def usage_chunk(self, answers: list[Answer]) -> dict[str, Any]:
+        return {**self._head(), "choices": [], "usage": usage(answers)}
+
+    def _head(self) -> dict[str, Any]:
+        return {
+            "id": self._job.id,
+            "object": "text_completion",
+            "created": self._job.created,
+            "model": self._job.model.name,
+            "system_fingerprint": self._job.model.system_fingerprint,
+        }
+
+    def _choice(self, index: int, answer: Answer | GenerationDelta) -> dict[str, Any]:
+        choice: dict[str, Any] = {
+            "index": index,
+            "text": answer.text,
+            "logprobs": self._logprobs(index, answer.logprobs),
+            "finish_reason": answer.finish_reason,
+            "stop_reason": answer.stop_reason,
+        }
+        if self._job.body.return_token_ids:
+            choice["token_ids"] = list(answer.token_ids)
+            if index not in self._begun:
+                choice["prompt_token_ids"] = list(self._job.sequences[index].prompt_token_ids)
+        self._begun.add(index)
+        return choice
+
+    def _logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+        if self._job.body.num_logprobs is None:
+            return None
+        offsets = []
+        for token in tokens:
+            offsets.append(self._offsets[index])
+            self._offsets[index] += len(token.text)
+        return {
+            "tokens": [token.text for token in tokens],
+            "token_logprobs": [finite(token.logprob) for token in tokens],
+            "top_logprobs": [_alternatives(token) for token in tokens],
+            "text_offset": offsets,
+        }
+
+
+def _alternatives(token: TokenLogprob) -> dict[str, float]:
+    """Text → log-probability; the chosen token is always among them, as in OpenAI's answers."""
+    scored = {text: finite(logprob) for _, text, logprob in token.top}
+    scored.setdefault(token.text, finite(token.logprob))
+    return scored

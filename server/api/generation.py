@@ -1,0 +1,154 @@
+"""From a Job to its HTTP answer: whole, or streamed as it is made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Protocol
+
+from sse_starlette.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from server.engine.request import GenerationDelta
+from server.metrics import Metrics
+from server.settings import ApiSettings
+
+from .answers import Answer, check_ending
+from .delta_stream import Deltas, DeltaStream
+from .disconnect import ClientGone, while_connected
+from .intake import Job
+from .ports import Engine
+
+CLIENT_CLOSED = 499  # nobody reads it; the access log does
+DONE = b"data: [DONE]\n\n"
+
+
+class AnswerFormat(Protocol):
+    """How one endpoint writes its answers."""
+
+    def whole(self, answers: list[Answer]) -> dict[str, Any]: ...
+
+    def opening(self) -> list[dict[str, Any]]: ...
+
+    def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]: ...
+
+    def usage_chunk(self, answers: list[Answer]) -> dict[str, Any]: ...
+
+
+class Generation:
+    """Runs Jobs on the engine and answers with what comes out."""
+
+    def __init__(self, *, engine: Engine, metrics: Metrics, settings: ApiSettings) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._settings = settings
+
+    async def respond(self, request: Request, job: Job, form: AnswerFormat) -> Response:
+        """The answer to `job` in the form of its endpoint. The sequences end with the request."""
+        request.state.model_headers = job.model.headers
+        request.state.adapter_label = job.model.label
+        stream = DeltaStream([self._run(job, index) for index in range(len(job.sequences))])
+        try:
+            if job.body.stream:
+                return await self._stream(request, stream, job, form)
+            answers = await while_connected(request.receive, _collect(stream, job))
+        except ClientGone:
+            await stream.aclose()
+            return Response(status_code=CLIENT_CLOSED)
+        except BaseException:
+            await stream.aclose()
+            raise
+        return JSONResponse(form.whole(answers), headers=job.model.headers)
+
+    async def _stream(
+        self, request: Request, stream: DeltaStream, job: Job, form: AnswerFormat
+    ) -> Response:
+        # Errors at admission still become a status. A slow start does not hold the headers back
+        # for ever: past one ping interval the stream opens, and pings keep it alive.
+        await while_connected(request.receive, stream.begin(self._settings.ping_interval))
+        return _StreamedAnswer(
+            _events(stream, job, form),
+            owned=stream,
+            headers=job.model.headers,
+            settings=self._settings,
+        )
+
+    async def _run(self, job: Job, index: int) -> Deltas:
+        """One sequence's deltas, timed."""
+        deltas = self._engine.generate(job.sequences[index])
+        num_tokens, first_at, last_at = 0, 0.0, 0.0
+        reason = "abort"
+        try:
+            async for delta in deltas:
+                last_at = time.perf_counter()
+                if num_tokens == 0 and delta.token_ids:
+                    first_at = last_at
+                    self._metrics.time_to_first_token.observe(first_at - job.arrived)
+                num_tokens += len(delta.token_ids)
+                reason = delta.finish_reason or reason
+                check_ending(delta)
+                yield delta
+        finally:
+            await deltas.aclose()
+            self._metrics.finished.labels(reason=reason).inc()
+            if reason in ("stop", "length"):
+                self._metrics.generation_seconds.observe(last_at - job.arrived)
+            if num_tokens > 1:
+                per_token = (last_at - first_at) / (num_tokens - 1)
+                self._metrics.time_per_output_token.observe(per_token)
+
+
+class _StreamedAnswer(EventSourceResponse):
+    """Closes the sequences behind it, even when the client left before the first event."""
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        owned: DeltaStream,
+        headers: dict[str, str],
+        settings: ApiSettings,
+    ) -> None:
+        super().__init__(
+            content,
+            headers=headers,
+            ping=settings.ping_interval,
+            sep="\n",
+            shutdown_grace_period=settings.drain_timeout,
+        )
+        self._owned = owned
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._owned.aclose()
+
+
+async def _collect(stream: DeltaStream, job: Job) -> list[Answer]:
+    answers = [Answer() for _ in job.sequences]
+    await stream.begin(patience=0)
+    async for index, delta in stream:
+        answers[index].add(delta)
+    return answers
+
+
+async def _events(stream: DeltaStream, job: Job, form: AnswerFormat) -> AsyncGenerator[bytes, None]:
+    answers = [Answer() for _ in job.sequences]
+    for chunk in form.opening():
+        yield _event(chunk)
+    async for index, delta in stream:
+        answers[index].count(delta)
+        for chunk in form.chunks(index, delta):
+            yield _event(chunk)
+    if job.body.wants_usage:
+        yield _event(form.usage_chunk(answers))
+    yield DONE
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    text = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
+    return b"data: " + text.encode() + b"\n\n"

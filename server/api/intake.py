@@ -1,0 +1,150 @@
+"""From a parsed body to the sequences that the engine will run."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import anyio.to_thread
+
+from registry.errors import TemplateFailed
+from registry.hats import render_chat
+from server.engine.request import GenerationRequest
+from server.errors import InvalidRequest
+from server.settings import ApiSettings
+
+from .chat_body import ChatBody
+from .completion_body import CompletionBody
+from .leases import Leases
+from .models import Models, ServedModel
+from .parameters import Parameters
+from .ports import Base, Engine
+from .sampling import TokenBudget, check_token_id, sampling_params
+
+COMPLETION_MAX_TOKENS = 16  # what OpenAI documents for /v1/completions
+
+
+@dataclass(frozen=True)
+class Job:
+    """One HTTP request on its way through the engine: a model, and one sequence per choice."""
+
+    id: str
+    model: ServedModel
+    body: Parameters
+    sequences: tuple[GenerationRequest, ...]
+    created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
+    arrived: float = field(default_factory=time.perf_counter)
+
+
+class Intake:
+    """Resolves the model, renders the prompt with its hat, and checks that it all fits."""
+
+    def __init__(
+        self, *, engine: Engine, base: Base, models: Models, leases: Leases, settings: ApiSettings
+    ) -> None:
+        self._engine = engine
+        self._base = base
+        self._models = models
+        self._leases = leases
+        self._settings = settings
+
+    async def chat(self, body: ChatBody) -> Job:
+        """A chat's Job. Raises InvalidRequest and AdapterNotFound, and their like."""
+        return await anyio.to_thread.run_sync(self._chat, body)
+
+    async def completion(self, body: CompletionBody) -> Job:
+        """A completion's Job, one sequence per prompt."""
+        if len(body.prompts) > self._settings.max_prompts:
+            raise InvalidRequest(
+                f"{len(body.prompts)} prompts are over this server's limit of "
+                f"{self._settings.max_prompts} in one request.",
+                param="prompt",
+            )
+        return await anyio.to_thread.run_sync(self._completion, body)
+
+    def _chat(self, body: ChatBody) -> Job:
+        model = self._model(body)
+        prompt = self._encode(self._render(model, body.turns))
+        return self._job(model, body, [prompt], kind="chatcmpl")
+
+    def _completion(self, body: CompletionBody) -> Job:
+        model = self._model(body)
+        prompts = [
+            self._encode(prompt) if isinstance(prompt, str) else self._checked(prompt)
+            for prompt in body.prompts
+        ]
+        return self._job(model, body, prompts, kind="cmpl")
+
+    def _model(self, body: Parameters) -> ServedModel:
+        model = self._models.resolve(body.model)
+        if model.adapter is not None:
+            self._leases.cover(model.adapter.digest)
+        return model
+
+    def _render(self, model: ServedModel, turns: Sequence[Mapping[str, Any]]) -> str:
+        tokenizer = self._base.tokenizer
+        template = model.hat.chat_template or tokenizer.chat_template
+        if template is None:
+            raise InvalidRequest(
+                f"'{model.label}' has no chat template. Use /v1/completions.", param="model"
+            )
+        try:
+            return render_chat(
+                template,
+                model.hat.apply(turns),
+                add_generation_prompt=True,
+                bos_token=tokenizer.bos_token,
+                eos_token=tokenizer.eos_token,
+            )
+        except TemplateFailed as error:
+            raise InvalidRequest(error.message, param="messages") from error
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self._base.tokenizer.encode(text))
+
+    def _checked(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        vocab_size = self._base.tokenizer.vocab_size
+        return tuple(check_token_id(token_id, vocab_size, "prompt") for token_id in token_ids)
+
+    def _job(
+        self,
+        model: ServedModel,
+        body: Parameters,
+        prompts: Sequence[tuple[int, ...]],
+        *,
+        kind: Literal["chatcmpl", "cmpl"],
+    ) -> Job:
+        job_id = f"{kind}-{secrets.token_hex(12)}"
+        sequences = tuple(
+            self._sequence(f"{job_id}-{index}", model, body, prompt)
+            for index, prompt in enumerate(prompts)
+        )
+        return Job(id=job_id, model=model, body=body, sequences=sequences)
+
+    def _sequence(
+        self, request_id: str, model: ServedModel, body: Parameters, prompt: tuple[int, ...]
+    ) -> GenerationRequest:
+        if not prompt:
+            raise InvalidRequest("The prompt comes to no tokens at all.", param="prompt")
+        max_tokens = self._budget(body).max_tokens(
+            len(prompt), body.completion_limit, model.hat.sampling.max_tokens
+        )
+        params = sampling_params(
+            body, model.hat, max_tokens=max_tokens, vocab_size=self._base.tokenizer.vocab_size
+        )
+        return GenerationRequest(request_id, prompt, params, model.adapter)
+
+    def _budget(self, body: Parameters) -> TokenBudget:
+        # The engine's own figure counts its KV blocks too; 0 means that it does not say.
+        max_context = self._engine.stats().max_context or self._base.max_context
+        is_chat = isinstance(body, ChatBody)
+        return TokenBudget(
+            max_context=max_context,
+            default_max_tokens=(
+                self._settings.default_max_tokens if is_chat else COMPLETION_MAX_TOKENS
+            ),
+            prompt_field="messages" if is_chat else "prompt",
+        )

@@ -1,0 +1,95 @@
+"""API keys: who may call, and for what.
+
+A key is written `KEY` (inference) or `KEY:SCOPE+SCOPE`, one a line in a file (`#` starts a
+comment) or comma-separated in an environment variable. Scopes: `inference` asks the models;
+`admin` also loads and unloads adapters. Only a key's sha256 is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from server.errors import StartupError
+
+Scope = Literal["inference", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+SHORTEST_KEY = 8  # characters; anything shorter is guessed in no time
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key, known by its hash only."""
+
+    sha256: bytes
+    scopes: frozenset[Scope]
+
+    def __repr__(self) -> str:
+        return f"ApiKey(sha256={self.sha256.hex()[:8]}…, scopes={sorted(self.scopes)})"
+
+    def allows(self, scope: Scope) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class KeyRing:
+    """The keys a server accepts. An empty ring lets everyone in."""
+
+    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
+        self._keys = tuple(keys)
+
+    @property
+    def is_open(self) -> bool:
+        return not self._keys
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key that `token` is, compared with every key in constant time."""
+        presented = hash_key(token)
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, presented):
+                found = key
+        return found
+
+
+def hash_key(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def read_keys(file: Path) -> tuple[ApiKey, ...]:
+    """The keys of a file. Raises StartupError when it cannot be read or holds none."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartupError(f"The API keys file {file} cannot be read: {reason}.") from error
+    keys = parse_keys((line.partition("#")[0] for line in lines), where=str(file))
+    if not keys:
+        raise StartupError(f"The API keys file {file} holds no key: write one a line.")
+    return keys
+
+
+def parse_keys(entries: Iterable[str], *, where: str) -> tuple[ApiKey, ...]:
+    """Keys from `KEY[:SCOPE+SCOPE]` entries; errors name the entry's place, never the key."""
+    keys = []
+    for number, entry in enumerate(entries, start=1):
+        token, _, scopes = entry.strip().partition(":")
+        if not entry.strip():
+            continue
+        if len(token) < SHORTEST_KEY:
+            raise StartupError(
+                f"{where}, entry {number}: a key needs {SHORTEST_KEY} characters at least."
+            )
+        keys.append(ApiKey(hash_key(token), _parse_scopes(scopes, f"{where}, entry {number}")))
+    return tuple(keys)
+
+
+def _parse_scopes(text: str, where: str) -> frozenset[Scope]:
+    names = text.split("+") if text else ["inference"]
+    for name in names:
+        if name not in SCOPES:
+            raise StartupError(f"{where}: unknown scope {name!r}; use {' or '.join(SCOPES)}.")
+    return frozenset(scope for scope in SCOPES if scope in names)

@@ -1,0 +1,40 @@
+"""Tells the registry which versions this server still needs, so that none is collected."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .ports import AdapterRegistry
+
+
+class Leases:
+    """Holds a lease on each version in use, renewed only when it no longer covers a request.
+
+    One catalog write per version and `longest_use` seconds, however many requests come.
+    """
+
+    def __init__(
+        self,
+        registry: AdapterRegistry,
+        *,
+        holder: str,
+        longest_use: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._holder = holder
+        self._longest_use = longest_use  # seconds that one request may take
+        self._clock = clock
+        self._renew_at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def cover(self, digest: str) -> None:
+        """Make sure the version stays for `longest_use` seconds from now. Writes to the catalog."""
+        with self._lock:
+            now = self._clock()
+            if self._renew_at.get(digest, now) > now:
+                return
+            self._registry.lease(digest, self._holder, 2 * self._longest_use)
+            self._renew_at[digest] = now + self._longest_use

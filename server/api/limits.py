@@ -1,0 +1,10 @@
+"""How large the parts of a request may be; a body past these is refused by name."""
+
+MAX_MESSAGES = 2048
+MAX_CONTENT_PARTS = 1024
+MAX_STOPS = 16
+MAX_STOP_LENGTH = 512  # characters
+MAX_STOP_TOKENS = 128
+MAX_BIASED_TOKENS = 1024
+MAX_LOGPROBS = 20
+MAX_NAME = 256  # characters of a model's or user's name

@@ -1,0 +1,63 @@
+"""One log line and one count for each request."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+GONE = 499  # nginx's number for a client that left before it was answered
+
+
+class AccessLog:
+    """Logs method, path, status, adapter and seconds; counts requests by route and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = GONE
+
+        async def send_watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_watched)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        self.metrics.requests.labels(route=_route_of(scope), status=str(status)).inc()
+        state = scope.get("state", {})
+        logger.info(
+            "%s %s %d %.3fs adapter=%s id=%s",
+            scope["method"],
+            scope["path"],
+            status,
+            seconds,
+            state.get("adapter_label", "-"),
+            state.get("request_id", "-"),
+        )
+
+
+def _route_of(scope: Scope) -> str:
+    """The route's pattern; paths that match none share one label, so labels stay few."""
+    endpoint = scope.get("endpoint")
+    for route in scope["app"].routes:
+        if isinstance(route, Route) and endpoint is not None and route.endpoint == endpoint:
+            return route.path
+    return "none"

@@ -1,0 +1,135 @@
+"""What a request's `model` means: the base, or a version of an adapter with its hat."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import anyio.to_thread
+
+from registry import errors as registry_errors
+from registry.hats import Hat
+from registry.references import Reference
+from server.engine.request import AdapterRef, ResidentAdapter
+from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
+
+from .ports import AdapterRegistry, Base, Version
+
+SHORT = 12  # hex digits of a digest that are enough to tell versions apart
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One meaning of `model`, fixed for the life of a request."""
+
+    name: str  # as the request wrote it
+    label: str  # "sql@3", or the base's name
+    digest: str  # the version's, or the base's fingerprint
+    base_fingerprint: str
+    adapter: AdapterRef | None = None
+    hat: Hat = field(default_factory=Hat)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"x-hatstand-adapter": self.label, "x-hatstand-digest": self.digest}
+
+    @property
+    def system_fingerprint(self) -> str:
+        """Base and adapter by digest: the same fingerprint means the same weights."""
+        parts = [f"base-{short_digest(self.base_fingerprint)}"]
+        if self.adapter is not None:
+            parts.append(f"adapter-{short_digest(self.adapter.digest)}")
+        return "_".join(parts)
+
+
+class Models:
+    """Finds models by name. Nothing is cached by name, so a push or alias move counts at once."""
+
+    def __init__(self, registry: AdapterRegistry, base: Base) -> None:
+        self._registry = registry
+        self._base = base
+
+    @cached_property
+    def base(self) -> ServedModel:
+        """The bare base."""
+        fingerprint = self._base.record.fingerprint
+        return ServedModel(self._base.name, self._base.name, fingerprint, fingerprint)
+
+    async def find(self, name: str) -> ServedModel:
+        """`resolve`, off the event loop."""
+        return await anyio.to_thread.run_sync(self.resolve, name)
+
+    def resolve(self, name: str) -> ServedModel:
+        """What `name` means now. Reads the catalog, so keep it off the event loop.
+
+        Raises AdapterNotFound (naming near matches), AdapterNotServable for another base's
+        adapter, or the registry's own error about a version or alias that is not there.
+        """
+        if name == self._base.name:
+            return self.base
+        version = self._find_version(name)
+        if version.base_fingerprint != self._base.record.fingerprint:
+            raise AdapterNotServable(
+                f"Adapter {version.ref} was trained on another base "
+                f"({short_digest(version.base_fingerprint)}) than this server's "
+                f"'{self._base.name}' ({short_digest(self._base.record.fingerprint)}).",
+                param="model",
+            )
+        adapter = AdapterRef(digest=version.digest, label=version.ref)
+        hat = self._registry.hat(version)
+        fingerprint = self._base.record.fingerprint
+        return ServedModel(name, version.ref, version.digest, fingerprint, adapter, hat)
+
+    def servable_names(self) -> list[str]:
+        """Every adapter of this server's base, under its name and its aliases."""
+        names = []
+        for adapter in self._registry.adapters():
+            try:
+                self.resolve(adapter.name)
+            except (registry_errors.RegistryError, AdapterNotServable):
+                continue  # of another base, or with nothing to serve
+            names.append(adapter.name)
+            aliases = sorted(alias.name for alias in self._registry.aliases(adapter.name))
+            names += [f"{adapter.name}@{alias}" for alias in aliases]
+        return names
+
+    def request_names(self, adapter: ResidentAdapter) -> list[str]:
+        """Every `model` that reaches this resident version now: "sql@3", "sql@prod", "sql"."""
+        name = adapter.label.partition("@")[0]
+        try:
+            aliases = self._registry.aliases(name)
+            default = self._registry.resolve(Reference(name)).digest
+        except registry_errors.RegistryError:
+            return [adapter.label]  # removed from the registry, still held here
+        names = [f"{name}@{to.name}" for to in aliases if to.digest == adapter.digest]
+        bare = [name] if default == adapter.digest else []
+        return [adapter.label, *names, *bare]
+
+    def _find_version(self, name: str) -> Version:
+        try:
+            return self._registry.resolve(Reference.parse(name))
+        except registry_errors.InvalidReference:
+            raise ModelNotFound(self._not_found("model", name), param="model") from None
+        except registry_errors.AdapterNotFound:
+            raise AdapterNotFound(self._not_found("adapter", name), param="model") from None
+        except registry_errors.RegistryError as error:
+            error.param = "model"
+            raise
+
+    def _not_found(self, kind: str, name: str) -> str:
+        asked = name.partition("@")[0].lower()
+        known = [self._base.name, *(adapter.name for adapter in self._registry.adapters())]
+        near = difflib.get_close_matches(asked, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else _examples(known)
+        return f"There is no {kind} '{name[:80]}' here. {hint}"
+
+
+def short_digest(digest: str) -> str:
+    """The first hex digits of `sha256:…`."""
+    return digest.removeprefix("sha256:")[:SHORT]
+
+
+def _examples(known: list[str]) -> str:
+    some = ", ".join(map(repr, known[:5]))
+    return f"This server has {some}{' and more' if len(known) > 5 else ''}."

@@ -1,0 +1,97 @@
+"""GET /openapi.json, made from the models that parse the bodies."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from .adapter_body import LoadBody, UnloadBody
+from .chat_body import ChatBody
+from .completion_body import CompletionBody
+
+BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, LoadBody, UnloadBody)
+STREAMED = ("application/json", "text/event-stream")
+
+# Path, method, summary, body, media types of the answer.
+OPERATIONS: tuple[tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]], ...] = (
+    ("/v1/chat/completions", "post", "Answer a chat", ChatBody, STREAMED),
+    ("/v1/completions", "post", "Continue prompts", CompletionBody, STREAMED),
+    ("/v1/models", "get", "List what `model` may name", None, ("application/json",)),
+    ("/v1/models/{model_id}", "get", "Look one model up", None, ("application/json",)),
+    ("/v1/load_lora_adapter", "post", "Load an adapter", LoadBody, ("text/plain",)),
+    ("/v1/unload_lora_adapter", "post", "Unload an adapter", UnloadBody, ("text/plain",)),
+    ("/metrics", "get", "Prometheus metrics", None, ("text/plain",)),
+    ("/healthz", "get", "Whether the engine runs", None, ("application/json",)),
+    ("/readyz", "get", "Whether to send traffic", None, ("application/json",)),
+    ("/debug/batches", "get", "Which adapters shared a step", None, ("application/json",)),
+)
+
+
+def openapi_document(*, version: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of every path."""
+    mode: Literal["validation"] = "validation"
+    _, schemas = models_json_schema(
+        [(body, mode) for body in BODIES], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, dict[str, Any]] = {}
+    for path, method, summary, body, media_types in OPERATIONS:
+        operation = _operation(summary, body, media_types)
+        if "{model_id}" in path:
+            operation["parameters"] = [_path_parameter("model_id")]
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Hatstand", "version": version},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas["$defs"], "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(
+    summary: str, body: type[BaseModel] | None, media_types: tuple[str, ...]
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "OK", "content": {kind: {} for kind in media_types}},
+            "default": {
+                "description": "What went wrong",
+                "content": {"application/json": {"schema": _reference("Error")}},
+            },
+        },
+    }
+    if body is not None:
+        schema = {"schema": _reference(body.__name__)}
+        operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
+    return operation
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}

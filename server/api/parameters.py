@@ -1,0 +1,173 @@
+"""The parameters that both generation endpoints share, parsed strictly and refused by name.
+
+A field marked `Only(...)` is one that OpenAI or vLLM knows and this server does not carry out: the
+values that change nothing are accepted, any other is refused as `unsupported_parameter`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    Tag,
+)
+from pydantic_core import PydanticCustomError, core_schema
+
+from . import limits
+
+UNSUPPORTED = "unsupported_parameter"
+
+
+@dataclass(frozen=True)
+class Only:
+    """Marks a parameter that may be absent, null, or one of the `accepted` values."""
+
+    accepted: tuple[Any, ...]
+
+    def __init__(self, *accepted: Any) -> None:
+        object.__setattr__(self, "accepted", accepted)
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, core_schema.any_schema())
+
+    def __get_pydantic_json_schema__(
+        self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"enum": [*self.accepted, None], "description": "Other values are refused."}
+
+    def _check(self, value: Any) -> Any:
+        if value is None or any(_same(value, allowed) for allowed in self.accepted):
+            return value
+        listed = " or ".join(json.dumps(allowed) for allowed in self.accepted)
+        allowed = f" (only {listed} is)" if listed else ""
+        raise PydanticCustomError(UNSUPPORTED, "not supported here{allowed}", {"allowed": allowed})
+
+
+def _same(value: Any, allowed: Any) -> bool:
+    """Equal and of one type: JSON's `true` is not 1."""
+    return type(value) is type(allowed) and bool(value == allowed)
+
+
+def by_shape(value: Any) -> str:
+    """Names a value's shape, so that a union's error speaks of the variant that was meant.
+
+    Tags stand in angle brackets, which is how `bodies.parameter_name` knows to leave them out.
+    """
+    if not isinstance(value, list):
+        return "<text>"
+    if value and isinstance(value[0], list):
+        return "<token lists>"
+    if value and isinstance(value[0], int):
+        return "<tokens>"
+    return "<list>"
+
+
+StopText = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_STOP_LENGTH)]
+Stop = Annotated[
+    Annotated[StopText, Tag("<text>")]
+    | Annotated[list[StopText], Field(max_length=limits.MAX_STOPS), Tag("<list>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<text>"),
+]
+TokenId = Annotated[int, Field(ge=0)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+TokenKey = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
+
+
+class StreamOptions(BaseModel):
+    """`stream_options`; `include_obfuscation` asks for padding that is never added here."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Parameters(BaseModel):
+    """What both endpoints take. None means that the request does not say."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_NAME)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    min_tokens: int | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=-1)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    logit_bias: dict[TokenKey, Bias] | None = Field(
+        default=None, max_length=limits.MAX_BIASED_TOKENS
+    )
+    stop: Stop | None = None
+    stop_token_ids: list[TokenId] | None = Field(default=None, max_length=limits.MAX_STOP_TOKENS)
+    ignore_eos: bool | None = None
+    return_token_ids: bool | None = None
+
+    # Accepted because clients send them, and without effect here.
+    user: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+
+    # Known elsewhere, not carried out here.
+    n: Annotated[Any, Only(1)] = None
+    best_of: Annotated[Any, Only(1)] = None
+    echo: Annotated[Any, Only(False)] = None
+    suffix: Annotated[Any, Only("")] = None
+    use_beam_search: Annotated[Any, Only(False)] = None
+    length_penalty: Annotated[Any, Only(1, 1.0)] = None
+    prompt_logprobs: Annotated[Any, Only(0)] = None
+    skip_special_tokens: Annotated[Any, Only(True)] = None
+    spaces_between_special_tokens: Annotated[Any, Only(True)] = None
+    include_stop_str_in_output: Annotated[Any, Only(False)] = None
+    truncate_prompt_tokens: Annotated[Any, Only()] = None
+    allowed_token_ids: Annotated[Any, Only()] = None
+    bad_words: Annotated[Any, Only([])] = None
+    priority: Annotated[Any, Only(0)] = None
+    response_format: Annotated[Any, Only({"type": "text"})] = None
+    structured_outputs: Annotated[Any, Only()] = None
+    guided_json: Annotated[Any, Only()] = None
+    guided_regex: Annotated[Any, Only()] = None
+    guided_choice: Annotated[Any, Only()] = None
+    guided_grammar: Annotated[Any, Only()] = None
+    adapters: Annotated[Any, Only([])] = None
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream should end with a chunk that counts tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def stop_texts(self) -> tuple[str, ...]:
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    @property
+    def completion_limit(self) -> int | None:
+        """How many tokens the answer may have, if the request says."""
+        return self.max_tokens
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """Alternatives to report beside each chosen token; None reports nothing."""
+        raise NotImplementedError

@@ -1,0 +1,132 @@
+"""What the HTTP layer needs of the rest: narrow doors to engine, base and registry.
+
+The real ones are `server.engine.EngineWorker`, `server.bases.Base` and `registry.Registry`;
+tests come in through the same doors with fakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+from registry.bases import BaseRecord
+from registry.hats import Hat
+from registry.references import Reference
+from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
+
+
+class Engine(Protocol):
+    """Sequences in, deltas out. Every method is called on the event loop."""
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationDelta, None]:
+        """Stream one sequence; closing the generator aborts it.
+
+        Raises QueueFull, ContextLengthExceeded or AdapterLoadError before the first delta.
+        """
+        ...
+
+    def stats(self) -> EngineStats: ...
+
+    async def load_adapter(self, adapter: AdapterRef, *, pin: bool = False) -> None:
+        """Bring an adapter into host memory and a slot. Raises AdapterLoadError."""
+        ...
+
+    async def unload_adapter(self, digest: str) -> bool:
+        """Let its sequences finish, then free slot and host copy. False: it was not loaded."""
+        ...
+
+    @property
+    def is_healthy(self) -> bool:
+        """False once the engine's thread has died."""
+        ...
+
+    async def drain(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until no sequence is left."""
+        ...
+
+    def stop(self) -> None: ...
+
+
+class Tokenizer(Protocol):
+    """The base's tokenizer, as far as a prompt needs it."""
+
+    @property
+    def chat_template(self) -> str | None: ...
+
+    @property
+    def bos_token(self) -> str | None: ...
+
+    @property
+    def eos_token(self) -> str | None: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text` as it stands: nothing is added before or after."""
+        ...
+
+    def decode(self, ids: list[int]) -> str: ...
+
+
+class Base(Protocol):
+    """The resident model, as far as requests see it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def record(self) -> BaseRecord: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def max_context(self) -> int: ...
+
+
+class Version(Protocol):
+    """An immutable version, as the registry describes it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ref(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def base_fingerprint(self) -> str: ...
+
+
+class Named(Protocol):
+    """An adapter: a named line of versions."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Alias(Protocol):
+    """A movable name and the version it points at."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+class AdapterRegistry(Protocol):
+    """Where adapters live. Its methods read or write the catalog: keep them off the loop."""
+
+    def resolve(self, reference: Reference) -> Version: ...
+
+    def hat(self, version: Version) -> Hat: ...
+
+    def adapters(self) -> Sequence[Named]: ...
+
+    def aliases(self, name: str) -> Sequence[Alias]: ...
+
+    def lease(self, digest: str, holder: str, seconds: float) -> None: ...

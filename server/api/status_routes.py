@@ -1,0 +1,78 @@
+"""What the server says about itself: page, probes, metrics, recent batches, description."""
+
+from __future__ import annotations
+
+import anyio.to_thread
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from server.metrics import Metrics
+
+from .models import Models
+from .openapi import openapi_document
+from .ports import Engine
+from .readiness import Readiness
+from .status_page import render_status_page
+
+
+class StatusRoutes:
+    """Read-only paths. None of them waits for the engine."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        models: Models,
+        readiness: Readiness,
+        metrics: Metrics,
+        names_are_public: bool,
+    ) -> None:
+        self._engine = engine
+        self._models = models
+        self._readiness = readiness
+        self._metrics = metrics
+        self._names_are_public = names_are_public
+
+    async def page(self, request: Request) -> Response:
+        names = None
+        if self._names_are_public:
+            names = await anyio.to_thread.run_sync(self._models.servable_names)
+        url = str(request.base_url).rstrip("/")
+        reasons = self._readiness.reasons()
+        base = self._models.base.name
+        return HTMLResponse(render_status_page(base=base, names=names, reasons=reasons, url=url))
+
+    async def health(self, _request: Request) -> Response:
+        """Restart the process when this is not 200: the engine does not come back by itself."""
+        healthy = self._engine.is_healthy
+        state = "ok" if healthy else "the engine has stopped"
+        return JSONResponse({"status": state}, status_code=200 if healthy else 503)
+
+    async def ready(self, _request: Request) -> Response:
+        reasons = self._readiness.reasons()
+        body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return JSONResponse(body, status_code=503 if reasons else 200)
+
+    async def metrics(self, _request: Request) -> Response:
+        # Off the loop: naming the resident adapters reads the catalog.
+        text = await anyio.to_thread.run_sync(self._metrics.render)
+        return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def batches(self, _request: Request) -> Response:
+        """The newest steps, oldest first: tokens of each adapter that shared the step."""
+        stats = self._engine.stats()
+        batches = [dict(batch) for batch in stats.recent_batches]
+        return JSONResponse({"num_steps": stats.num_steps, "batches": batches})
+
+    async def openapi(self, _request: Request) -> Response:
+        return JSONResponse(openapi_document(version=_version()))
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hatstand")
+    except PackageNotFoundError:
+        return "0"  # run from a checkout that was never installed

@@ -1,0 +1,309 @@
+"""A fake engine, base and registry behind the doors that the real ones use."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+
+from registry.bases import BaseRecord
+from registry.errors import AdapterNotFound, AliasNotFound, VersionNotFound
+from registry.hats import Hat, Sampling
+from registry.references import Reference
+from server.api.app import create_app
+from server.api.readiness import Readiness
+from server.engine.request import (
+    AdapterRef,
+    EngineStats,
+    FinishReason,
+    GenerationDelta,
+    GenerationRequest,
+    ResidentAdapter,
+    TokenLogprob,
+)
+from server.errors import ServingError
+from server.settings import ApiSettings
+
+BASE_FINGERPRINT = "sha256:" + "ba5e" * 16
+TEMPLATE = (
+    "{% for m in messages %}"
+    "<{{ m['role'] }}>{{ m['content'] }}"
+    "{% endfor %}{% if add_generation_prompt %}<answer>{% endif %}"
+)
+
+
+class FakeEngine:
+    """Answers every sequence with `words`, one token each; remembers what it was asked."""
+
+    def __init__(self, words: Sequence[str] = ("Hello", " wor", "ld", "!")) -> None:
+        self.words = tuple(words)
+        self.requests: list[GenerationRequest] = []
+        self.aborted: list[str] = []
+        self.loaded: dict[str, ResidentAdapter] = {}
+        self.admission_error: ServingError | None = None
+        self.error_after: tuple[int, Exception] | None = None
+        self.delay = 0.0  # seconds before each token
+        self.gate: asyncio.Event | None = None  # held before the second token until set
+        self.ending: FinishReason = "stop"
+        self.num_running = 0
+        self.is_healthy = True
+        self.is_stopped = False
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationDelta, None]:
+        if self.admission_error is not None:
+            raise self.admission_error
+        self.requests.append(request)
+        self.num_running += 1
+        finished = False
+        try:
+            words = self.words[: request.params.max_tokens]
+            for index, word in enumerate(words):
+                await asyncio.sleep(self.delay)
+                if index == 1 and self.gate is not None:
+                    await self.gate.wait()
+                if self.error_after is not None and index == self.error_after[0]:
+                    raise self.error_after[1]
+                is_last = index == len(words) - 1
+                finished = is_last
+                yield self._delta(request, index, word, is_last)
+        finally:
+            self.num_running -= 1
+            if not finished:
+                self.aborted.append(request.request_id)
+
+    def _delta(
+        self, request: GenerationRequest, index: int, word: str, is_last: bool
+    ) -> GenerationDelta:
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if request.params.logprobs is not None:
+            others = ((9, "?", -2.0), (8, "\ufffd", float("-inf")))[: request.params.logprobs]
+            logprobs = (TokenLogprob(index, word, -0.5, others),)
+        cut = len(self.words) > request.params.max_tokens
+        ending: FinishReason = "length" if cut else self.ending
+        return GenerationDelta(
+            text=word,
+            token_ids=(index,),
+            logprobs=logprobs,
+            finish_reason=ending if is_last else None,
+            num_prompt_tokens=len(request.prompt_token_ids),
+            num_cached_tokens=2,
+            num_completion_tokens=index + 1,
+        )
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            num_running=self.num_running,
+            num_waiting=3,
+            max_waiting=10,
+            num_blocks=100,
+            num_free_blocks=75,
+            max_slots=4,
+            max_context=64,
+            resident=tuple(self.loaded.values()),
+            loading=("late@1",),
+            num_steps=7,
+            num_generated_tokens=42,
+            num_adapter_evictions=1,
+            recent_batches=({"base": 1, "sql@2": 3},),
+        )
+
+    async def load_adapter(self, adapter: AdapterRef, *, pin: bool = False) -> None:
+        self.loaded[adapter.digest] = ResidentAdapter(
+            adapter.digest, adapter.label, level="slot", rank=8, pinned=pin, num_running=0
+        )
+
+    async def unload_adapter(self, digest: str) -> bool:
+        return self.loaded.pop(digest, None) is not None
+
+    async def drain(self, timeout: float) -> None:
+        with anyio.move_on_after(timeout):
+            while self.num_running:
+                await asyncio.sleep(0.01)
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+
+class FakeTokenizer:
+    """One token per character."""
+
+    chat_template: str | None = TEMPLATE
+    bos_token: str | None = None
+    eos_token: str | None = "<end>"
+    vocab_size = 1000
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) % self.vocab_size for character in text]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+class FakeBase:
+    name = "tiny-mistral"
+    max_context = 128
+
+    def __init__(self) -> None:
+        self.tokenizer = FakeTokenizer()
+        self.record = BaseRecord(
+            name=self.name,
+            source="test",
+            fingerprint=BASE_FINGERPRINT,
+            quantization={},
+            config={
+                "vocab_size": 1000,
+                "hidden_size": 8,
+                "intermediate_size": 8,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 1,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class FakeVersion:
+    name: str
+    number: int
+    hat: Hat = field(default_factory=Hat)
+    base_fingerprint: str = BASE_FINGERPRINT
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.number}"
+
+    @property
+    def digest(self) -> str:
+        return "sha256:" + f"{sum(self.name.encode()) * 100 + self.number:064x}"
+
+
+@dataclass(frozen=True)
+class FakeAlias:
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class FakeAdapter:
+    name: str
+
+
+class FakeRegistry:
+    """Versions and aliases in dictionaries."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, list[FakeVersion]] = {}
+        self.targets: dict[tuple[str, str], FakeVersion] = {}
+        self.leases: list[tuple[str, str, float]] = []
+
+    def push(self, name: str, hat: Hat | None = None, *, base: str = BASE_FINGERPRINT) -> None:
+        line = self.lines.setdefault(name, [])
+        line.append(FakeVersion(name, len(line) + 1, hat or Hat(), base))
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        self.targets[name, alias] = self.lines[name][number - 1]
+
+    def resolve(self, reference: Reference) -> FakeVersion:
+        line = self.lines.get(reference.name)
+        if line is None:
+            raise AdapterNotFound(f"no adapter {reference.name}")
+        if reference.alias is not None:
+            if (reference.name, reference.alias) not in self.targets:
+                raise AliasNotFound(f"{reference.name} has no alias {reference.alias}")
+            return self.targets[reference.name, reference.alias]
+        wanted = reference.number or reference.digest
+        if wanted is None:
+            return self.targets.get((reference.name, "prod"), line[-1])
+        for version in line:
+            if version.number == wanted or version.digest.startswith(str(wanted)):
+                return version
+        raise VersionNotFound(f"{reference.name} has no version {wanted}")
+
+    def hat(self, version: FakeVersion) -> Hat:
+        return version.hat
+
+    def adapters(self) -> list[FakeAdapter]:
+        return [FakeAdapter(name) for name in self.lines]
+
+    def aliases(self, name: str) -> list[FakeAlias]:
+        return [
+            FakeAlias(alias, version.digest)
+            for (owner, alias), version in self.targets.items()
+            if owner == name
+        ]
+
+    def lease(self, digest: str, holder: str, seconds: float) -> None:
+        self.leases.append((digest, holder, seconds))
+
+
+@dataclass
+class Site:
+    """One server's parts, to look into and to change."""
+
+    engine: FakeEngine
+    registry: FakeRegistry
+    base: FakeBase
+    readiness: Readiness
+    app: Starlette
+
+
+def make_site(settings: ApiSettings | None = None, engine: FakeEngine | None = None) -> Site:
+    """A server with two versions of `sql` (prod → 1), one `pirate`, and another base's `odd`."""
+    registry = FakeRegistry()
+    registry.push("sql", Hat(system_prompt="Write SQL.", stop=(";",)))
+    registry.push("sql", Hat(sampling=Sampling(temperature=0.2, max_tokens=3)))
+    registry.push("pirate")
+    registry.push("odd", base="sha256:" + "0dd" * 21 + "0")
+    registry.set_alias("sql", "prod", 1)
+    engine, base = engine or FakeEngine(), FakeBase()
+    settings = settings or ApiSettings()
+    readiness = Readiness(engine, settings.pins)
+    app = create_app(engine, registry, base, settings, readiness=readiness)
+    return Site(engine, registry, base, readiness, app)
+
+
+@asynccontextmanager
+async def open_client(
+    app: Starlette, headers: dict[str, str] | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client straight into the app, inside its lifespan."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(app.router.lifespan_context(app))
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        client = httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        yield await stack.enter_async_context(client)
+
+
+class LiveServer:
+    """The app behind a real uvicorn on a free port, in its own thread."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        config = uvicorn.Config(site.app, port=0, log_level="warning", lifespan="on", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+
+    @property
+    def port(self) -> int:
+        port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> LiveServer:
+        self._thread.start()
+        while not self._server.started:
+            self._thread.join(0.01)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)

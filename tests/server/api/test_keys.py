@@ -1,0 +1,91 @@
+"""API keys: how they are written, and what they open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.api.keys import KeyRing, parse_keys, read_keys
+from server.errors import StartupError
+from server.settings import ApiSettings, Settings, find_keys
+from tests.server.api.fakes import make_site, open_client
+
+READER, ADMIN = "reader-key-1", "admin-key-22"
+CHAT = {"model": "sql", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_scopes_are_read() -> None:
+    plain, admin = parse_keys([READER, f" {ADMIN}:admin+inference "], where="test")
+    assert plain.scopes == {"inference"}
+    assert admin.scopes == {"inference", "admin"}
+    assert not plain.allows("admin")
+
+
+def test_keys_are_kept_as_hashes_only() -> None:
+    [key] = parse_keys([READER], where="test")
+    assert READER not in repr(key)
+    assert READER.encode() not in key.sha256
+
+
+def test_bad_entries_are_named_without_the_key() -> None:
+    with pytest.raises(StartupError, match="entry 2: unknown scope 'root'"):
+        parse_keys([READER, f"{ADMIN}:root"], where="here")
+    with pytest.raises(StartupError, match="8 characters") as caught:
+        parse_keys(["short"], where="here")
+    assert "'short'" not in str(caught.value)
+
+
+def test_file_and_environment_add_up(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n{READER}  # the app\n\n{ADMIN}:admin\n")
+    keys = find_keys(file, {"HATSTAND_API_KEYS": "another-key,"})
+    ring = KeyRing(keys)
+    assert all(ring.find(token) for token in (READER, ADMIN, "another-key"))
+    assert ring.find("another-kez") is None
+
+
+def test_unreadable_and_empty_files(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="cannot be read"):
+        read_keys(tmp_path / "missing")
+    (tmp_path / "empty").write_text("# nothing\n")
+    with pytest.raises(StartupError, match="holds no key"):
+        read_keys(tmp_path / "empty")
+
+
+def test_other_machines_need_keys_or_a_word() -> None:
+    keys = parse_keys([READER], where="test")
+    with pytest.raises(StartupError, match=r"--api-keys-file.*--insecure"):
+        Settings(base="b", host="0.0.0.0")
+    Settings(base="b", host="0.0.0.0", api=ApiSettings(keys=keys))
+    Settings(base="b", host="0.0.0.0", insecure=True)
+    for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
+        assert Settings(base="b", host=host).is_loopback
+
+
+@pytest.mark.anyio
+async def test_keys_open_their_scope() -> None:
+    keys = parse_keys([READER, f"{ADMIN}:admin"], where="test")
+    async with open_client(make_site(ApiSettings(keys=keys)).app) as client:
+        for headers in ({}, bearer("nobody-knows"), {"Authorization": f"Basic {READER}"}):
+            response = await client.post("/v1/chat/completions", json=CHAT, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert response.json()["error"]["code"] == "invalid_api_key"
+        for token in (READER, ADMIN):
+            response = await client.post("/v1/chat/completions", json=CHAT, headers=bearer(token))
+            assert response.status_code == 200
+        body = {"lora_name": "sql"}
+        refused = await client.post("/v1/load_lora_adapter", json=body, headers=bearer(READER))
+        assert refused.status_code == 403
+        assert refused.json()["error"]["type"] == "permission_error"
+        loaded = await client.post("/v1/load_lora_adapter", json=body, headers=bearer(ADMIN))
+        assert loaded.status_code == 200
+        assert (await client.get("/v1/models")).status_code == 401
+        for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/"):
+            assert (await client.get(path)).status_code == 200
+        assert "sql" not in (await client.get("/")).text  # names are for holders of a key

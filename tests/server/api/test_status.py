@@ -1,0 +1,232 @@
+"""What the server says about itself, and the layers around every route."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import Message
+
+from server.errors import QueueFull
+from server.settings import ApiSettings
+from tests.server.api.fakes import Site, make_site, open_client
+
+pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "sql", "messages": [{"role": "user", "content": "hi"}]}
+
+
+async def samples(client: httpx.AsyncClient) -> dict[str, list[tuple[dict[str, str], float]]]:
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    found: dict[str, list[tuple[dict[str, str], float]]] = {}
+    for family in text_string_to_metric_families(response.text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+async def test_own_metrics(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/chat/completions", json=CHAT)
+    await client.post("/v1/chat/completions", json={})
+    await client.get("/no/such/path")
+    found = await samples(client)
+    requests = {
+        (lb["route"], lb["status"]): value for lb, value in found["hatstand_requests_total"]
+    }
+    assert requests["/v1/chat/completions", "200"] == 1
+    assert requests["/v1/chat/completions", "400"] == 1
+    assert requests["none", "404"] == 1
+    assert found["hatstand_time_to_first_token_seconds_count"] == [({}, 1)]
+    assert found["hatstand_time_per_output_token_seconds_count"] == [({}, 1)]
+    assert found["hatstand_sequences_finished_total"] == [({"reason": "stop"}, 1)]
+    assert found["hatstand_kv_usage_ratio"] == [({}, 0.25)]
+    assert found["hatstand_generated_tokens_total"] == [({}, 42)]
+    assert found["hatstand_adapter_evictions_total"] == [({}, 1)]
+
+
+async def test_gauges_of_the_endpoint_picker(client: httpx.AsyncClient) -> None:
+    for name in ("sql", "pirate"):
+        await client.post("/v1/load_lora_adapter", json={"lora_name": name})
+    found = await samples(client)
+    model = {"model_name": "tiny-mistral"}
+    assert found["vllm:num_requests_waiting"] == [(model, 3)]
+    assert found["vllm:num_requests_running"] == [(model, 0)]
+    assert found["vllm:kv_cache_usage_perc"] == [(model, 0.25)]
+    assert found["vllm:cache_config_info"] == [({"block_size": "16", "num_gpu_blocks": "100"}, 1)]
+    [(labels, timestamp)] = found["vllm:lora_requests_info"]
+    assert labels == {
+        "max_lora": "4",
+        "running_lora_adapters": "sql@1,sql@prod,sql,pirate@1,pirate",
+        "waiting_lora_adapters": "late@1",
+    }
+    assert timestamp > 1.7e9
+    loaded = {lb["adapter_name"]: lb for lb, _ in found["vllm:lora_adapter_loaded"]}
+    assert loaded["sql@1"] == {
+        "adapter_name": "sql@1",
+        "level": "gpu",
+        "pinned": "false",
+        "rank": "8",
+    }
+    assert found["vllm:num_gpu_loaded_lora_adapters"] == [({}, 2)]
+    resident = {lb["adapter"] for lb, _ in found["hatstand_adapter_resident"]}
+    assert resident == {"sql@1", "pirate@1"}
+
+
+async def test_recent_batches(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/debug/batches")).json() == {
+        "num_steps": 7,
+        "batches": [{"base": 1, "sql@2": 3}],
+    }
+
+
+async def test_page_names_adapters_and_a_call(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/")).text
+    assert "tiny-mistral" in page
+    assert "<li><code>sql@prod</code></li>" in page
+    assert "curl http://test/v1/chat/completions" in page
+
+
+async def test_openapi_describes_every_route(site: Site, client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    paths = set(document["paths"]) | {"/", "/openapi.json"}
+    routes = {route.path.replace(":path", "") for route in site.app.routes}  # type: ignore[attr-defined]
+    assert paths == routes
+    chat = document["components"]["schemas"]["ChatBody"]
+    assert chat["properties"]["n"]["enum"] == [1, None]
+    assert {"model", "messages"} <= set(chat["required"])
+    text = str(document)
+    names = {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= set(document["components"]["schemas"])
+
+
+async def test_request_ids(client: httpx.AsyncClient) -> None:
+    kept = await client.get("/healthz", headers={"x-request-id": "abc-1"})
+    assert kept.headers["x-request-id"] == "abc-1"
+    replaced = await client.get("/healthz", headers={"x-request-id": "a b" * 100})
+    assert replaced.headers["x-request-id"].startswith("req_")
+
+
+async def test_wrong_path_and_method(client: httpx.AsyncClient) -> None:
+    missing = await client.get("/v2/models")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    wrong = await client.get("/v1/chat/completions")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"
+
+
+async def test_body_limit() -> None:
+    async def chunks() -> Any:
+        for _ in range(20):
+            yield b" " * 100
+
+    async with open_client(make_site(ApiSettings(max_body=1000)).app) as client:
+        declared = await client.post("/v1/completions", content=b" " * 1001)
+        counted = await client.post("/v1/completions", content=chunks())
+    for response in (declared, counted):
+        assert response.status_code == 413
+        assert response.json()["error"]["code"] == "payload_too_large"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_deadline(stream: bool) -> None:
+    site = make_site(ApiSettings(request_timeout=0.1))
+    site.engine.gate = asyncio.Event()
+    async with open_client(site.app) as client:
+        response = await client.post("/v1/chat/completions", json={**CHAT, "stream": stream})
+    if stream:
+        assert '"code": "timeout"' in response.text.splitlines()[-2]
+    else:
+        assert response.status_code == 504
+    assert site.engine.num_running == 0
+    assert len(site.engine.aborted) == 1
+
+
+async def test_draining_takes_nothing_new_and_finishes_the_rest(site: Site) -> None:
+    site.engine.gate = asyncio.Event()
+    async with open_client(site.app) as client:
+        running = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
+        while not site.engine.num_running:
+            await asyncio.sleep(0.005)
+        site.readiness.begin_drain()
+        assert site.readiness.num_in_flight == 1
+        refused = await client.post("/v1/chat/completions", json=CHAT)
+        assert refused.status_code == 503
+        assert "retry-after" in refused.headers
+        assert (await client.get("/readyz")).json()["reasons"] == ["the server is draining"]
+        assert (await client.get("/healthz")).status_code == 200
+        site.engine.gate.set()
+        assert (await running).status_code == 200
+        assert site.readiness.num_in_flight == 0
+    assert site.engine.is_stopped
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_past_the_drain_deadline_requests_are_cut(site: Site, stream: bool) -> None:
+    site.engine.gate = asyncio.Event()
+    async with open_client(site.app) as client:
+        body = {**CHAT, "stream": stream}
+        running = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+        while not site.engine.num_running:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
+        site.readiness.cut()
+        response = await running
+    assert '"unavailable"' in response.text
+    assert response.status_code == (200 if stream else 503)
+    assert site.engine.num_running == 0
+
+
+async def test_silent_start_opens_the_stream_and_keeps_it_alive() -> None:
+    site = make_site(ApiSettings(ping_interval=0.03))
+    site.engine.delay = 0.1
+    async with open_client(site.app) as client:
+        body = {**CHAT, "stream": True, "max_tokens": 1}
+        response = await client.post("/v1/chat/completions", json=body)
+    assert response.text.count(": ping") >= 1
+    assert response.text.rstrip().endswith("data: [DONE]")
+
+
+async def test_late_refusal_becomes_an_event() -> None:
+    site = make_site(ApiSettings(ping_interval=0.02))
+    site.engine.delay = 0.05
+    site.engine.error_after = (0, QueueFull("full"))
+    async with open_client(site.app) as client:
+        response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+    assert response.status_code == 200
+    assert '"code": "queue_full"' in response.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_client_that_leaves_at_once_leaves_nothing(site: Site, stream: bool) -> None:
+    """Straight ASGI: the disconnect is there before the first token."""
+    site.engine.gate = asyncio.Event()
+    body = (b'{"model":"sql","messages":[{"role":"user","content":"x"}],"stream":%s}') % (
+        b"true" if stream else b"false"
+    )
+    inbox: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if inbox:
+            return inbox.pop()
+        while not site.engine.num_running:
+            await asyncio.sleep(0.001)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "headers": [],
+        "query_string": b"",
+    }
+    async with asyncio.timeout(5):
+        await site.app(scope, receive, send)
+    assert site.engine.num_running == 0
+    assert len(site.engine.aborted) == 1
