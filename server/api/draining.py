@@ -1,0 +1,66 @@
+"""uvicorn with a polite end: on SIGTERM take nothing new, finish what runs, then leave."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from .readiness import Readiness
+
+logger = logging.getLogger(__name__)
+
+LAST_WORDS = 2  # seconds for answers that were cut at the deadline to reach their clients
+
+
+class DrainingServer(uvicorn.Server):
+    """The first signal drains: /readyz says 503, new generations get 503 with Retry-After.
+
+    It exits when nothing is in flight, or cuts the rest after `drain_timeout` seconds or at a
+    second signal. Whoever is cut is told so.
+    """
+
+    def __init__(self, app: ASGIApp, readiness: Readiness, *, drain_timeout: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                ws="none",
+                access_log=False,  # our own layer logs requests
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=LAST_WORDS,
+            )
+        )
+        self._readiness = readiness
+        self._drain_timeout = drain_timeout
+        self._deadline: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started or self._deadline == 0:
+            super().handle_exit(sig, frame)
+        elif self._deadline is None:
+            self.begin_drain()
+        else:
+            self._deadline = 0
+
+    def begin_drain(self) -> None:
+        """Start leaving. Safe in a signal handler and from another thread."""
+        self._readiness.begin_drain()
+        self._deadline = time.monotonic() + self._drain_timeout
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second; True ends the server."""
+        should_exit = await super().on_tick(counter)
+        if self._deadline is None or should_exit:
+            return should_exit
+        if self._readiness.num_in_flight == 0:
+            return True
+        if time.monotonic() > self._deadline:
+            logger.warning("cutting %d requests short", self._readiness.num_in_flight)
+            self._readiness.cut()
+            return True
+        return False

@@ -1,0 +1,154 @@
+"""`hatstand serve`: from settings to a server that answers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from registry import Registry
+from server.api.listener import bind
+from server.errors import ServingError, StartupError
+from server.settings import EngineOptions, Settings
+
+if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server to build
+    from server.api.draining import DrainingServer
+    from server.bases import Base
+    from server.engine.config import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+Report = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises StartupError when it cannot start as asked."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    console = Console(stderr=True)
+    listener = bind(settings.host, settings.port)
+    with contextlib.closing(listener):
+        settings = replace(settings, port=listener.getsockname()[1])
+        with _progress(console) as report:
+            server = assemble(settings, report)
+        console.print(f"Serving [bold]{settings.base}[/] on {settings.url} (Ctrl-C stops)")
+        server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, report: Report | None = None) -> Iterator[str]:
+    """A server in a thread of its own, for as long as the context lasts. Yields its URL."""
+    listener = bind(settings.host, settings.port)
+    settings = replace(settings, port=listener.getsockname()[1])
+    with contextlib.closing(listener):
+        server = assemble(settings, report or _silent)
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, name="http", daemon=True
+        )
+        thread.start()
+        try:
+            while not server.started:
+                if not thread.is_alive():
+                    raise StartupError("The HTTP server ended before it began; see the log.")
+                thread.join(0.01)
+            yield settings.url
+        finally:
+            server.begin_drain()
+            thread.join()
+
+
+def assemble(settings: Settings, report: Report) -> DrainingServer:
+    """Open base and registry, load the engine, put HTTP in front; nothing is answered yet."""
+    from server.api.app import create_app
+    from server.api.draining import DrainingServer
+    from server.api.readiness import Readiness
+    from server.bases import open_base
+    from server.engine.build import build_engine, start_worker
+    from server.residency import RegistrySource
+
+    report("Opening the base", 0, 1)
+    base, registry = open_base(settings.base), Registry.open(settings.registry)
+    _check_pins(settings, base, registry)
+    limits = engine_settings(settings.engine, base)
+    source = RegistrySource(registry, base.record, base.config, limits.max_rank)
+    engine = build_engine(
+        base, source, limits, lambda done, total: report("Loading weights", done, total)
+    )
+    worker = start_worker(engine)
+    readiness = Readiness(worker, settings.api.pins)
+    app = create_app(worker, registry, base, settings.api, readiness=readiness)
+    return DrainingServer(app, readiness, drain_timeout=settings.api.drain_timeout)
+
+
+def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
+    """The engine's settings: what was asked, and the engine's own defaults for the rest."""
+    from server.engine.config import EngineSettings
+
+    asked = {
+        "max_slots": options.max_slots,
+        "max_rank": options.max_rank,
+        "max_batch": options.max_batch,
+        "max_waiting": options.max_queue,
+        "max_context": options.max_context,
+        "kv_memory": options.kv_memory,
+        "host_memory": options.host_memory,
+    }
+    if options.max_context is not None and options.max_context > base.max_context:
+        raise StartupError(
+            f"--max-context {options.max_context} is over the {base.max_context} tokens that "
+            f"'{base.name}' was made for."
+        )
+    settings = EngineSettings(
+        device=choose_device(options.device),
+        weights="nf4-shadow" if options.shadow_bf16 else "nf4",
+    )
+    return replace(settings, **{key: value for key, value in asked.items() if value is not None})
+
+
+def choose_device(asked: str) -> str:
+    """`cuda` if there is one and nobody said otherwise. Raises StartupError if it is missing."""
+    import torch
+
+    has_cuda = torch.cuda.is_available()
+    if asked == "cuda" and not has_cuda:
+        raise StartupError(
+            "--device cuda was asked for, but torch sees no CUDA device. Use --device cpu, or "
+            "install a CUDA build of torch and check nvidia-smi."
+        )
+    if asked == "auto":
+        return "cuda" if has_cuda else "cpu"
+    return asked
+
+
+def _check_pins(settings: Settings, base: Base, registry: Registry) -> None:
+    """A pin that names nothing is a typing error: better said now than in /readyz."""
+    from registry.errors import RegistryError
+    from server.api.models import Models
+
+    models = Models(registry, base)
+    for reference in settings.api.pins:
+        try:
+            models.resolve(reference)
+        except (RegistryError, ServingError) as error:
+            raise StartupError(f"--pin {reference}: {error}") from error
+
+
+@contextlib.contextmanager
+def _progress(console: Console) -> Iterator[Report]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("Starting", total=None)
+        yield lambda stage, done, total: progress.update(
+            task, description=stage, completed=done, total=total
+        )
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
