@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -91,7 +91,7 @@ def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
     """The engine's settings: what was asked, and the engine's own defaults for the rest."""
     from server.engine.config import EngineSettings
 
-    asked = {
+    asked: dict[str, Any] = {
         "max_slots": options.max_slots,
         "max_rank": options.max_rank,
         "max_batch": options.max_batch,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 
+from registry.errors import RegistryError
+
 from .ports import AdapterRegistry
+
+logger = logging.getLogger(__name__)
+
+TRY_AGAIN = 30.0  # seconds after a lease was not granted
 
 
 class Leases:
@@ -36,5 +43,10 @@ class Leases:
             now = self._clock()
             if self._renew_at.get(digest, now) > now:
                 return
-            self._registry.lease(digest, self._holder, 2 * self._longest_use)
-            self._renew_at[digest] = now + self._longest_use
+            try:
+                self._registry.lease(digest, self._holder, 2 * self._longest_use)
+                self._renew_at[digest] = now + self._longest_use
+            except RegistryError as error:
+                # A catalog that cannot be written now is no reason to refuse an answer.
+                logger.warning("no lease on %s: %s", digest, error)
+                self._renew_at[digest] = now + TRY_AGAIN

@@ -45,11 +45,11 @@ class ModelRoutes:
 
     def _card(self, name: str, model: ServedModel) -> dict[str, Any]:
         """OpenAI's model object, with vLLM's `root` and `parent` and our digest."""
-        adapter = model.adapter
+        adapter, created_at = model.adapter, model.created_at
         return {
             "id": name,
             "object": "model",
-            "created": self._started,
+            "created": int(created_at.timestamp()) if created_at else self._started,
             "owned_by": "hatstand",
             "root": model.label,
             "parent": None if adapter is None else self._base.name,

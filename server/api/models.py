@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 import anyio.to_thread
 
 from registry import errors as registry_errors
+from registry.errors import RegistryError
 from registry.hats import Hat
 from registry.references import Reference
+from registry.versions import Version
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
 
-from .ports import AdapterRegistry, Base, Version
+from .ports import AdapterRegistry, Base
 
 SHORT = 12  # hex digits of a digest that are enough to tell versions apart
+MOST_HATS = 256  # kept in memory
+NAMES_LAST = 1.0  # seconds; scrapes come every 50 ms and may see aliases this much later
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class ServedModel:
     base_fingerprint: str
     adapter: AdapterRef | None = None
     hat: Hat = field(default_factory=Hat)
+    created_at: datetime | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -49,6 +57,8 @@ class Models:
     def __init__(self, registry: AdapterRegistry, base: Base) -> None:
         self._registry = registry
         self._base = base
+        self._hats: OrderedDict[str, Hat] = OrderedDict()  # by digest: they never change
+        self._names: dict[str, tuple[float, list[str]]] = {}  # by label, for metrics only
 
     @cached_property
     def base(self) -> ServedModel:
@@ -77,9 +87,15 @@ class Models:
                 param="model",
             )
         adapter = AdapterRef(digest=version.digest, label=version.ref)
-        hat = self._registry.hat(version)
-        fingerprint = self._base.record.fingerprint
-        return ServedModel(name, version.ref, version.digest, fingerprint, adapter, hat)
+        return ServedModel(
+            name=name,
+            label=version.ref,
+            digest=version.digest,
+            base_fingerprint=self._base.record.fingerprint,
+            adapter=adapter,
+            hat=self._hat(version),
+            created_at=version.created_at,
+        )
 
     def servable_names(self) -> list[str]:
         """Every adapter of this server's base, under its name and its aliases."""
@@ -87,24 +103,41 @@ class Models:
         for adapter in self._registry.adapters():
             try:
                 self.resolve(adapter.name)
-            except (registry_errors.RegistryError, AdapterNotServable):
+                aliases = self._registry.aliases(adapter.name)
+            except (RegistryError, AdapterNotServable):
                 continue  # of another base, or with nothing to serve
-            names.append(adapter.name)
-            aliases = sorted(alias.name for alias in self._registry.aliases(adapter.name))
-            names += [f"{adapter.name}@{alias}" for alias in aliases]
+            names += [adapter.name, *(f"{adapter.name}@{alias}" for alias in sorted(aliases))]
         return names
 
     def request_names(self, adapter: ResidentAdapter) -> list[str]:
-        """Every `model` that reaches this resident version now: "sql@3", "sql@prod", "sql"."""
+        """Every `model` that reaches this resident version: "sql@3", "sql@prod", "sql".
+
+        For metrics: an answer may be NAMES_LAST seconds old.
+        """
+        until, names = self._names.get(adapter.label, (0.0, []))
+        if time.monotonic() > until:
+            names = self._look_names_up(adapter)
+            self._names[adapter.label] = (time.monotonic() + NAMES_LAST, names)
+        return names
+
+    def _look_names_up(self, adapter: ResidentAdapter) -> list[str]:
         name = adapter.label.partition("@")[0]
         try:
+            default = self._registry.resolve(Reference(name))
             aliases = self._registry.aliases(name)
-            default = self._registry.resolve(Reference(name)).digest
-        except registry_errors.RegistryError:
+        except RegistryError:
             return [adapter.label]  # removed from the registry, still held here
-        names = [f"{name}@{to.name}" for to in aliases if to.digest == adapter.digest]
-        bare = [name] if default == adapter.digest else []
-        return [adapter.label, *names, *bare]
+        bare = [name] if default.digest == adapter.digest else []
+        pointing = [to for to, version in aliases.items() if version.digest == adapter.digest]
+        return [adapter.label, *(f"{name}@{alias}" for alias in pointing), *bare]
+
+    def _hat(self, version: Version) -> Hat:
+        hat = self._hats.get(version.digest)
+        if hat is None:
+            hat = self._hats[version.digest] = self._registry.hat(version)
+            if len(self._hats) > MOST_HATS:
+                self._hats.popitem(last=False)
+        return hat
 
     def _find_version(self, name: str) -> Version:
         try:
@@ -113,7 +146,7 @@ class Models:
             raise ModelNotFound(self._not_found("model", name), param="model") from None
         except registry_errors.AdapterNotFound:
             raise AdapterNotFound(self._not_found("adapter", name), param="model") from None
-        except registry_errors.RegistryError as error:
+        except RegistryError as error:
             error.param = "model"
             raise
 

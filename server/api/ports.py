@@ -6,12 +6,13 @@ tests come in through the same doors with fakes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from registry.bases import BaseRecord
 from registry.hats import Hat
 from registry.references import Reference
+from registry.versions import Version
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
 
 
@@ -85,37 +86,11 @@ class Base(Protocol):
     def max_context(self) -> int: ...
 
 
-class Version(Protocol):
-    """An immutable version, as the registry describes it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def ref(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def base_fingerprint(self) -> str: ...
-
-
 class Named(Protocol):
     """An adapter: a named line of versions."""
 
     @property
     def name(self) -> str: ...
-
-
-class Alias(Protocol):
-    """A movable name and the version it points at."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def digest(self) -> str: ...
 
 
 class AdapterRegistry(Protocol):
@@ -127,6 +102,6 @@ class AdapterRegistry(Protocol):
 
     def adapters(self) -> Sequence[Named]: ...
 
-    def aliases(self, name: str) -> Sequence[Alias]: ...
+    def aliases(self, name: str) -> Mapping[str, Version]: ...
 
-    def lease(self, digest: str, holder: str, seconds: float) -> None: ...
+    def lease(self, digest: str, holder: str, seconds: float) -> object: ...

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import anyio
 import httpx
@@ -173,6 +174,7 @@ class FakeVersion:
     number: int
     hat: Hat = field(default_factory=Hat)
     base_fingerprint: str = BASE_FINGERPRINT
+    created_at: datetime = datetime(2026, 1, 2, tzinfo=UTC)
 
     @property
     def ref(self) -> str:
@@ -181,12 +183,6 @@ class FakeVersion:
     @property
     def digest(self) -> str:
         return "sha256:" + f"{sum(self.name.encode()) * 100 + self.number:064x}"
-
-
-@dataclass(frozen=True)
-class FakeAlias:
-    name: str
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -231,12 +227,8 @@ class FakeRegistry:
     def adapters(self) -> list[FakeAdapter]:
         return [FakeAdapter(name) for name in self.lines]
 
-    def aliases(self, name: str) -> list[FakeAlias]:
-        return [
-            FakeAlias(alias, version.digest)
-            for (owner, alias), version in self.targets.items()
-            if owner == name
-        ]
+    def aliases(self, name: str) -> dict[str, FakeVersion]:
+        return {alias: to for (owner, alias), to in self.targets.items() if owner == name}
 
     def lease(self, digest: str, holder: str, seconds: float) -> None:
         self.leases.append((digest, holder, seconds))
