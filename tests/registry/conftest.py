@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry.making import TINY_CONFIG, write_safetensors
+from registry import BaseRecord, Registry
+from registry.bases import read_base
+from tests.registry.making import TINY_CONFIG, make_adapter, write_safetensors
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +28,19 @@ def base_folder(tmp_path: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(TINY_CONFIG))
     write_safetensors(folder / "model.safetensors", {})
     return folder
+
+
+@pytest.fixture
+def base(base_folder: Path) -> BaseRecord:
+    return read_base(base_folder)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry.open(tmp_path / "registry")
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, base: BaseRecord) -> Path:
+    """A folder that can be pushed as it is."""
+    return make_adapter(tmp_path / "adapter", lock=base)

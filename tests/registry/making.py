@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from registry.adapters import AdapterSpec
+from registry.bases import BaseRecord
+from registry.lock import Lock
+
 TINY_CONFIG: dict[str, Any] = {
     "model_type": "mistral",
     "hidden_size": 16,
@@ -40,3 +44,35 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]]) -
         data += content
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def adapter_tensors(config: Mapping[str, Any], *, seed: int = 0) -> dict[str, Any]:
+    """Random factors for everything `config` adapts on the tiny base."""
+    generator = np.random.default_rng(seed)
+    spec = AdapterSpec.from_config(config, TINY_CONFIG)
+    return {
+        name: generator.standard_normal(shape).astype(np.float32)
+        for name, shape in spec.tensors.items()
+    }
+
+
+def make_adapter(
+    folder: Path,
+    *,
+    seed: int = 0,
+    tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    lock: BaseRecord | None = None,
+    **config: Any,
+) -> Path:
+    """A PEFT adapter folder; with `lock`, also a `lock.json` for that base."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+    values.update(config)
+    (folder / "adapter_config.json").write_text(json.dumps(values))
+    weights = adapter_tensors(values, seed=seed) if tensors is None else tensors
+    write_safetensors(folder / "adapter_model.safetensors", weights)
+    if lock is not None:
+        Lock(base=lock, adapter_dtype="float32", rank=4, target_modules=("q_proj", "v_proj")).write(
+            folder
+        )
+    return folder

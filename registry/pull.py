@@ -1,0 +1,67 @@
+"""Copying a version's files out of the registry."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from .bundle import LAYERS
+from .canonical import CHUNK, Progress
+from .errors import Corrupted, DestinationExists
+from .lock import LOCK_FILE
+from .manifest import Descriptor
+
+
+def copy_out(
+    files: Mapping[str, Path],
+    blobs: Mapping[str, Descriptor],
+    folder: Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Copy `files` into `folder`, verifying each on the way; a file is whole or not there.
+
+    A folder that is not empty needs `force`; then a bundle's files are replaced, those that this
+    version lacks go, and strangers stay. Raises `DestinationExists` or `Corrupted`.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DestinationExists(f"{folder} is a file: name a folder", param=str(folder))
+    if not force and folder.is_dir() and any(folder.iterdir()):
+        raise DestinationExists(
+            f"{folder} is not empty: name another folder, or write over it with --force",
+            param=str(folder),
+        )
+    for name, source in files.items():
+        if not source.is_file():
+            digest = blobs[name].digest
+            raise Corrupted(f"blob {digest} ({name}) is missing from the registry", param=digest)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in {*LAYERS, LOCK_FILE} - set(files):
+        (folder / name).unlink(missing_ok=True)  # a leftover template would join this version
+    for name, source in files.items():
+        _copy(source, folder / name, blobs[name], progress)
+
+
+def _copy(source: Path, target: Path, blob: Descriptor, progress: Progress | None) -> None:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    hasher = hashlib.sha256()
+    done = 0
+    try:
+        with source.open("rb") as reader, partial.open("wb") as writer:
+            while piece := reader.read(CHUNK):
+                writer.write(piece)
+                hasher.update(piece)
+                done += len(piece)
+                if progress is not None:
+                    progress(f"copying {target.name}", done, blob.size)
+        if "sha256:" + hasher.hexdigest() != blob.digest:
+            raise Corrupted(
+                f"blob {blob.digest} no longer matches its digest: run `registry verify`",
+                param=blob.digest,
+            )
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

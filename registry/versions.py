@@ -1,0 +1,310 @@
+"""Versions in the catalog: adding one, and finding the one a reference means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from .errors import (
+    AdapterNotFound,
+    AliasNotFound,
+    AmbiguousReference,
+    BaseMismatch,
+    VersionNotFound,
+)
+from .manifest import Manifest
+from .references import Reference
+from .report import Report
+from .tables import adapter, alias, version
+from .validation import near
+
+DEFAULT_ALIAS = "prod"  # what a bare name means, once it is set
+
+
+@dataclass(frozen=True)
+class Version:
+    """One immutable version of an adapter.
+
+    `digest` is the sha256 of the manifest's bytes, `size` the bytes of all files. `report` and
+    `is_new` are set on what a push returns: what the lint measured, and whether the version was
+    not there before.
+    """
+
+    name: str
+    number: int
+    digest: str
+    created_at: datetime
+    created_by: str
+    manifest: Manifest = field(repr=False)
+    size: int
+    base_fingerprint: str
+    report: Report | None = field(default=None, compare=False, repr=False)
+    is_new: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def ref(self) -> str:
+        """`name@number`, for people and logs."""
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True)
+class AdapterSummary:
+    """One adapter at a glance. `aliases` maps each alias to the number it points at."""
+
+    name: str
+    created_at: datetime
+    num_versions: int
+    newest: Version
+    aliases: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """What `add_version` needs to know."""
+
+    manifest: Manifest
+    base_fingerprint: str
+    by: str
+    allow_new_base: bool = False
+
+
+def now() -> datetime:
+    """The time as the catalog keeps it: UTC, to the microsecond, without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def add_version(connection: Connection, name: str, new: NewVersion) -> tuple[Version, bool]:
+    """Insert the next number, or return the version that has this digest already.
+
+    The flag says whether it was inserted. Raises `BaseMismatch` when the adapter's newest version
+    belongs to another base and `allow_new_base` is not set.
+    """
+    adapter_id = adapter_key(connection, name)
+    digest = new.manifest.digest
+    if adapter_id is None:
+        values = {"name": name, "created_at": now()}
+        connection.execute(sa.insert(adapter).values(values))
+        adapter_id = adapter_key(connection, name)
+    else:
+        there = _select(connection, version.c.adapter_id == adapter_id, version.c.digest == digest)
+        if there:
+            return there[0], False
+    newest = _newest(connection, name)
+    if newest is not None and newest.base_fingerprint != new.base_fingerprint:
+        _refuse_new_base(newest, new)
+    row = {
+        "adapter_id": adapter_id,
+        "number": 1 if newest is None else newest.number + 1,
+        "digest": digest,
+        "manifest": new.manifest.to_bytes().decode(),
+        "size": new.manifest.size,
+        "base_fingerprint": new.base_fingerprint,
+        "created_at": now(),
+        "created_by": new.by,
+    }
+    connection.execute(sa.insert(version).values(row))
+    (added,) = _select(connection, version.c.adapter_id == adapter_id, version.c.digest == digest)
+    return added, True
+
+
+def find_version(connection: Connection, reference: Reference) -> Version:
+    """What a reference means now; raises a `NotFound` naming near matches, or is ambiguous."""
+    adapter_id = adapter_key(connection, reference.name)
+    if adapter_id is None:
+        names = connection.execute(sa.select(adapter.c.name).order_by(adapter.c.name)).scalars()
+        raise _no_adapter(reference.name, list(names))
+    if reference.number is not None:
+        return _by_number(connection, reference)
+    if reference.digest is not None:
+        return _by_digest(connection, reference)
+    aliases = alias_targets(connection, reference.name)
+    if reference.alias is not None:
+        if reference.alias not in aliases:
+            raise AliasNotFound(
+                f"{reference.name} has no alias {reference.alias!r}"
+                f"{near(reference.alias, aliases)} Set: {', '.join(sorted(aliases)) or 'none'}.",
+                param="alias",
+            )
+        return aliases[reference.alias]
+    newest = aliases.get(DEFAULT_ALIAS) or _newest(connection, reference.name)
+    if newest is None:
+        raise VersionNotFound(f"{reference.name} has no versions", param="version")
+    return newest
+
+
+def list_versions(connection: Connection, name: str) -> list[Version]:
+    """All versions of an adapter, oldest first; raises `AdapterNotFound`."""
+    find_version(connection, Reference(name))
+    return _select(connection, adapter.c.name == name)
+
+
+def every_version(connection: Connection) -> list[Version]:
+    """All versions of all adapters, by name and number."""
+    return _select(connection)
+
+
+def alias_targets(connection: Connection, name: str) -> dict[str, Version]:
+    """Alias → version, by alias name."""
+    rows = connection.execute(
+        sa.select(alias.c.name.label("alias"), *_COLUMNS)
+        .select_from(_VERSIONS.join(alias, alias.c.version_id == version.c.id))
+        .where(adapter.c.name == name)
+        .order_by(alias.c.name)
+    ).mappings()
+    return {row["alias"]: _version(row) for row in rows}
+
+
+def list_adapters(connection: Connection) -> list[AdapterSummary]:
+    """Every adapter, by name."""
+    counts = {
+        row.adapter_id: (row.num_versions, row.newest)
+        for row in connection.execute(
+            sa.select(
+                version.c.adapter_id,
+                sa.func.count().label("num_versions"),
+                sa.func.max(version.c.number).label("newest"),
+            ).group_by(version.c.adapter_id)
+        )
+    }
+    pointing: dict[int, dict[str, int]] = {key: {} for key in counts}
+    rows = connection.execute(
+        sa.select(alias.c.adapter_id, alias.c.name, version.c.number)
+        .join(version, version.c.id == alias.c.version_id)
+        .order_by(alias.c.name)
+    )
+    for row in rows:
+        pointing[row.adapter_id][row.name] = row.number
+    summaries = []
+    for row in connection.execute(sa.select(adapter).order_by(adapter.c.name)):
+        num_versions, number = counts[row.id]  # an adapter comes with its first version
+        (newest,) = _select(connection, version.c.adapter_id == row.id, version.c.number == number)
+        created_at = row.created_at.replace(tzinfo=UTC)
+        summaries.append(
+            AdapterSummary(row.name, created_at, num_versions, newest, pointing[row.id])
+        )
+    return summaries
+
+
+def adapter_key(connection: Connection, name: str) -> int | None:
+    """The adapter's key in the tables."""
+    key: int | None = connection.execute(
+        sa.select(adapter.c.id).where(adapter.c.name == name)
+    ).scalar()
+    return key
+
+
+def version_key(connection: Connection, found: Version) -> int:
+    """The version's key in the tables."""
+    key: int = connection.execute(
+        sa.select(version.c.id).where(
+            version.c.adapter_id == adapter_key(connection, found.name),
+            version.c.number == found.number,
+        )
+    ).scalar_one()
+    return key
+
+
+_VERSIONS = version.join(adapter, adapter.c.id == version.c.adapter_id)
+_COLUMNS = (
+    adapter.c.name,
+    version.c.number,
+    version.c.digest,
+    version.c.manifest,
+    version.c.size,
+    version.c.base_fingerprint,
+    version.c.created_at,
+    version.c.created_by,
+)
+
+
+def _select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Version]:
+    rows = connection.execute(
+        sa.select(*_COLUMNS)
+        .select_from(_VERSIONS)
+        .where(*conditions)
+        .order_by(adapter.c.name, version.c.number)
+    ).mappings()
+    return [_version(row) for row in rows]
+
+
+def _version(row: RowMapping) -> Version:
+    return Version(
+        name=row[adapter.c.name],
+        number=row[version.c.number],
+        digest=row[version.c.digest],
+        created_at=row[version.c.created_at].replace(tzinfo=UTC),
+        created_by=row[version.c.created_by],
+        manifest=Manifest.from_bytes(row[version.c.manifest].encode()),
+        size=row[version.c.size],
+        base_fingerprint=row[version.c.base_fingerprint],
+    )
+
+
+def _newest(connection: Connection, name: str) -> Version | None:
+    number = connection.execute(
+        sa.select(sa.func.max(version.c.number))
+        .select_from(_VERSIONS)
+        .where(adapter.c.name == name)
+    ).scalar()
+    found = _select(connection, adapter.c.name == name, version.c.number == number)
+    return found[0] if found else None
+
+
+def _by_number(connection: Connection, reference: Reference) -> Version:
+    found = _select(
+        connection, adapter.c.name == reference.name, version.c.number == reference.number
+    )
+    if found:
+        return found[0]
+    newest = _newest(connection, reference.name)
+    raise VersionNotFound(
+        f"{reference.name} has no version {reference.number}; the newest is "
+        f"{newest.number if newest else 'none'}",
+        param="version",
+    )
+
+
+def _by_digest(connection: Connection, reference: Reference) -> Version:
+    prefix = reference.digest or ""
+    found = _select(
+        connection,
+        adapter.c.name == reference.name,
+        version.c.digest.startswith(prefix, autoescape=True),
+    )
+    if not found:
+        raise VersionNotFound(f"{reference.name} has no version {prefix}", param="version")
+    if len(found) > 1:
+        candidates = ", ".join(f"{each.ref} is {each.digest}" for each in found)
+        raise AmbiguousReference(
+            f"{prefix} fits {len(found)} versions of {reference.name}: {candidates}",
+            param="version",
+        )
+    return found[0]
+
+
+def _no_adapter(name: str, known: Sequence[str]) -> AdapterNotFound:
+    hint = near(name, known)
+    if not hint:
+        hint = "; the registry is empty" if not known else f"; there are: {_some(known)}"
+    return AdapterNotFound(f"no adapter {name!r}{hint}", param="name")
+
+
+def _some(names: Sequence[str], many: int = 8) -> str:
+    more = f" and {len(names) - many} more" if len(names) > many else ""
+    return ", ".join(names[:many]) + more
+
+
+def _refuse_new_base(newest: Version, new: NewVersion) -> None:
+    if new.allow_new_base:
+        return
+    raise BaseMismatch(
+        f"{newest.ref} was trained on another base ({newest.base_fingerprint[:19]}… there, "
+        f"{new.base_fingerprint[:19]}… here). Servers run one base, so a new one takes effect "
+        "for every request that names the adapter: push with --allow-new-base if that is meant, "
+        "or push under another name.",
+        param="base",
+    )
