@@ -49,7 +49,7 @@ def lint(
     """
     spec = AdapterSpec.from_config(read_config(files[CONFIG_FILE]), base_config)
     read_hat(files)
-    file = SafetensorsFile.open(files[WEIGHTS_FILE])
+    file = SafetensorsFile.open(files[WEIGHTS_FILE], name=WEIGHTS_FILE)
     _check_names(file, spec)
     _check_shapes(file, spec)
     modules = list(_check_values(file, spec, progress))

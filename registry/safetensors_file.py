@@ -58,30 +58,35 @@ class SafetensorsFile:
     """A file whose header has been checked whole."""
 
     path: Path
+    name: str
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
 
     @classmethod
-    def open(cls, path: Path) -> SafetensorsFile:
-        """Read and check the header; raises `TensorRefused` naming the tensor or the file."""
+    def open(cls, path: Path, *, name: str | None = None) -> SafetensorsFile:
+        """Read and check the header; raises `TensorRefused` naming the tensor or the file.
+
+        `name` is what errors call the file, where the path says nothing to a reader.
+        """
+        label = name or path.name
         size = path.stat().st_size
         with path.open("rb") as file:
             prefix = file.read(_LENGTH.size)
             if len(prefix) < _LENGTH.size:
-                raise _refusal(path, f"truncated: {size} bytes, not even a header length")
+                raise _refusal(label, f"truncated: {size} bytes, not even a header length")
             length = _LENGTH.unpack(prefix)[0]
             if length > MAX_HEADER:
-                raise _refusal(path, f"its header claims {length} bytes, over {MAX_HEADER}")
+                raise _refusal(label, f"its header claims {length} bytes, over {MAX_HEADER}")
             if _LENGTH.size + length > size:
                 raise _refusal(
-                    path, f"truncated: the header claims {length} bytes in a file of {size}"
+                    label, f"truncated: the header claims {length} bytes in a file of {size}"
                 )
             header = file.read(length)
-        values = _parse_header(path, header)
-        metadata = _metadata(path, values.pop("__metadata__", {}))
+        values = _parse_header(label, header)
+        metadata = _metadata(label, values.pop("__metadata__", {}))
         tensors = [_tensor(name, value, _LENGTH.size + length) for name, value in values.items()]
-        _check_layout(path, tensors, _LENGTH.size + length, size)
-        return cls(path, {tensor.name: tensor for tensor in tensors}, metadata)
+        _check_layout(label, tensors, _LENGTH.size + length, size)
+        return cls(path, label, {tensor.name: tensor for tensor in tensors}, metadata)
 
     def read(self, name: str) -> NDArray[np.float32] | NDArray[np.float16]:
         """One floating-point tensor; bfloat16 comes back as float32, which holds it exactly.
@@ -93,7 +98,7 @@ class SafetensorsFile:
             file.seek(tensor.start)
             content = file.read(tensor.end - tensor.start)
         if len(content) != tensor.end - tensor.start:
-            raise _refusal(self.path, f"truncated while reading {name}")
+            raise _refusal(self.name, f"truncated while reading {name}")
         if tensor.dtype == "F32":
             return np.frombuffer(content, "<f4").reshape(tensor.shape)
         if tensor.dtype == "F16":
@@ -107,17 +112,17 @@ class SafetensorsFile:
         )
 
 
-def _refusal(path: Path, reason: str) -> TensorRefused:
-    return TensorRefused(f"{path.name} is not a sound safetensors file: {reason}", param=path.name)
+def _refusal(file: str, reason: str) -> TensorRefused:
+    return TensorRefused(f"{file} is not a sound safetensors file: {reason}", param=file)
 
 
-def _parse_header(path: Path, header: bytes) -> dict[str, Any]:
+def _parse_header(file: str, header: bytes) -> dict[str, Any]:
     if not header.startswith(b"{"):
-        raise _refusal(path, "its header is not a JSON object")
+        raise _refusal(file, "its header is not a JSON object")
     try:
         values = json.loads(header, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as failure:
-        raise _refusal(path, f"its header is not JSON: {failure}") from None
+        raise _refusal(file, f"its header is not JSON: {failure}") from None
     assert isinstance(values, dict)
     return values
 
@@ -132,9 +137,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _metadata(path: Path, value: object) -> dict[str, str]:
+def _metadata(file: str, value: object) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise _refusal(path, "__metadata__ must map text to text")
+        raise _refusal(file, "__metadata__ must map text to text")
     return value
 
 
@@ -171,7 +176,7 @@ def _are_sizes(value: object) -> bool:
     )
 
 
-def _check_layout(path: Path, tensors: list[TensorInfo], data_start: int, size: int) -> None:
+def _check_layout(file: str, tensors: list[TensorInfo], data_start: int, size: int) -> None:
     """Tensors must fill the rest of the file without gap or overlap: nothing can hide in it."""
     position = data_start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.start, tensor.end)):
@@ -180,6 +185,6 @@ def _check_layout(path: Path, tensors: list[TensorInfo], data_start: int, size: 
             raise TensorRefused(f"tensor {tensor.name[:200]} {kind}", param=tensor.name[:200])
         position = tensor.end
     if position > size:
-        raise _refusal(path, f"truncated: tensors end at byte {position}, the file at {size}")
+        raise _refusal(file, f"truncated: tensors end at byte {position}, the file at {size}")
     if position < size:
-        raise _refusal(path, f"{size - position} bytes follow the last tensor")
+        raise _refusal(file, f"{size - position} bytes follow the last tensor")
