@@ -53,6 +53,7 @@ class FakeEngine:
         self.delay = 0.0  # seconds before each token
         self.gate: asyncio.Event | None = None  # held before the second token until set
         self.ending: FinishReason = "stop"
+        self.max_context = 64
         self.num_running = 0
         self.is_healthy = True
         self.is_stopped = False
@@ -106,7 +107,7 @@ class FakeEngine:
             num_blocks=100,
             num_free_blocks=75,
             max_slots=4,
-            max_context=64,
+            max_context=self.max_context,
             resident=tuple(self.loaded.values()),
             loading=("late@1",),
             num_steps=7,

@@ -1,0 +1,51 @@
+"""`hatstand chat NAME ["prompt"]`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .failures import explained
+
+URL = typer.Option(envvar="HATSTAND_URL", help="The server's address.")
+KEY = typer.Option(envvar="HATSTAND_API_KEY", help="An API key.", show_default=False)
+
+
+def chat(
+    name: Annotated[str, typer.Argument(help="An adapter (sql, sql@7, sql@prod) or the base.")],
+    prompt: Annotated[str | None, typer.Argument(help="Ask once; else converse.")] = None,
+    url: Annotated[str, URL] = "http://127.0.0.1:8000",
+    api_key: Annotated[str | None, KEY] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+) -> None:
+    """Ask an adapter; the answer streams, and the version that gave it is named."""
+    with explained("chat"):
+        from rich.console import Console
+
+        from .client import Hatstand
+        from .messages import SamplingOptions
+        from .terminal_chat import TerminalChat
+
+        asked: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        options = SamplingOptions(**{k: v for k, v in asked.items() if v is not None})  # type: ignore[typeddict-item]
+        with Hatstand(url, api_key=api_key) as client:
+            talk = TerminalChat(
+                client,
+                name,
+                options,
+                system=system,
+                console=Console(),
+                remarks=Console(stderr=True),
+            )
+            if prompt is None:
+                talk.run()
+            else:
+                talk.ask(prompt)

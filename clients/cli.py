@@ -1,0 +1,130 @@
+"""The `hatstand` command line. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .chat_command import chat
+from .failures import explained
+from .serve_command import serve
+
+app = typer.Typer(
+    name="hatstand",
+    help="One resident 4-bit Mistral, many LoRA adapters, one OpenAI-compatible URL.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+base = typer.Typer(help="Base models.", no_args_is_help=True)
+app.add_typer(base, name="base")
+
+REGISTRY = typer.Option(help="The registry's folder; default: the embedded one.", metavar="DIR")
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app.command()(serve)
+app.command()(chat)
+
+
+def main() -> None:
+    """Entry point of the `hatstand` script."""
+    app()
+
+
+@app.callback(invoke_without_command=True)
+def hatstand(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(_version())
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Exit after the table.")] = False,
+    port: Annotated[int, typer.Option(help="Where to keep serving.")] = 8000,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep all of it in this folder.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Train two adapters, push, serve, compare; on two cores, in minutes."""
+    with explained("demo", extra="server,training"):
+        from clients.demo import story
+
+        story.run(once=once, port=port, keep=keep)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="NAME[@ALIAS]", help="Push the result.")
+    ] = None,
+    registry: Annotated[Path | None, REGISTRY] = None,
+) -> None:
+    """Train an adapter from a recipe, ready to push."""
+    with explained("train", extra="training"):
+        from training.commands import train as run
+
+        run(recipe, overrides or [], push, registry)
+
+
+@base.command("pull")
+def pull_base(
+    source: Annotated[str, typer.Argument(help="smollm2-135m, a Hub id, or a folder.")],
+    name: Annotated[str | None, typer.Option(help="What to call it here.")] = None,
+    nf4: Annotated[bool, typer.Option("--nf4", help="Store it in 4 bits.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A Hub commit, tag or branch.")] = None,
+) -> None:
+    """Bring a base into the cache; at once if it is there already."""
+    from .progress import show_progress
+
+    with explained("base pull", extra="server"), show_progress() as report:
+        from server.bases import pull
+
+        folder = pull(source, name=name, nf4=nf4, revision=revision, progress=report)
+    typer.echo(folder)
+
+
+@app.command()
+def bench(
+    base_model: Annotated[str, typer.Option("--base", help="A base's name or folder.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    streams: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 8,
+    adapters: Annotated[int, typer.Option(min=0, help="Different adapters.")] = 4,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")
+    ] = None,
+) -> None:
+    """Measure the engine against transformers and peft on the same weights."""
+    with explained("bench", extra="server,training"):
+        from clients import bench as benchmark
+
+        benchmark.run(
+            base=base_model, device=device, streams=streams, adapters=adapters, json_file=json_file
+        )
+
+
+@app.command(add_help_option=False, context_settings=PASSED_ON)
+def registry(context: typer.Context) -> None:
+    """The adapter registry: push, pull, list, show, alias, verify (same as `registry`)."""
+    with explained("registry"):
+        from registry.cli import app as registry_app
+
+        registry_app(context.args, prog_name="hatstand registry")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for package in ("hatstand", "hatstand-client"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return "unknown"

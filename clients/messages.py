@@ -1,0 +1,181 @@
+"""Requests to a server and its replies, as values: no socket is opened here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from .errors import StreamFailed
+
+Conversation = str | Sequence[Mapping[str, Any]]
+"""One user message, or a list of messages with `role` and `content`."""
+
+
+class SamplingOptions(TypedDict, total=False):
+    """How to choose tokens; what is left out is the adapter's hat's to say, then the server's."""
+
+    max_tokens: int
+    min_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    seed: int
+    presence_penalty: float
+    frequency_penalty: float
+    repetition_penalty: float
+    logit_bias: Mapping[str, float]
+    stop: str | Sequence[str]
+    stop_token_ids: Sequence[int]
+    ignore_eos: bool
+    return_token_ids: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request to come."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Numbers of tokens."""
+
+    prompt: int
+    completion: int
+    cached: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. `adapter` ("sql@3", or the base's name) is who gave it."""
+
+    text: str
+    finish_reason: str | None
+    adapter: str
+    digest: str
+    usage: Usage
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a stream: more text, an end, or the final counts."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One name that `model` may be; `root` is the version it means now."""
+
+    id: str
+    root: str
+    parent: str | None
+    digest: str
+
+    @property
+    def is_base(self) -> bool:
+        return self.parent is None
+
+
+def build_request(
+    path: str,
+    model: str,
+    asked: Mapping[str, Any],
+    options: SamplingOptions,
+    *,
+    stream: bool = False,
+) -> Request:
+    """A request that generates. `asked` holds the prompt or the messages."""
+    body: dict[str, Any] = {"model": model, **asked, **options}
+    if stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return Request("POST", path, body)
+
+
+def chat_request(
+    model: str, conversation: Conversation, options: SamplingOptions, *, stream: bool = False
+) -> Request:
+    """A chat; a plain string is one user message."""
+    messages: Any = conversation
+    if isinstance(conversation, str):
+        messages = [{"role": "user", "content": conversation}]
+    asked = {"messages": list(messages)}
+    return build_request("/v1/chat/completions", model, asked, options, stream=stream)
+
+
+def completion_request(
+    model: str, prompt: str | Sequence[int], options: SamplingOptions
+) -> Request:
+    """A prompt to continue, as text or as token ids."""
+    asked = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
+    return build_request("/v1/completions", model, asked, options)
+
+
+def load_request(name: str, *, pin: bool) -> Request:
+    return Request("POST", "/v1/load_lora_adapter", {"lora_name": name, "pin": pin})
+
+
+def unload_request(name: str) -> Request:
+    return Request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+
+def parse_answer(body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+    """A whole reply of either endpoint."""
+    choice = body["choices"][0]
+    text = choice["message"]["content"] if "message" in choice else choice["text"]
+    return Answer(
+        text=text,
+        finish_reason=choice["finish_reason"],
+        adapter=headers.get("x-hatstand-adapter", ""),
+        digest=headers.get("x-hatstand-digest", ""),
+        usage=_usage(body["usage"]),
+        raw=body,
+    )
+
+
+def parse_event(line: str) -> Event | None:
+    """One line of a stream, None if it carries nothing. Raises StreamFailed on an error event."""
+    if not line.startswith("data:"):
+        return None  # a keep-alive comment, or the empty line between events
+    data = line.removeprefix("data:").strip()
+    if data == "[DONE]":
+        return None
+    chunk = json.loads(data)
+    if "error" in chunk:
+        raise StreamFailed(chunk["error"].get("message", "The server ended the stream."))
+    usage = _usage(chunk["usage"]) if chunk.get("usage") else None
+    if not chunk["choices"]:
+        return Event(usage=usage)
+    choice = chunk["choices"][0]
+    text = choice["delta"].get("content") if "delta" in choice else choice["text"]
+    return Event(text=text or "", finish_reason=choice["finish_reason"], usage=usage)
+
+
+def parse_models(body: Mapping[str, Any]) -> list[Model]:
+    return [
+        Model(
+            id=card["id"],
+            root=card.get("root") or card["id"],
+            parent=card.get("parent"),
+            digest=card.get("digest", ""),
+        )
+        for card in body["data"]
+    ]
+
+
+def _usage(counts: Mapping[str, Any]) -> Usage:
+    details = counts.get("prompt_tokens_details") or {}
+    return Usage(
+        prompt=counts["prompt_tokens"],
+        completion=counts["completion_tokens"],
+        cached=details.get("cached_tokens", 0),
+    )

@@ -1,0 +1,93 @@
+"""`hatstand serve`: its options, and the settings they become."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .failures import explained
+from .sizes import parse_size
+
+
+class Device(StrEnum):
+    """Where the base lives."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Count = Annotated[int | None, typer.Option(min=1, show_default=False)]
+Size = Annotated[int | None, typer.Option(parser=_size, metavar="SIZE", show_default=False)]
+Seconds = Annotated[float | None, typer.Option(min=0, show_default=False)]
+
+
+def serve(
+    base: Annotated[str, typer.Option(help="A pulled base's name, or a folder.")],
+    registry: Annotated[Path | None, typer.Option(help="The registry's folder.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the base lives.")] = Device.auto,
+    host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    pin: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Load at start, never evict.")
+    ] = None,
+    max_slots: Count = None,
+    max_rank: Count = None,
+    max_batch: Count = None,
+    max_queue: Count = None,
+    max_context: Count = None,
+    kv_memory: Size = None,
+    host_memory: Size = None,
+    shadow_bf16: Annotated[
+        bool, typer.Option("--shadow-bf16", help="Faster; 4 times the weights' memory.")
+    ] = False,
+    request_timeout: Seconds = None,
+    drain_timeout: Seconds = None,
+    api_keys_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="KEY[:SCOPE+SCOPE] lines.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Serve other machines without keys.")
+    ] = False,
+) -> None:
+    """Serve one base and every adapter of a registry over HTTP."""
+    with explained("serve", extra="server"):
+        from server.serve import serve as run
+        from server.settings import ApiSettings, EngineOptions, Settings, find_keys
+
+        where = {} if registry is None else {"registry": registry}
+        limits = {"request_timeout": request_timeout, "drain_timeout": drain_timeout}
+        settings = Settings(
+            base=base,
+            host=host,
+            port=port,
+            insecure=insecure,
+            api=ApiSettings(keys=find_keys(api_keys_file), pins=tuple(pin or ()), **_given(limits)),
+            engine=EngineOptions(
+                device=device.value,
+                max_slots=max_slots,
+                max_rank=max_rank,
+                max_batch=max_batch,
+                max_queue=max_queue,
+                max_context=max_context,
+                kv_memory=kv_memory,
+                host_memory=host_memory,
+                shadow_bf16=shadow_bf16,
+            ),
+            **where,
+        )
+        run(settings)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,154 @@
+"""The command line, as people type it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from clients.cli import app
+from clients.client import Hatstand
+from clients.sizes import parse_size
+from clients.terminal_chat import TerminalChat
+from server.errors import StartupError
+from tests.server.api.fakes import LiveServer, make_site
+
+ROOT = Path(__file__).parents[2]
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LiveServer]:
+    with LiveServer(make_site()) as server:
+        yield server
+
+
+def test_help_names_every_command_and_imports_no_torch() -> None:
+    program = (
+        "import sys; from clients.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'sqlalchemy', 'starlette'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for command in ("demo", "base", "serve", "train", "chat", "bench", "registry"):
+        assert command in done.stdout
+
+
+def test_chat_once(live: LiveServer) -> None:
+    result = runner.invoke(app, ["chat", "sql", "hi", "--url", live.url, "--temperature", "0"])
+    assert result.exit_code == 0, result.output
+    assert "Hello world!" in result.stdout
+    assert "sql@1" in result.stderr
+    assert live.site.engine.requests[-1].params.is_greedy
+
+
+def test_chat_refusals_are_one_sentence(live: LiveServer) -> None:
+    result = runner.invoke(app, ["chat", "sq1", "hi", "--url", live.url])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: There is no adapter 'sq1' here. Did you mean 'sql'?")
+    assert "Traceback" not in result.output
+
+
+def test_conversation_remembers_and_survives_a_refusal(live: LiveServer) -> None:
+    typed = iter(["hi", "", "x" * 100, "again", "/quit"])
+    console, remarks = io.StringIO(), io.StringIO()
+    live.site.engine.max_context = 90
+    with Hatstand(live.url) as client:
+        talk = TerminalChat(
+            client,
+            "pirate",
+            {},
+            system="Be brief.",
+            console=Console(file=console),
+            remarks=Console(file=remarks),
+        )
+        talk.run(lambda _: next(typed))
+    assert console.getvalue() == "Hello world!\nHello world!\n"
+    assert remarks.getvalue().count("error: The context is 90 tokens") == 1
+    expected = "<system>Be brief.<user>hi<assistant>Hello world!<user>again<answer>"
+    prompt = live.site.engine.requests[-1].prompt_token_ids
+    assert prompt == tuple(live.site.base.tokenizer.encode(expected))
+
+
+def test_serve_options_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    served: list[Any] = []
+    fake = types.ModuleType("server.serve")
+    fake.serve = served.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "server.serve", fake)
+    keys = tmp_path / "keys"
+    keys.write_text("some-long-key:admin\n")
+    command = ["serve", "--base", "b", "--registry", str(tmp_path), "--host", "0.0.0.0"]
+    command += ["--port", "9000", "--pin", "sql", "--pin", "x@prod", "--max-slots", "3"]
+    command += ["--kv-memory", "512MiB", "--api-keys-file", str(keys), "--shadow-bf16"]
+    result = runner.invoke(app, [*command, "--device", "cpu", "--drain-timeout", "5"])
+    assert result.exit_code == 0, result.output
+    [settings] = served
+    assert (settings.base, settings.registry, settings.port) == ("b", tmp_path, 9000)
+    assert settings.api.pins == ("sql", "x@prod")
+    assert settings.api.drain_timeout == 5
+    assert settings.api.keys[0].allows("admin")
+    assert (settings.engine.device, settings.engine.max_slots) == ("cpu", 3)
+    assert settings.engine.kv_memory == 512 << 20
+    assert settings.engine.max_rank is None
+    assert settings.engine.shadow_bf16
+
+
+def test_serve_refuses_other_machines_without_keys() -> None:
+    result = runner.invoke(app, ["serve", "--base", "b", "--host", "0.0.0.0"])
+    assert result.exit_code == 1
+    assert "--insecure" in result.stderr
+    assert "--api-keys-file" in result.stderr
+
+
+def test_bad_sizes_are_usage_errors() -> None:
+    result = runner.invoke(app, ["serve", "--base", "b", "--kv-memory", "lots"])
+    assert result.exit_code == 2
+    assert "no size" in result.output
+
+
+def test_startup_errors_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise StartupError("Port 8000 is taken.")
+
+    fake = types.ModuleType("server.serve")
+    fake.serve = refuse  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "server.serve", fake)
+    result = runner.invoke(app, ["serve", "--base", "b"])
+    assert (result.exit_code, result.stderr) == (1, "error: Port 8000 is taken.\n")
+
+
+def test_missing_extras_name_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "server.serve", None)
+    result = runner.invoke(app, ["serve", "--base", "b"])
+    assert result.exit_code == 1
+    assert "pip install 'hatstand[server]'" in result.stderr
+
+
+def test_registry_commands_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[Any] = []
+    fake = types.ModuleType("registry.cli")
+    fake.app = lambda args, prog_name: passed.append((args, prog_name))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "registry.cli", fake)
+    result = runner.invoke(app, ["registry", "push", "folder", "sql", "--alias", "prod", "--help"])
+    assert result.exit_code == 0, result.output
+    assert passed == [(["push", "folder", "sql", "--alias", "prod", "--help"], "hatstand registry")]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1048576", 1 << 20), ("512MiB", 512 << 20), ("2g", 2 * 10**9), ("1.5 KiB", 1536)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
