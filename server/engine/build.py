@@ -11,6 +11,7 @@ from server.engine.config import EngineSettings
 from server.engine.engine import Engine, EngineParts
 from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
+from server.engine.memory import keep_freed_memory
 from server.engine.runner import MistralRunner
 from server.engine.slots import SlotPool
 from server.engine.weights import Progress, load_weights
@@ -28,12 +29,19 @@ def build_engine(
 ) -> Engine:
     """Load the base's weights and make an engine around them. StartupError if it cannot fit."""
     config = base.config
+    settings = settings.for_model(config)
     num_blocks = count_blocks(base, settings)
     max_context = context_limit(base, settings, num_blocks)
     device = torch.device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     weights = load_weights(base.folder, config, settings, progress)
     slots = SlotPool(
-        config, num_slots=settings.max_slots, max_rank=settings.max_rank, device=device
+        config,
+        num_slots=settings.max_slots,
+        max_rank=settings.max_rank,
+        dtype=settings.dtype,
+        device=device,
     )
     runner = MistralRunner(
         config,
@@ -52,7 +60,11 @@ def build_engine(
         max_context=max_context,
     )
     logger.info(
-        "base %s: %.0f MB of weights, %d KV tokens", base.name, weights.nbytes / 1e6, max_context
+        "base %s: %.0f MB of weights (%s), %d KV tokens",
+        base.name,
+        weights.nbytes / 1e6,
+        settings.weights,
+        (num_blocks - 1) * settings.block_size,
     )
     return Engine(parts)
 

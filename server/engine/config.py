@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ import torch
 
 from server.errors import StartupError
 
-WeightMode = Literal["nf4", "nf4-shadow", "dense"]
+WeightMode = Literal["auto", "nf4", "nf4-shadow", "dense"]
+SMALL_COPY = 2**30  # bytes; a dequantized copy up to this size is made without being asked for
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "qkv": ("q_proj", "k_proj", "v_proj"),
     "o": ("o_proj",),
@@ -95,6 +96,12 @@ class ModelConfig:
         shapes = [self.projection_shape(projection) for projection in GROUPS[group]]
         return sum(out for out, _ in shapes), shapes[0][1]
 
+    @property
+    def num_linear_weights(self) -> int:
+        """Weights of all projections, the part that is quantized."""
+        shapes = [self.group_shape(group) for group in GROUPS]
+        return self.num_layers * sum(out * into for out, into in shapes)
+
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
 
@@ -115,8 +122,8 @@ class EngineSettings:
     that one step may take beside them. max_waiting: the queue's bound. max_slots, max_rank:
     adapters ready at once, and the highest rank each may have. host_memory: bytes of adapters kept
     in host memory beside the slots. weights: `nf4` keeps 4-bit weights only; `nf4-shadow` holds
-    the same values dequantized (faster, about four times the memory); `dense` takes the checkpoint
-    unquantized.
+    the same values dequantized (same tokens, faster, about four times the memory); `auto` takes
+    the copy on CPU where it is small; `dense` takes the checkpoint unquantized.
     """
 
     block_size: int = 16
@@ -128,8 +135,16 @@ class EngineSettings:
     max_slots: int = 16
     max_rank: int = 64
     host_memory: int = 2 * 2**30
-    weights: WeightMode = "nf4"
+    weights: WeightMode = "auto"
     dtype: torch.dtype = torch.bfloat16
     device: str = "cpu"
     prefix_cache: bool = True
     pinned: tuple[str, ...] = ()
+
+    def for_model(self, config: ModelConfig) -> EngineSettings:
+        """The same settings with `auto` decided for one model."""
+        if self.weights != "auto":
+            return self
+        copy = config.num_linear_weights * self.dtype.itemsize
+        shadow = self.device == "cpu" and copy <= SMALL_COPY
+        return replace(self, weights="nf4-shadow" if shadow else "nf4")

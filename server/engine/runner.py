@@ -41,11 +41,11 @@ class MistralRunner:
             head_dim=config.head_dim,
             num_positions=max_context,
             theta=config.rope_theta,
-            dtype=dtype,
+            like=weights.embedding,
         )
 
     def forward(self, step: StepInput) -> torch.Tensor:
-        """Logits [samples, vocab] of the rows that sample, in fp32."""
+        """Logits [samples, vocab] of the rows that sample, in the compute dtype."""
         hidden = embedding(step.token_ids, self.weights.embedding)
         rotation = self._rope.at(step.positions)
         for index, layer in enumerate(self.weights.layers):
@@ -53,7 +53,7 @@ class MistralRunner:
             hidden = hidden + self._mlp(index, layer, hidden, step)
         hidden = hidden[step.sample_rows]
         hidden = rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
-        return linear(hidden, self.weights.head).float()
+        return linear(hidden, self.weights.head)
 
     def _attention(
         self,

@@ -39,6 +39,9 @@ class Sampler:
 
     def _choose(self, logits: torch.Tensor, sequence: Sequence, best: int) -> Sampled:
         params = sequence.params
+        if params.is_greedy and params.logprobs is None and not self._shapes(sequence):
+            return Sampled(best)
+        logits = logits.float()
         token_id = best
         if not params.is_greedy or self._shapes(sequence):
             shaped = self._shape(logits, sequence)

@@ -49,8 +49,15 @@ class SlotPool:
     """
 
     def __init__(
-        self, config: ModelConfig, *, num_slots: int, max_rank: int, device: torch.device
+        self,
+        config: ModelConfig,
+        *,
+        num_slots: int,
+        max_rank: int,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
+        options = {"dtype": dtype, "device": device}
         self.num_slots = num_slots
         self.max_rank = max_rank
         self._shrink: dict[Site, torch.Tensor] = {}
@@ -61,8 +68,8 @@ class SlotPool:
                 out_features, in_features = config.group_shape(group)
                 rows = len(projections) * max_rank
                 site = (layer, group)
-                self._shrink[site] = torch.empty(num_slots, rows, in_features, device=device)
-                self._expand[site] = torch.empty(num_slots, rows, out_features, device=device)
+                self._shrink[site] = torch.empty(num_slots, rows, in_features, **options)
+                self._expand[site] = torch.empty(num_slots, rows, out_features, **options)
                 self._ranks[site] = [0] * num_slots
         self._stacks: _StackCache = _StackCache(self)
 
@@ -180,7 +187,7 @@ class _StackCache:
                     [s for s, r in zip(self.slots, ranks, strict=True) for _ in range(r)]
                 )
                 wanted = torch.tensor([-1 if slot is None else slot for slot in rows])
-                mask = (wanted[:, None] == owner[None, :]).float()
-                by_ranks[ranks] = mask.to(factors.shrink.device)
+                mask = wanted[:, None] == owner[None, :]
+                by_ranks[ranks] = mask.to(factors.shrink)
             stacks[site] = LoraStack(factors.shrink, factors.expand, by_ranks[ranks])
         return stacks

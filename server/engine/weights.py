@@ -60,7 +60,7 @@ def load_weights(
     progress: Progress | None = None,
 ) -> ModelWeights:
     """Read a bf16 or a ready NF4 (bitsandbytes) checkpoint; StartupError names what is missing."""
-    with _Checkpoint(folder, settings.dtype) as checkpoint:
+    with _Checkpoint(folder, settings) as checkpoint:
         layers = []
         for index in range(config.num_layers):
             layers.append(_load_layer(checkpoint, index, settings))
@@ -101,9 +101,10 @@ def _load_group(checkpoint: _Checkpoint, names: list[str], settings: EngineSetti
 class _Checkpoint:
     """Safetensors shards of one folder, opened together and read tensor by tensor."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, settings: EngineSettings) -> None:
         self._folder = folder
-        self._dtype = dtype
+        self._dtype = settings.dtype
+        self._device = torch.device(settings.device)
         self._stack = ExitStack()
         self._where: dict[str, Any] = {}
 
@@ -121,7 +122,7 @@ class _Checkpoint:
         if file is None:
             raise StartupError(f"the checkpoint in {self._folder} lacks the tensor {name!r}")
         tensor: torch.Tensor = file.get_tensor(name)
-        return tensor
+        return tensor.to(self._device)
 
     def dense(self, name: str) -> torch.Tensor:
         tensor = self.raw(name)
@@ -135,7 +136,7 @@ class _Checkpoint:
             codes = self.raw(name)
             parts = {key: self.raw(key) for key in self._where if key.startswith(f"{name}.")}
             parts = {key.removeprefix(f"{name}."): value for key, value in parts.items()}
-            state = bnb.QuantState.from_dict(parts, device=torch.device("cpu"))
+            state = bnb.QuantState.from_dict(parts, device=self._device)
         else:
             codes, state = bnb.quantize_4bit(
                 self.dense(name), blocksize=64, compress_statistics=True, quant_type="nf4"

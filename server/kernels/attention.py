@@ -43,22 +43,27 @@ def attend(query: torch.Tensor, cache: torch.Tensor, group: AttentionGroup) -> t
     The heads that share a KV head are laid out as further queries of it, so nothing is repeated.
     Padding is masked with -inf and adds exactly nothing, so a row's result is its own.
     """
-    sequences, blocks = group.block_table.shape
-    _, _, block_size, kv_heads, head_dim = cache.shape
+    sequences = group.block_table.shape[0]
+    kv_heads, head_dim = cache.shape[-2:]
     heads = query.shape[1]
-    context = (
-        cache.index_select(1, group.block_table.view(-1))
-        .view(2, sequences, blocks * block_size, kv_heads, head_dim)
-        .transpose(2, 3)  # [2, sequences, kv_heads, context, head_dim]
-    )
+    keys = _gather(cache[0], group.block_table)
+    values = _gather(cache[1], group.block_table)
     folded = (
         query.view(sequences, group.num_queries, kv_heads, heads // kv_heads, head_dim)
         .permute(0, 2, 3, 1, 4)
         .reshape(sequences, kv_heads, -1, head_dim)
     )
-    attended = scaled_dot_product_attention(folded, context[0], context[1], attn_mask=group.mask)
+    attended = scaled_dot_product_attention(folded, keys, values, attn_mask=group.mask)
     return (
         attended.view(sequences, kv_heads, heads // kv_heads, group.num_queries, head_dim)
         .permute(0, 3, 1, 2, 4)
         .reshape(sequences * group.num_queries, heads, head_dim)
     )
+
+
+def _gather(cache: torch.Tensor, block_table: torch.Tensor) -> torch.Tensor:
+    """One layer's keys or values of each sequence: [sequences, kv_heads, context, head_dim]."""
+    sequences, blocks = block_table.shape
+    _, block_size, kv_heads, head_dim = cache.shape
+    gathered = cache.index_select(0, block_table.view(-1))
+    return gathered.view(sequences, blocks * block_size, kv_heads, head_dim).transpose(1, 2)

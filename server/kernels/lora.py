@@ -1,7 +1,7 @@
 """Many LoRA adapters in one batch.
 
-`y += scaling · B(A(x))` (Hu et al., arXiv 2106.09685) with each row's own adapter. Computed in
-fp32 on CPU, as peft does. The scaling is folded into B when an adapter is packed.
+`y += scaling · B(A(x))` (Hu et al., arXiv 2106.09685) with each row's own adapter. Factors are in
+the compute dtype; the scaling is folded into B when an adapter is packed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import linear, pad
 
-MIN_ROWS = 8  # below this, CPU matrix libraries sum a row in another order than above it
+MIN_ROWS = 8  # below this, CPU libraries sum an fp32 row in another order than above it
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,31 @@ class LoraStack:
     mask: torch.Tensor
 
 
-def padded_fp32(x: torch.Tensor) -> torch.Tensor:
-    """`x` [rows, features] in fp32, with zero rows below it up to MIN_ROWS."""
-    if x.shape[0] >= MIN_ROWS:
-        return x.float()
-    padded = torch.zeros(MIN_ROWS, x.shape[1], dtype=torch.float32, device=x.device)
-    padded[: x.shape[0]] = x
-    return padded
+def padded(x: torch.Tensor) -> torch.Tensor:
+    """`x` [rows, features], with zero rows below it up to MIN_ROWS where the dtype needs that."""
+    if x.dtype != torch.float32 or x.shape[0] >= MIN_ROWS:
+        return x
+    return pad(x, (0, 0, 0, MIN_ROWS - x.shape[0]))
 
 
 def add_segment(y: torch.Tensor, x: torch.Tensor, segment: LoraSegment) -> None:
     """Add one adapter's part to its rows of `y` [rows, out_features], in place."""
     rows = slice(segment.start, segment.stop)
-    shrunk = padded_fp32(x[rows]) @ segment.shrink.T
-    delta = shrunk @ segment.expand
-    y[rows] += delta[: segment.stop - segment.start]
+    shrunk = linear(padded(x[rows]), segment.shrink)
+    _add_product(y[rows], shrunk, segment.expand)
 
 
 def add_stack(y: torch.Tensor, x: torch.Tensor, stack: LoraStack) -> None:
     """Add several adapters' parts to the first rows of `y` at once, in place."""
     count = stack.mask.shape[0]
-    shrunk = padded_fp32(x[:count]) @ stack.shrink.T
+    shrunk = linear(padded(x[:count]), stack.shrink)
     shrunk[:count] *= stack.mask
-    y[:count] += (shrunk @ stack.expand)[:count]
+    _add_product(y[:count], shrunk, stack.expand)
+
+
+def _add_product(y: torch.Tensor, shrunk: torch.Tensor, expand: torch.Tensor) -> None:
+    """`y` [rows, out] += `shrunk` [rows or more, rank] @ `expand` [rank, out]."""
+    if len(shrunk) == len(y):
+        y.addmm_(shrunk, expand)
+    else:
+        y += (shrunk @ expand)[: len(y)]

@@ -20,15 +20,16 @@ class RopeTable:
 
     @classmethod
     def build(
-        cls, *, head_dim: int, num_positions: int, theta: float, dtype: torch.dtype
+        cls, *, head_dim: int, num_positions: int, theta: float, like: torch.Tensor
     ) -> RopeTable:
+        """A table in the dtype and on the device of `like`."""
         exponent = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
         inverse_frequency = 1.0 / (theta**exponent)
         angles = torch.outer(torch.arange(num_positions).float(), inverse_frequency)
         sin = angles.sin()
         return cls(
-            cos=torch.cat((angles.cos(), angles.cos()), dim=-1)[:, None, :].to(dtype),
-            sin=torch.cat((-sin, sin), dim=-1)[:, None, :].to(dtype),
+            cos=torch.cat((angles.cos(), angles.cos()), dim=-1)[:, None, :].to(like),
+            sin=torch.cat((-sin, sin), dim=-1)[:, None, :].to(like),
         )
 
     def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
