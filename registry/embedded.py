@@ -21,16 +21,15 @@ from .lint import read_hat
 from .lock import LOCK_FILE, Lock
 from .pull import copy_out
 from .references import Reference, check_alias, check_name
+from .summaries import AdapterSummary, list_adapters
 from .verification import VersionCheck, verify_version
 from .versions import (
-    AdapterSummary,
     NewVersion,
     Version,
     add_version,
     alias_targets,
     every_version,
     find_version,
-    list_adapters,
     list_versions,
 )
 

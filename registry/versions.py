@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -52,17 +52,6 @@ class Version:
 
 
 @dataclass(frozen=True)
-class AdapterSummary:
-    """One adapter at a glance. `aliases` maps each alias to the number it points at."""
-
-    name: str
-    created_at: datetime
-    num_versions: int
-    newest: Version
-    aliases: Mapping[str, int]
-
-
-@dataclass(frozen=True)
 class NewVersion:
     """What `add_version` needs to know."""
 
@@ -90,7 +79,9 @@ def add_version(connection: Connection, name: str, new: NewVersion) -> tuple[Ver
         connection.execute(sa.insert(adapter).values(values))
         adapter_id = adapter_key(connection, name)
     else:
-        there = _select(connection, version.c.adapter_id == adapter_id, version.c.digest == digest)
+        there = select_versions(
+            connection, version.c.adapter_id == adapter_id, version.c.digest == digest
+        )
         if there:
             return there[0], False
     newest = _newest(connection, name)
@@ -107,7 +98,9 @@ def add_version(connection: Connection, name: str, new: NewVersion) -> tuple[Ver
         "created_by": new.by,
     }
     connection.execute(sa.insert(version).values(row))
-    (added,) = _select(connection, version.c.adapter_id == adapter_id, version.c.digest == digest)
+    (added,) = select_versions(
+        connection, version.c.adapter_id == adapter_id, version.c.digest == digest
+    )
     return added, True
 
 
@@ -139,12 +132,12 @@ def find_version(connection: Connection, reference: Reference) -> Version:
 def list_versions(connection: Connection, name: str) -> list[Version]:
     """All versions of an adapter, oldest first; raises `AdapterNotFound`."""
     find_version(connection, Reference(name))
-    return _select(connection, adapter.c.name == name)
+    return select_versions(connection, adapter.c.name == name)
 
 
 def every_version(connection: Connection) -> list[Version]:
     """All versions of all adapters, by name and number."""
-    return _select(connection)
+    return select_versions(connection)
 
 
 def alias_targets(connection: Connection, name: str) -> dict[str, Version]:
@@ -156,37 +149,6 @@ def alias_targets(connection: Connection, name: str) -> dict[str, Version]:
         .order_by(alias.c.name)
     ).mappings()
     return {row["alias"]: _version(row) for row in rows}
-
-
-def list_adapters(connection: Connection) -> list[AdapterSummary]:
-    """Every adapter, by name."""
-    counts = {
-        row.adapter_id: (row.num_versions, row.newest)
-        for row in connection.execute(
-            sa.select(
-                version.c.adapter_id,
-                sa.func.count().label("num_versions"),
-                sa.func.max(version.c.number).label("newest"),
-            ).group_by(version.c.adapter_id)
-        )
-    }
-    pointing: dict[int, dict[str, int]] = {key: {} for key in counts}
-    rows = connection.execute(
-        sa.select(alias.c.adapter_id, alias.c.name, version.c.number)
-        .join(version, version.c.id == alias.c.version_id)
-        .order_by(alias.c.name)
-    )
-    for row in rows:
-        pointing[row.adapter_id][row.name] = row.number
-    summaries = []
-    for row in connection.execute(sa.select(adapter).order_by(adapter.c.name)):
-        num_versions, number = counts[row.id]  # an adapter comes with its first version
-        (newest,) = _select(connection, version.c.adapter_id == row.id, version.c.number == number)
-        created_at = row.created_at.replace(tzinfo=UTC)
-        summaries.append(
-            AdapterSummary(row.name, created_at, num_versions, newest, pointing[row.id])
-        )
-    return summaries
 
 
 def adapter_key(connection: Connection, name: str) -> int | None:
@@ -221,7 +183,8 @@ _COLUMNS = (
 )
 
 
-def _select(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Version]:
+def select_versions(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Version]:
+    """Versions by conditions on the tables, ordered by name and number."""
     rows = connection.execute(
         sa.select(*_COLUMNS)
         .select_from(_VERSIONS)
@@ -250,12 +213,12 @@ def _newest(connection: Connection, name: str) -> Version | None:
         .select_from(_VERSIONS)
         .where(adapter.c.name == name)
     ).scalar()
-    found = _select(connection, adapter.c.name == name, version.c.number == number)
+    found = select_versions(connection, adapter.c.name == name, version.c.number == number)
     return found[0] if found else None
 
 
 def _by_number(connection: Connection, reference: Reference) -> Version:
-    found = _select(
+    found = select_versions(
         connection, adapter.c.name == reference.name, version.c.number == reference.number
     )
     if found:
@@ -270,7 +233,7 @@ def _by_number(connection: Connection, reference: Reference) -> Version:
 
 def _by_digest(connection: Connection, reference: Reference) -> Version:
     prefix = reference.digest or ""
-    found = _select(
+    found = select_versions(
         connection,
         adapter.c.name == reference.name,
         version.c.digest.startswith(prefix, autoescape=True),

@@ -1,0 +1,289 @@
+"""The `registry` commands, also mounted inside `hatstand`.
+
+Exit codes: 0 done, 1 refused or failed, 2 used wrongly. Everything heavy is imported inside the
+commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .embedded import Registry
+
+app = typer.Typer(
+    name="registry",
+    help="Keep adapters as immutable versions with movable aliases.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+alias_app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=True)
+app.add_typer(alias_app, name="alias")
+
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="DIR",
+        help="The registry's folder, else the one under HATSTAND_HOME.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+ByOption = Annotated[
+    str | None, typer.Option(help="Who does this, for the history.", show_default="you")
+]
+WhyOption = Annotated[str, typer.Option(help="Why, for the history.")]
+ExpectedOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION|DIGEST|none",
+        help="Refuse unless the alias points there now ('none': does not exist).",
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The adapter.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias, such as prod.")]
+
+
+def main() -> None:
+    """The `registry` command."""
+    app(prog_name="registry")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trained adapter's folder.")],
+    name: NameArgument,
+    alias: Annotated[str | None, typer.Option(help="Also point this alias at it.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR", help="The base it was trained on, where no lock.json says so."
+        ),
+    ] = None,
+    by: ByOption = None,
+    why: WhyOption = "",
+    allow_new_base: Annotated[
+        bool, typer.Option("--allow-new-base", help="Let NAME move to another base.")
+    ] = False,
+    size_limit: Annotated[
+        float, typer.Option(min=0, metavar="GIB", help="Refuse adapters larger than this.")
+    ] = 4.0,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check an adapter and store it as the next version of NAME."""
+    from . import console
+
+    with _refusals(as_json), console.progress_bars(hidden=as_json) as progress:
+        from .bases import find_base, read_base
+
+        record = None if base is None else read_base(find_base(base), progress=progress)
+        version = _open(registry).push(
+            folder,
+            name,
+            alias=alias,
+            base=record,
+            by=by,
+            why=why,
+            progress=progress,
+            allow_new_base=allow_new_base,
+            size_limit=int(size_limit * (1 << 30)),
+        )
+    if as_json:
+        console.print_json(console.version_values(version))
+        return
+    if version.report is not None:
+        console.print_warnings(version.report.warnings)
+    console.print_line(f"{version.ref}  {version.digest}", style="green")
+    if not version.is_new:
+        console.print_line("The same bytes were there already: nothing new was stored.")
+    if alias is not None:
+        console.print_line(f"{name}@{alias} points at it.")
+
+
+@app.command()
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="What to copy out.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a version's files into DIR, verified."""
+    from . import console
+
+    with _refusals(as_json), console.progress_bars(hidden=as_json) as progress:
+        version = _open(registry).pull(reference, folder, force=force, progress=progress)
+    if as_json:
+        console.print_json({**console.version_values(version), "folder": str(folder)})
+    else:
+        console.print_line(f"{version.ref}  {version.digest}  →  {folder}")
+
+
+@app.command("list")
+def list_(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="List this adapter's versions.")
+    ] = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List adapters, or the versions of one."""
+    from . import console
+
+    with _refusals(as_json):
+        opened = _open(registry)
+        if name is None:
+            adapters = opened.adapters()
+            if as_json:
+                console.print_json([console.summary_values(adapter) for adapter in adapters])
+            else:
+                console.print_adapters(adapters)
+            return
+        versions, aliases = opened.versions(name), opened.aliases(name)
+        if as_json:
+            console.print_json([console.version_values(version) for version in versions])
+        else:
+            console.print_versions(versions, aliases)
+
+
+@app.command()
+def show(
+    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="The version.")],
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one version: its files, its hat, and what it was trained on."""
+    from . import console
+
+    with _refusals(as_json):
+        opened = _open(registry)
+        details = console.version_details(opened, opened.resolve(reference))
+    if as_json:
+        console.print_json(details)
+    else:
+        console.print_version(details)
+
+
+@app.command()
+def verify(
+    reference: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME[@REF]]", help="One version, or all of one adapter."),
+    ] = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hash every stored byte again and repeat the checks of push."""
+    from . import console
+
+    with _refusals(as_json), console.progress_bars(hidden=as_json) as progress:
+        checks = _open(registry).verify(reference, progress=progress)
+    if as_json:
+        console.print_json([console.check_values(check) for check in checks])
+    else:
+        console.print_checks(checks)
+    damaged = [check for check in checks if not check.is_sound]
+    if damaged and not as_json:
+        console.print_line("Push the original folder again to restore damaged files.")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@alias_app.command("set")
+def alias_set(
+    name: NameArgument,
+    alias: AliasArgument,
+    target: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A number, a digest, an alias or NAME@REF.")
+    ],
+    by: ByOption = None,
+    why: WhyOption = "",
+    expected: ExpectedOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Point an alias at a version."""
+    from . import console
+
+    with _refusals(as_json):
+        reference = target if "@" in target else f"{name}@{target}"
+        version = _open(registry).set_alias(
+            name, alias, reference, expected=expected, by=by, why=why
+        )
+    if as_json:
+        console.print_json({**console.version_values(version), "alias": alias})
+    else:
+        console.print_line(f"{name}@{alias}  →  {version.ref}  {version.digest}")
+
+
+@alias_app.command("history")
+def alias_history(
+    name: NameArgument,
+    alias: AliasArgument,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every move of an alias: who, when, why, from, to."""
+    from . import console
+
+    with _refusals(as_json):
+        events = _open(registry).alias_history(name, alias)
+    if as_json:
+        console.print_json([asdict(event) for event in events])
+    else:
+        console.print_history(events)
+
+
+@alias_app.command("rollback")
+def alias_rollback(
+    name: NameArgument,
+    alias: AliasArgument,
+    by: ByOption = None,
+    why: WhyOption = "",
+    expected: ExpectedOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Point an alias where it pointed before, as a new event."""
+    from . import console
+
+    with _refusals(as_json):
+        version = _open(registry).rollback_alias(name, alias, expected=expected, by=by, why=why)
+    if as_json:
+        console.print_json({**console.version_values(version), "alias": alias})
+    else:
+        console.print_line(f"{name}@{alias}  →  {version.ref}  {version.digest}")
+
+
+def _open(folder: str | None) -> Registry:
+    from .embedded import Registry
+    from .homes import default_registry
+
+    return Registry.open(default_registry() if folder is None else folder)
+
+
+@contextlib.contextmanager
+def _refusals(as_json: bool) -> Iterator[None]:
+    """Turn what is expected to go wrong into a message and an exit code."""
+    from . import console
+    from .errors import InvalidReference, RegistryError
+
+    try:
+        yield
+    except RegistryError as error:
+        console.print_error(error, as_json=as_json)
+        raise typer.Exit(2 if isinstance(error, InvalidReference) else 1) from None
+    except OSError as failure:  # a full disk, a missing permission
+        where = f"{failure.filename}: " if failure.filename else ""
+        message = f"{where}{failure.strerror or failure}"
+        console.print_error(RegistryError(message), as_json=as_json)
+        raise typer.Exit(1) from None
