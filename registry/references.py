@@ -16,8 +16,9 @@ _RULE = "lower-case letters, digits, '.', '_' or '-', starting with a letter or 
 def check_name(name: str) -> str:
     """Return `name` if an adapter may be called that; raise `InvalidReference` otherwise."""
     if not _NAME.fullmatch(name):
+        hint = " (an alias is named apart: --alias)" if "@" in name else ""
         raise InvalidReference(
-            f"{name[:80]!r} is not an adapter name: use {_RULE} characters", param="name"
+            f"{name[:80]!r} is not an adapter name: use {_RULE} characters{hint}", param="name"
         )
     return name
 
