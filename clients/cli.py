@@ -18,13 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 base = typer.Typer(help="Base models.", no_args_is_help=True)
-app.add_typer(base, name="base")
 
 REGISTRY = typer.Option(help="The registry's folder; default: the embedded one.", metavar="DIR")
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-
-app.command()(serve)
-app.command()(chat)
 
 
 def main() -> None:
@@ -56,6 +52,10 @@ def demo(
         story.run(once=once, port=port, keep=keep)
 
 
+app.add_typer(base, name="base")
+app.command()(serve)
+
+
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
@@ -72,6 +72,9 @@ def train(
         from training.commands import train as run
 
         run(recipe, overrides or [], push, registry)
+
+
+app.command()(chat)
 
 
 @base.command("pull")

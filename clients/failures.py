@@ -46,7 +46,9 @@ def fail(message: str) -> NoReturn:
 
 def _what_to_install(command: str, extra: str | None, module: str) -> str:
     package = f"hatstand[{extra}]" if extra else "hatstand"
-    return f"`hatstand {command}` needs {module!r}, which is not installed: pip install '{package}'"
+    ours = module.partition(".")[0] in ("server", "registry", "training", "clients")
+    missing = "more than the client" if ours else f"{module!r}, which is not installed"
+    return f"`hatstand {command}` needs {missing}: pip install '{package}'"
 
 
 def _known_errors() -> tuple[type[Exception], ...]:

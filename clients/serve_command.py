@@ -34,7 +34,9 @@ Seconds = Annotated[float | None, typer.Option(min=0, show_default=False)]
 
 def serve(
     base: Annotated[str, typer.Option(help="A pulled base's name, or a folder.")],
-    registry: Annotated[Path | None, typer.Option(help="The registry's folder.")] = None,
+    registry: Annotated[
+        str | None, typer.Option(help="The registry's folder.", metavar="DIR_OR_URL")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where the base lives.")] = Device.auto,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
@@ -49,8 +51,13 @@ def serve(
     kv_memory: Size = None,
     host_memory: Size = None,
     shadow_bf16: Annotated[
-        bool, typer.Option("--shadow-bf16", help="Faster; 4 times the weights' memory.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--shadow-bf16/--no-shadow-bf16",
+            help="Dequantize the base: faster, 4 times its memory.",
+            show_default="where it fits",
+        ),
+    ] = None,
     request_timeout: Seconds = None,
     drain_timeout: Seconds = None,
     api_keys_file: Annotated[

@@ -36,9 +36,9 @@ def serve(settings: Settings) -> None:
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
         settings = replace(settings, port=listener.getsockname()[1])
+        line = f"Serving {settings.base} on {settings.url} (Ctrl-C stops)"
         with _progress(console) as report:
-            server = assemble(settings, report)
-        console.print(f"Serving [bold]{settings.base}[/] on {settings.url} (Ctrl-C stops)")
+            server = assemble(settings, report, announce=lambda: console.print(line, markup=False))
         server.run(sockets=[listener])
 
 
@@ -64,8 +64,14 @@ def serving(settings: Settings, report: Report | None = None) -> Iterator[str]:
             thread.join()
 
 
-def assemble(settings: Settings, report: Report) -> DrainingServer:
-    """Open base and registry, load the engine, put HTTP in front; nothing is answered yet."""
+def assemble(
+    settings: Settings, report: Report, announce: Callable[[], None] = lambda: None
+) -> DrainingServer:
+    """Open base and registry, load the engine, put HTTP in front; nothing is answered yet.
+
+    `announce` is called once requests are taken. Raises StartupError.
+    """
+    report("Importing torch", 0, 1)
     from server.api.app import create_app
     from server.api.draining import DrainingServer
     from server.api.readiness import Readiness
@@ -84,7 +90,9 @@ def assemble(settings: Settings, report: Report) -> DrainingServer:
     worker = start_worker(engine)
     readiness = Readiness(worker, settings.api.pins)
     app = create_app(worker, registry, base, settings.api, readiness=readiness)
-    return DrainingServer(app, readiness, drain_timeout=settings.api.drain_timeout)
+    return DrainingServer(
+        app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
+    )
 
 
 def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
@@ -105,10 +113,9 @@ def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
             f"--max-context {options.max_context} is over the {base.max_context} tokens that "
             f"'{base.name}' was made for."
         )
-    settings = EngineSettings(
-        device=choose_device(options.device),
-        weights="nf4-shadow" if options.shadow_bf16 else "nf4",
-    )
+    settings = EngineSettings(device=choose_device(options.device))
+    if options.shadow_bf16 is not None:
+        settings = replace(settings, weights="nf4-shadow" if options.shadow_bf16 else "nf4")
     return replace(settings, **{key: value for key, value in asked.items() if value is not None})
 
 
@@ -142,12 +149,22 @@ def _check_pins(settings: Settings, base: Base, registry: Registry) -> None:
 
 @contextlib.contextmanager
 def _progress(console: Console) -> Iterator[Report]:
+    if not console.is_terminal:
+        stages: set[str] = set()
+        yield lambda stage, *_: None if stage in stages else _log_stage(stage, stages)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         task = progress.add_task("Starting", total=None)
         yield lambda stage, done, total: progress.update(
             task, description=stage, completed=done, total=total
         )
+
+
+def _log_stage(stage: str, stages: set[str]) -> None:
+    """Where no bar can be drawn, each stage is one line of the log."""
+    stages.add(stage)
+    logger.info("%s", stage)
 
 
 def _silent(stage: str, done: int, total: int) -> None:

@@ -31,7 +31,7 @@ class EngineOptions:
     max_context: int | None = None  # tokens, no more than the base's own
     kv_memory: int | None = None  # bytes
     host_memory: int | None = None  # bytes of adapters kept in host memory
-    shadow_bf16: bool = False  # keep the base's weights in bf16 too: faster, 4 times the memory
+    shadow_bf16: bool | None = None  # the base dequantized: faster, about 4 times the memory
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -60,7 +60,7 @@ class Settings:
     """Everything `hatstand serve` was asked."""
 
     base: str
-    registry: Path = field(default_factory=default_registry)
+    registry: str | Path = field(default_factory=default_registry)
     host: str = "127.0.0.1"
     port: int = 8000
     insecure: bool = False  # serve other machines without any key

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -23,7 +25,14 @@ class DrainingServer(uvicorn.Server):
     second signal. Whoever is cut is told so.
     """
 
-    def __init__(self, app: ASGIApp, readiness: Readiness, *, drain_timeout: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        readiness: Readiness,
+        *,
+        drain_timeout: float,
+        announce: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -35,9 +44,14 @@ class DrainingServer(uvicorn.Server):
                 timeout_graceful_shutdown=LAST_WORDS,
             )
         )
+        self._announce = announce
         self._readiness = readiness
         self._drain_timeout = drain_timeout
         self._deadline: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.started or self._deadline == 0:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from urllib.parse import quote
 
 import anyio.to_thread
 
@@ -40,7 +41,8 @@ class ServedModel:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"x-hatstand-adapter": self.label, "x-hatstand-digest": self.digest}
+        label = quote(self.label, safe="@/ ")  # a base's name may be any folder's
+        return {"x-hatstand-adapter": label, "x-hatstand-digest": self.digest}
 
     @property
     def system_fingerprint(self) -> str:

@@ -95,7 +95,7 @@ def test_serve_options_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
     result = runner.invoke(app, [*command, "--device", "cpu", "--drain-timeout", "5"])
     assert result.exit_code == 0, result.output
     [settings] = served
-    assert (settings.base, settings.registry, settings.port) == ("b", tmp_path, 9000)
+    assert (settings.base, settings.registry, settings.port) == ("b", str(tmp_path), 9000)
     assert settings.api.pins == ("sql", "x@prod")
     assert settings.api.drain_timeout == 5
     assert settings.api.keys[0].allows("admin")

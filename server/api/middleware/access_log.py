@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from urllib.parse import quote
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,7 @@ from server.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 GONE = 499  # nginx's number for a client that left before it was answered
+PROBED = ("/metrics", "/healthz", "/readyz")  # asked for all day long: logged for debugging only
 
 
 class AccessLog:
@@ -43,10 +45,11 @@ class AccessLog:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         self.metrics.requests.labels(route=_route_of(scope), status=str(status)).inc()
         state = scope.get("state", {})
-        logger.info(
+        logger.log(
+            logging.DEBUG if scope["path"] in PROBED else logging.INFO,
             "%s %s %d %.3fs adapter=%s id=%s",
             scope["method"],
-            scope["path"],
+            quote(scope["path"]),  # a decoded path may hold line breaks
             status,
             seconds,
             state.get("adapter_label", "-"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.errors import as_serving_error, error_event, error_response
@@ -33,6 +34,8 @@ class ErrorHandler:
 
         try:
             await self.app(scope, receive, send_watched)
+        except ClientDisconnect:
+            return  # it left while sending its body: there is nobody to answer
         except Exception as error:
             refusal = as_serving_error(error)
             if refusal.status >= 500:
