@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from registry import Registry
+from registry.bases import find_base
+from registry.errors import RegistryError
 from server.api.listener import bind
 from server.errors import ServingError, StartupError
 from server.settings import EngineOptions, Settings
@@ -32,6 +34,8 @@ Report = Callable[[str, int, int], None]
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises StartupError when it cannot start as asked."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    # It warns at import about an optional kernel package that this server has no use for.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     console = Console(stderr=True)
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
@@ -71,6 +75,7 @@ def assemble(
 
     `announce` is called once requests are taken. Raises StartupError.
     """
+    _check_base(settings.base)
     report("Importing torch", 0, 1)
     from server.api.app import create_app
     from server.api.draining import DrainingServer
@@ -134,9 +139,16 @@ def choose_device(asked: str) -> str:
     return asked
 
 
+def _check_base(name: str) -> None:
+    """A base that is not there is said before torch is imported, which takes seconds."""
+    try:
+        find_base(name)
+    except RegistryError as error:
+        raise StartupError(error.message) from error
+
+
 def _check_pins(settings: Settings, base: Base, registry: Registry) -> None:
     """A pin that names nothing is a typing error: better said now than in /readyz."""
-    from registry.errors import RegistryError
     from server.api.models import Models
 
     models = Models(registry, base)
