@@ -110,7 +110,10 @@ def _fetch_from_hub(source: str, revision: str | None, target: Path, report: Rep
         if commit is None:
             raise StartupError(f"the Hub names no commit for {source!r}; pass --revision")
         snapshot = snapshot_download(
-            source, revision=commit, allow_patterns=HUB_FILES, ignore_patterns=HUB_DUPLICATES
+            source,
+            revision=commit,
+            allow_patterns=list(HUB_FILES),
+            ignore_patterns=list(HUB_DUPLICATES),
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise StartupError(

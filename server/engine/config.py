@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import torch
 
+from registry.adapters import Projection
 from server.errors import StartupError
 
 WeightMode = Literal["auto", "nf4", "nf4-shadow", "dense"]
 SMALL_COPY = 2**30  # bytes; a dequantized copy up to this size is made without being asked for
-GROUPS: Mapping[str, tuple[str, ...]] = {
+GROUPS: Mapping[str, tuple[Projection, ...]] = {
     "qkv": ("q_proj", "k_proj", "v_proj"),
     "o": ("o_proj",),
     "gate_up": ("gate_proj", "up_proj"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +37,7 @@ Emit = Callable[[str, GenerationDelta | ServingError], None]
 class Tokenizer(Protocol):
     """What the engine needs of a tokenizer."""
 
-    def decode(self, token_ids: list[int]) -> str: ...
+    def decode(self, token_ids: Rows[int]) -> str: ...
     def token_text(self, token_id: int) -> str: ...
     @property
     def eos_token_ids(self) -> frozenset[int]: ...

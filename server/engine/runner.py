@@ -69,7 +69,7 @@ class MistralRunner:
         step.lora.add((index, "qkv"), qkv, normed)
         heads = qkv.view(len(qkv), -1, config.head_dim)  # q, then k, then v heads
         rotated = rotate(heads[:, : config.num_heads + config.num_kv_heads], *rotation)
-        query, key = rotated.split((config.num_heads, config.num_kv_heads), dim=1)
+        query, key = rotated[:, : config.num_heads], rotated[:, config.num_heads :]
         cache = self.cache[index]
         write_kv(cache, step.kv_slots, key, heads[:, -config.num_kv_heads :])
         attended = _attend_all(query, cache, step)

@@ -57,7 +57,6 @@ class SlotPool:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        options = {"dtype": dtype, "device": device}
         self.num_slots = num_slots
         self.max_rank = max_rank
         self._shrink: dict[Site, torch.Tensor] = {}
@@ -68,8 +67,12 @@ class SlotPool:
                 out_features, in_features = config.group_shape(group)
                 rows = len(projections) * max_rank
                 site = (layer, group)
-                self._shrink[site] = torch.empty(num_slots, rows, in_features, **options)
-                self._expand[site] = torch.empty(num_slots, rows, out_features, **options)
+                self._shrink[site] = torch.empty(
+                    num_slots, rows, in_features, dtype=dtype, device=device
+                )
+                self._expand[site] = torch.empty(
+                    num_slots, rows, out_features, dtype=dtype, device=device
+                )
                 self._ranks[site] = [0] * num_slots
         self._stacks: _StackCache = _StackCache(self)
 

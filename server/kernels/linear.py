@@ -59,16 +59,15 @@ class Nf4Weight:
     in_features: int
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
-        """The weights QLoRA trained against: `bitsandbytes.functional.dequantize_4bit`'s values."""
-        weight: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(
-            self.codes,
-            self.absmax,
-            NF4_BLOCK,
-            "nf4",
-            [self.out_features, self.in_features],
-            dtype,
+        """The weights QLoRA trained against: `bitsandbytes.functional.dequantize_4bit`'s values.
+
+        Asked for in rows of one block: bitsandbytes 0.50.2 on CPU takes the wrong scales when a
+        row is no multiple of 64 long.
+        """
+        blocks: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(
+            self.codes, self.absmax, NF4_BLOCK, "nf4", [len(self.absmax), NF4_BLOCK], dtype
         )
-        return weight
+        return blocks.view(self.out_features, self.in_features)
 
     @property
     def nbytes(self) -> int:

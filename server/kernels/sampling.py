@@ -54,7 +54,7 @@ def penalize(
     """
     logits = logits.clone()
     if repetition != 1.0:
-        seen = torch.cat((prompt, generated)).unique()
+        seen = torch.unique(torch.cat((prompt, generated)))
         values = logits[seen]
         logits[seen] = torch.where(values > 0, values / repetition, values * repetition)
     counts = torch.bincount(generated, minlength=len(logits)).to(logits.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -32,7 +33,7 @@ def pack(
 
 
 def _pack_site(
-    file: safe_open, layer: int, group: str, spec: AdapterSpec, config: ModelConfig
+    file: Any, layer: int, group: str, spec: AdapterSpec, config: ModelConfig
 ) -> Factors:
     out_features, _ = config.group_shape(group)
     shrinks, expands = [], []

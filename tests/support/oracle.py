@@ -9,7 +9,7 @@ from typing import Any
 import bitsandbytes as bnb
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 
 class Oracle:
@@ -19,6 +19,7 @@ class Oracle:
         self, base: Path, adapters: Mapping[str, Path], *, dtype: torch.dtype, nf4: bool
     ) -> None:
         options: dict[str, Any] = {"dtype": dtype}
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(base)
         if nf4:
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True,
@@ -34,6 +35,10 @@ class Oracle:
             else:
                 self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
         self._model.eval()
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     @torch.no_grad()
     def greedy(self, adapter: str | None, prompt: Sequence[int], count: int) -> list[int]:

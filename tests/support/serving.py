@@ -60,16 +60,12 @@ class Driver:
     deltas: dict[str, list[GenerationDelta]] = field(default_factory=dict)
     errors: dict[str, ServingError] = field(default_factory=dict)
 
-    def submit(
-        self, prompt: Sequence[int], adapter: str | None = None, **params: object
-    ) -> str:
+    def submit(self, prompt: Sequence[int], adapter: str | None = None, **params: object) -> str:
         request_id = f"request-{next(_ids)}"
         chosen = {"temperature": 0.0, "ignore_eos": True, **params}
         ref = AdapterRef(adapter, adapter) if adapter else None
         self.deltas[request_id] = []
-        self.engine.add(
-            GenerationRequest(request_id, tuple(prompt), SamplingParams(**chosen), ref)
-        )
+        self.engine.add(GenerationRequest(request_id, tuple(prompt), SamplingParams(**chosen), ref))
         return request_id
 
     def step(self) -> bool:

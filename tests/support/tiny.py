@@ -20,7 +20,7 @@ ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 
 
 def write_tiny_base(folder: Path, *, dtype: torch.dtype = torch.float32, **shape: Any) -> Path:
-    """Write a random two-layer MistralForCausalLM with its tokenizer; `shape` overrides the config."""
+    """Write a random MistralForCausalLM with its tokenizer; `shape` overrides its config."""
     folder.mkdir(parents=True, exist_ok=True)
     config = MistralConfig(
         **{
@@ -71,8 +71,8 @@ class TinyAdapter:
     seed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def write(self, base: Path, folder: Path) -> Path:
-        """Save it in PEFT's own format."""
+    def write(self, base: Path, folder: Path, *, std: float = 0.15) -> Path:
+        """Save it in PEFT's own format, its factors normal with that deviation."""
         torch.manual_seed(self.seed + 17)
         model = MistralForCausalLM.from_pretrained(base)
         config = LoraConfig(
@@ -85,6 +85,6 @@ class TinyAdapter:
         adapted = get_peft_model(model, config)
         for name, parameter in adapted.named_parameters():
             if "lora_" in name:
-                torch.nn.init.normal_(parameter, std=0.15)
+                torch.nn.init.normal_(parameter, std=std)
         adapted.save_pretrained(folder)
         return folder

@@ -1,0 +1,31 @@
+"""Every test has a home of its own; the embedded base is pulled once and kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Tiny models gain nothing from a second thread, and lose much when the cores are busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+CACHE = Path(__file__).parent.parent / ".cache" / "tests"
+
+
+@pytest.fixture(autouse=True)
+def hatstand_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty HATSTAND_HOME."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("HATSTAND_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def embedded_base() -> Path:
+    """The embedded default as `hatstand base pull` writes it, kept between runs."""
+    from server.bases import pull
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HATSTAND_HOME", str(CACHE))
+        return pull("smollm2-135m")
