@@ -96,7 +96,9 @@ def pull_base(
 
 @app.command()
 def bench(
-    base_model: Annotated[str, typer.Option("--base", help="A base's name or folder.")],
+    base_model: Annotated[
+        str, typer.Option("--base", help="A base's name or folder.")
+    ] = "smollm2-135m",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     streams: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 8,
     adapters: Annotated[int, typer.Option(min=0, help="Different adapters.")] = 4,
@@ -106,7 +108,7 @@ def bench(
 ) -> None:
     """Measure the engine against transformers and peft on the same weights."""
     with explained("bench", extra="server,training"):
-        from clients import bench as benchmark
+        from server import bench as benchmark
 
         benchmark.run(
             base=base_model, device=device, streams=streams, adapters=adapters, json_file=json_file

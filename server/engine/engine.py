@@ -109,6 +109,11 @@ class Engine:
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
 
     @property
+    def weight_bytes(self) -> int:
+        """What the resident base takes."""
+        return self._runner.weights.nbytes
+
+    @property
     def has_work(self) -> bool:
         return self._scheduler.has_work or self.adapters.is_moving
 

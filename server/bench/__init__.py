@@ -1,0 +1,5 @@
+"""`hatstand bench`: this engine against transformers + peft, same weights, same work, same run."""
+
+from server.bench.command import run
+
+__all__ = ["run"]
