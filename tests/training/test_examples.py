@@ -1,0 +1,150 @@
+"""Rows become conversations; a bad row is named by file and line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.errors import DataError
+from training.examples import Example, read_examples
+from training.recipe import DataSettings
+
+
+def examples(path: Path, **settings: Any) -> tuple[Example, ...]:
+    return read_examples(DataSettings(train=(path,), **settings)).train
+
+
+def refused(path: Path, **settings: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        examples(path, **settings)
+    return caught.value.message.replace(str(path), path.name)
+
+
+def messages(*pairs: tuple[str, Any]) -> str:
+    return json.dumps({"messages": [{"role": role, "content": text} for role, text in pairs]})
+
+
+def test_messages_end_with_the_answer(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(messages(("system", "s"), ("user", "q"), ("assistant", "a")) + "\n\n")
+    [example] = examples(path)
+    assert example.answer == "a"
+    assert [message["role"] for message in example.prompt] == ["system", "user"]
+    assert example.place == f"{path}:1"
+
+
+def test_alpaca_appends_the_input_where_there_is_one(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "add", "input": "1 2", "output": "3"},
+        {"instruction": "greet", "input": "", "output": "hi"},
+    ]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows, indent=1))
+    prompts = [example.prompt[0]["content"] for example in examples(path, format="alpaca")]
+    assert prompts == ["add\n\n1 2", "greet"]
+
+
+def test_instruction_takes_any_two_columns_of_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('﻿ask,say\n"a\nb",c\nd,e\n', encoding="utf-8")
+    found = examples(path, format="instruction", prompt_column="ask", answer_column="say")
+    assert [(e.prompt[0]["content"], e.answer) for e in found] == [("a\nb", "c"), ("d", "e")]
+
+
+def test_a_template_fills_in_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"q": "why", "a": "so"}\n')
+    [example] = examples(path, format="template", prompt="{{Q}} {q}?", answer="{a}.")
+    assert example.prompt[0]["content"] == "{Q} why?"
+    assert example.answer == "so."
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not valid JSON: Expecting property name"),
+        ("[1]", "expected an object, got a list"),
+        ('{"text": "x"}', "expected a list `messages`, found `text`"),
+        (messages(("user", "q")), "the last message must be the assistant's"),
+        (messages(("assistant", "a")), "there is no user message before the answer"),
+        (messages(("user", "q"), ("assistant", " ")), "the answer is empty"),
+        (
+            messages(("human", "q"), ("assistant", "a")),
+            "role must be one of system, user, assistant",
+        ),
+        (messages(("user", 3), ("assistant", "a")), "messages[0].content must be text, not int"),
+        ('{"messages": [3]}', "messages[0] must be an object"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    good = messages(("user", "q"), ("assistant", "a"))
+    path.write_text(f"{good}\n{line}\n")
+    found = refused(path)
+    assert found.startswith("rows.jsonl:2: ")
+    assert reason in found
+
+
+def test_all_bad_rows_are_named_and_many_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n" * 25)
+    lines = refused(path).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "… and 5 more"
+
+
+def test_rows_of_a_json_list_have_lines(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('[\n {"instruction": "a", "output": "b"},\n\n 3,\n {"output": "b"}\n]')
+    assert refused(path, format="alpaca") == "rows.json:4: expected an object, got a number"
+    path.write_text('[\n {"instruction": "a", "output": "b"},\n {"output": "b"}\n]')
+    assert refused(path, format="alpaca").startswith(
+        "rows.json:3: there is no column `instruction`"
+    )
+    path.write_text('[\n {"instruction": "a", "output": "b"}')
+    assert "is the file cut off?" in refused(path, format="alpaca")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a,b\n1\n", "rows.csv:2: has fewer cells than the header has columns"),
+        ("a,b\n1,2,3\n", "rows.csv:2: has more cells than the header has columns"),
+        ("a,b\n,2\n", "rows.csv:2: `a` is empty"),
+        ("a,b\n", "rows.csv: holds no rows"),
+    ],
+)
+def test_a_bad_csv_is_named(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(content)
+    settings = {"format": "instruction", "prompt_column": "a", "answer_column": "b"}
+    assert refused(path, **settings) == reason
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none.jsonl") == "none.jsonl: no such file"
+    other = tmp_path / "rows.parquet"
+    other.touch()
+    assert "cannot tell the format" in refused(other)
+
+
+def test_validation_is_kept_off_the_training_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(messages(("user", str(n)), ("assistant", "a")) for n in range(10)))
+    parts = read_examples(DataSettings(train=(path,), validation=0.3))
+    again = read_examples(DataSettings(train=(path,), validation=3))
+    assert (len(parts.train), len(parts.validation)) == (7, 3)
+    assert parts == again
+    assert not {e.place for e in parts.train} & {e.place for e in parts.validation}
+    with pytest.raises(DataError, match="none would train"):
+        read_examples(DataSettings(train=(path,), validation=10))
+
+
+def test_a_heldout_question_may_not_be_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(messages(("user", "q"), ("assistant", "a")))
+    with pytest.raises(DataError, match="this held-out question is also trained on"):
+        read_examples(DataSettings(train=(path,), heldout=(path,)))

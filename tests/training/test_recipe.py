@@ -1,0 +1,165 @@
+"""A recipe that is not right says where, what and what would be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.errors import RecipeError
+from training.reading import read_recipe
+from training.recipe import Recipe
+
+GOOD = """\
+base: smollm2-135m
+output: out
+data:
+  train: rows.jsonl
+train:
+  learning_rate: 1e-3
+"""
+
+
+def problems(tmp_path: Path, text: str, *overrides: str) -> list[str]:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path, overrides)
+    return [problem.replace(str(path), "recipe.yaml") for problem in caught.value.problems]
+
+
+def read(tmp_path: Path, text: str, *overrides: str) -> Recipe:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return read_recipe(path, overrides)
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    recipe = read(tmp_path, GOOD)
+    assert recipe.output == tmp_path / "out"
+    assert recipe.data.train == (tmp_path / "rows.jsonl",)
+
+
+def test_an_exponent_without_a_point_is_a_number(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD).train.learning_rate == 1e-3
+
+
+def test_no_is_a_word_and_not_false(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD + "hat: {stop: [no, off]}\n").hat.stop == ("no", "off")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "train:\n  learning_rat: 1\n",
+            "recipe.yaml:7: `train.learning_rat`: unknown key; did you mean `train.learning_rate`?",
+        ),
+        (
+            "learning_rate: 1\n",
+            "recipe.yaml:6: `learning_rate`: unknown key; did you mean `train.learning_rate`?",
+        ),
+        (
+            "lora: {rank: 4}\n",
+            "recipe.yaml:6: `lora.rank`: unknown key; known here: r, alpha, dropout, "
+            "target_modules, rslora, rank_pattern, alpha_pattern",
+        ),
+        (
+            "train:\n  epochs: three\n",
+            "recipe.yaml:7: `train.epochs`: expected a number, got 'three'",
+        ),
+        (
+            'train:\n  batch_size: "8"\n',
+            "recipe.yaml:7: `train.batch_size`: expected a whole number, got '8'",
+        ),
+        (
+            "lora: {target_modules: 5}\n",
+            "recipe.yaml:6: `lora.target_modules`: expected 'all-linear' or expected a list, got 5",
+        ),
+        (
+            "train: {scheduler: cosin}\n",
+            "recipe.yaml:6: `train.scheduler`: expected 'linear', 'cosine', 'constant', "
+            "'constant_with_warmup' or 'polynomial', got 'cosin'",
+        ),
+        (
+            "hat: {sampling: {temprature: 0}}\n",
+            "recipe.yaml:6: `hat.sampling.temprature`: unknown key; "
+            "did you mean `hat.sampling.temperature`?",
+        ),
+        (
+            "hat: {chat_template: '{% for %}'}\n",
+            "recipe.yaml:6: the chat template does not compile: line 1: "
+            "Expected an expression, got 'end of statement block'",
+        ),
+        ("hat: {chat_template: a, chat_template_file: b}\n", "not both"),
+        ("base: again\n", "recipe.yaml:6: the key `base` is written twice"),
+        ("lora: [r\n", "not valid YAML"),
+    ],
+)
+def test_a_wrong_key_or_type_is_named_with_its_line(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    assert expected in "\n".join(problems(tmp_path, GOOD.split("train:\n  learn")[0] + "\n" + text))
+
+
+def test_every_problem_is_named_at_once(tmp_path: Path) -> None:
+    found = problems(tmp_path, "base: 3\noutput: out\nlora: {r: 0}\n")
+    assert found == [
+        "recipe.yaml:1: `base`: expected text, got 3",
+        "recipe.yaml: `data`: this key is missing",
+        "recipe.yaml:3: `lora.r`: expected greater than or equal to 1, got 0",
+    ]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"nothing\.yaml: cannot be read"):
+        read_recipe(tmp_path / "nothing.yaml")
+
+
+def test_set_wins_over_the_file_and_reads_yaml(tmp_path: Path) -> None:
+    recipe = read(
+        tmp_path,
+        GOOD,
+        "train.learning_rate=5e-4",
+        "lora.target_modules=[q_proj,v_proj]",
+        "lora.rank_pattern.q_proj=2",
+        "data.train=[a.jsonl, b.csv]",
+    )
+    assert recipe.train.learning_rate == 5e-4
+    assert recipe.lora.target_modules == ("q_proj", "v_proj")
+    assert recipe.lora.rank_pattern == {"q_proj": 2}
+    assert [path.name for path in recipe.data.train] == ["a.jsonl", "b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("train.epoch=1", "--set train.epoch=1: `train.epoch`: unknown key; did you mean"),
+        ("train.epochs=x", "--set train.epochs=x: `train.epochs`: expected a number, got 'x'"),
+        ("train.epochs", "--set train.epochs: expected key=value"),
+        ("base.x=1", "--set base.x=1: `base` is not a section"),
+    ],
+)
+def test_a_wrong_set_is_named(tmp_path: Path, assignment: str, expected: str) -> None:
+    assert problems(tmp_path, GOOD, assignment)[0].startswith(expected)
+
+
+def test_a_template_file_is_read_into_the_hat(tmp_path: Path) -> None:
+    (tmp_path / "chat.jinja").write_text("{{ messages[0].content }}")
+    recipe = read(tmp_path, GOOD + "hat: {chat_template_file: chat.jinja}\n")
+    assert recipe.hat.hat().chat_template == "{{ messages[0].content }}"
+
+
+@pytest.mark.parametrize("path", sorted(Path("training/recipes").glob("*.yaml")), ids=str)
+def test_ready_recipes_are_right(path: Path) -> None:
+    assert read_recipe(path).base
+
+
+def test_recipes_and_rows_are_checked_without_torch() -> None:
+    code = (
+        "import sys, training.commands; "
+        "assert not {'torch', 'transformers', 'peft', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

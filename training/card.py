@@ -1,0 +1,80 @@
+"""The model card: the README.md of an adapter folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from registry.bases import BaseRecord
+
+from .metrics import Metrics
+from .recipe import Recipe
+
+CARD_FILE = "README.md"
+
+
+def write_card(recipe: Recipe, base: BaseRecord, metrics: Metrics, folder: Path) -> None:
+    """Write a card that the Hugging Face Hub understands too."""
+    (folder / CARD_FILE).write_text(_card(recipe, base, metrics), encoding="utf-8")
+
+
+def _card(recipe: Recipe, base: BaseRecord, metrics: Metrics) -> str:
+    head = yaml.safe_dump(
+        {
+            "base_model": base.source,
+            "library_name": "peft",
+            "pipeline_tag": "text-generation",
+            "tags": ["lora", "qlora", "hatstand"],
+        },
+        sort_keys=False,
+    )
+    sections = [
+        f"---\n{head}---\n# {recipe.output.name}",
+        recipe.description or "A LoRA adapter trained with Hatstand.",
+        _results(metrics),
+        _training(recipe, base, metrics),
+        _prompt(recipe),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _results(metrics: Metrics) -> str:
+    if metrics.before is None or metrics.after is None:
+        return ""
+    return (
+        "## Held-out exact match\n\n"
+        "| | exact match |\n|---|---|\n"
+        f"| bare base, same prompt | {metrics.before.exact_match:.2f} |\n"
+        f"| this adapter | {metrics.after.exact_match:.2f} |\n\n"
+        f"{len(metrics.questions)} held-out rows, greedy; `metrics.json` has every answer."
+    )
+
+
+def _training(recipe: Recipe, base: BaseRecord, metrics: Metrics) -> str:
+    lora, train = recipe.lora, recipe.train
+    modules = lora.target_modules
+    targets = modules if isinstance(modules, str) else ", ".join(modules)
+    revision = f" at {base.revision}" if base.revision else ""
+    return (
+        "## Training\n\n"
+        f"- base: {base.source}{revision}, NF4 with double quantization\n"
+        f"- base fingerprint: `{base.fingerprint}`\n"
+        f"- LoRA: r {lora.r}, alpha {lora.alpha:g}, {targets}; "
+        f"{metrics.num_trainable:,} trained parameters\n"
+        f"- {metrics.num_train_rows:,} rows, {len(metrics.curves.train)} steps of "
+        f"{train.batch_size * train.gradient_accumulation} rows, "
+        f"learning rate {train.learning_rate:g} ({train.scheduler})\n"
+        "- loss on the answers only; `recipe.yaml` is the whole recipe\n\n"
+        "![loss](loss.png)"
+    )
+
+
+def _prompt(recipe: Recipe) -> str:
+    hat = recipe.hat
+    lines = ["## Prompt", ""]
+    template = "`chat_template.jinja`" if hat.chat_template else "the base's own"
+    lines.append(f"Chat template: {template}.")
+    if hat.system_prompt:
+        lines += ["System prompt:", "", *(f"> {line}" for line in hat.system_prompt.splitlines())]
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""The adapter's own two files, as PEFT names them, in bfloat16."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import TrainingDiverged
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+
+def write_adapter(model: Any, folder: Path) -> None:
+    """Write `adapter_model.safetensors` and `adapter_config.json`.
+
+    PEFT would save the fp32 weights that were trained; what is served is bfloat16, so that is
+    what is saved, measured and signed for. Raises `TrainingDiverged` on values that are no numbers.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    # Embeddings are never part of an adapter; asked to decide, PEFT would look for them on the Hub.
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    tensors = {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in sorted(state.items())
+    }
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise TrainingDiverged(
+            f"{len(bad)} of {len(tensors)} trained tensors hold values that are no numbers "
+            f"({bad[0]}): lower `train.learning_rate`."
+        )
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    _write_config(model, folder)
+
+
+def target_modules(model: Any) -> list[str]:
+    """The projections that carry the adapter, sorted; `all-linear` is spelled out by now."""
+    modules = model.peft_config["default"].target_modules
+    return [modules] if isinstance(modules, str) else sorted(modules)
+
+
+def _write_config(model: Any, folder: Path) -> None:
+    """PEFT's own file with its keys and sets in order, so that equal runs give equal bytes."""
+    config = model.peft_config["default"]
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    path = folder / CONFIG_FILE
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(values["target_modules"], list):
+        values["target_modules"] = sorted(values["target_modules"])
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")

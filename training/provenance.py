@@ -1,0 +1,113 @@
+"""What an adapter was made from and with: the lock."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from registry.bases import BaseRecord
+from registry.canonical import digest_file, digest_of
+from registry.lock import GoldenPrompt, Lock
+
+from .recipe import Recipe
+from .rendering import Renderer
+
+_PACKAGES = (
+    "hatstand",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "tokenizers",
+)
+
+
+def make_lock(
+    recipe: Recipe,
+    base: BaseRecord,
+    renderer: Renderer,
+    *,
+    files: Sequence[Path],
+    golden: Sequence[Any],
+    tokenizer: Path,
+    target_modules: Sequence[str],
+    metrics: dict[str, float],
+    commit: str | None,
+) -> Lock:
+    """The `Lock` of one run: no times and no paths in it, so that equal runs lock equally.
+
+    `golden` are conversations as a client would send them; `tokenizer` is `tokenizer.json`.
+    """
+    return Lock(
+        base=base,
+        adapter_dtype="bfloat16",
+        rank=recipe.lora.r,
+        target_modules=tuple(sorted(target_modules)),
+        template_sha256=digest_of(renderer.template.encode()),
+        golden=tuple(
+            GoldenPrompt(
+                messages=tuple(map(dict, prompt)), token_ids=tuple(renderer.prompt_ids(prompt))
+            )
+            for prompt in golden
+        ),
+        tokenizer_sha256=digest_file(tokenizer) if tokenizer.is_file() else None,
+        recipe=portable_recipe(recipe),
+        data=_digests(files),
+        environment=environment(),
+        source_commit=commit,
+        metrics=metrics,
+    )
+
+
+def portable_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without what differs from machine to machine: files by name, no output."""
+    values = recipe.model_dump(mode="json", exclude={"output"})
+    values["base"] = Path(recipe.base).name if Path(recipe.base).is_absolute() else recipe.base
+    for key in ("train", "validation", "heldout"):
+        if isinstance(paths := values["data"][key], list):
+            values["data"][key] = [Path(path).name for path in paths]
+    return values
+
+
+def _digests(files: Sequence[Path]) -> dict[str, str]:
+    """Digests by file name; of two files with one name, the second goes by its folder too."""
+    digests: dict[str, str] = {}
+    for path in files:
+        name = path.name if path.name not in digests else f"{path.parent.name}/{path.name}"
+        digests[name] = digest_file(path)
+    return digests
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is computed."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def source_commit(folder: Path) -> str | None:
+    """The git commit of the repository that `folder` (the recipe's) is in, if it is in one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        result = subprocess.run(
+            [git, "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None if result.returncode == 0 else None
