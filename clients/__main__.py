@@ -1,0 +1,5 @@
+"""`python -m clients` is `hatstand`."""
+
+from .cli import main
+
+main()
