@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 FinishReason = Literal["stop", "length", "abort", "error"]
+LOWEST_TEMPERATURE = 1e-5  # logits divided by less may overflow; there is one choice left anyway
 
 
 @dataclass(frozen=True)
 class SamplingParams:
     """How to choose tokens, in OpenAI's and vLLM's terms.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch each filter off.
+    `temperature` 0, or too low to divide by, is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0
+    switch each filter off.
     `logprobs` is how many alternatives to report beside the chosen token (None: report nothing).
     `stop` strings end the text before them; `stop_token_ids` end the sequence at the token.
     """
@@ -36,7 +38,7 @@ class SamplingParams:
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0.0
+        return self.temperature < LOWEST_TEMPERATURE
 
     @property
     def needs_history(self) -> bool:
