@@ -1,0 +1,300 @@
+"""Who runs next: order, budget, adapters that are not there yet, blocks that run out."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.engine.batch import Batch
+from server.engine.detokenizer import Detokenizer
+from server.engine.kv_cache import BlockPool
+from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
+from server.engine.scheduler import Scheduler
+from server.engine.sequence import Sequence
+
+SIZE = 4
+_arrivals = itertools.count()
+
+
+class Door:
+    """Adapters that are ready or not, and how many sequences use each."""
+
+    def __init__(self, *ready: str) -> None:
+        self.ready = list(ready)
+        self.wanted: list[str] = []
+        self.users: Counter[str] = Counter()
+
+    def enter(self, adapter: AdapterRef) -> int | None:
+        if adapter.digest not in self.ready:
+            self.wanted.append(adapter.digest)
+            return None
+        self.users[adapter.digest] += 1
+        return self.ready.index(adapter.digest)
+
+    def leave(self, digest: str) -> None:
+        self.users[digest] -= 1
+        assert self.users[digest] >= 0
+
+
+class Run:
+    """A scheduler whose model always says the next number."""
+
+    def __init__(
+        self, door: Door | None = None, *, blocks: int = 50, max_batch: int = 8, chunk: int = 8
+    ) -> None:
+        self.door = door or Door("a", "b")
+        self.pool = BlockPool(blocks + 1, SIZE)
+        self.scheduler = Scheduler(self.pool, self.door, max_batch=max_batch, chunk=chunk)
+        self._tokens = itertools.count(1000)
+
+    def add(self, num_prompt: int, adapter: str | None = None, *, first: int = 0) -> Sequence:
+        """A waiting sequence whose prompt is first, first + 1, …"""
+        ref = AdapterRef(adapter, adapter) if adapter else None
+        prompt = tuple(range(first, first + num_prompt))
+        request = GenerationRequest("request", prompt, SamplingParams(), ref)
+        detokenizer = Detokenizer(lambda _: "")
+        sequence = Sequence(request, detokenizer, arrival=next(_arrivals))
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> Batch:
+        batch = self.scheduler.next()
+        self.scheduler.settle(batch, [next(self._tokens) for _ in batch.sampling])
+        self.check()
+        return batch
+
+    def check(self) -> None:
+        """Nothing leaks, nothing is used twice."""
+        running = self.scheduler.running
+        held = {block for sequence in running for block in sequence.blocks}
+        assert self.pool.num_free == self.pool.num_usable - len(held)
+        self.pool.check()
+        digests = Counter(s.adapter_digest for s in running if s.adapter_digest)
+        assert +self.door.users == digests
+        assert not set(running) & set(self.scheduler.waiting)
+        for sequence in self.scheduler.waiting:
+            assert (sequence.blocks, sequence.slot) == ([], None)
+
+
+def prefilled(batch: Batch) -> list[tuple[Sequence, int]]:
+    return [(chunk.sequence, chunk.num_tokens) for chunk in batch.prefilling]
+
+
+def decoded(batch: Batch) -> list[Sequence]:
+    return [chunk.sequence for chunk in batch.decoding]
+
+
+def test_a_long_prompt_is_computed_in_chunks_and_sampled_at_its_end() -> None:
+    run = Run(chunk=4)
+    sequence = run.add(10)
+    batches = [run.step() for _ in range(4)]
+    assert [prefilled(batch) for batch in batches[:3]] == [[(sequence, n)] for n in (4, 4, 2)]
+    assert [batch.sampling for batch in batches] == [[], [], [sequence], [sequence]]
+    assert decoded(batches[3]) == [sequence]
+    assert sequence.num_generated == 2
+
+
+def test_prompts_share_the_budget_in_order_of_arrival() -> None:
+    run = Run(chunk=8)
+    first, second, third = run.add(5), run.add(5, first=50), run.add(5, first=90)
+    assert prefilled(run.step()) == [(first, 5), (second, 3)]
+    assert prefilled(run.step()) == [(second, 2), (third, 5)]
+
+
+def test_decoding_goes_on_beside_a_long_prompt_and_takes_none_of_its_budget() -> None:
+    run = Run(chunk=4)
+    short = run.add(2)
+    run.step()
+    long = run.add(40, first=100)
+    for _ in range(10):
+        batch = run.step()
+        assert decoded(batch) == [short]
+        assert prefilled(batch) == [(long, 4)]
+
+
+def test_no_more_sequences_run_than_allowed() -> None:
+    run = Run(max_batch=2)
+    sequences = [run.add(2, first=10 * n) for n in range(3)]
+    run.step()
+    assert run.scheduler.running == sequences[:2]
+    run.scheduler.remove(sequences[0])
+    run.step()
+    assert run.scheduler.running == sequences[1:]
+
+
+def test_a_sequence_whose_adapter_is_loading_is_passed_over() -> None:
+    run = Run(Door("a"))
+    late, ready, base = run.add(2, "late"), run.add(2, "a"), run.add(2)
+    assert {s for s, _ in prefilled(run.step())} == {ready, base}
+    assert run.door.wanted == ["late"]
+    run.door.ready.append("late")
+    assert prefilled(run.step()) == [(late, 2)]
+    assert late.slot == 1
+
+
+def test_nothing_to_run_is_an_empty_batch() -> None:
+    run = Run(Door())
+    assert not run.scheduler.next()
+    run.add(2, "late")
+    assert not run.scheduler.next()
+    assert run.scheduler.has_work
+
+
+def test_a_prompt_without_blocks_waits_and_is_not_overtaken_for_ever() -> None:
+    run = Run(blocks=4)
+    running = run.add(8)
+    run.step()
+    large, small = run.add(12, first=100), run.add(1, first=200)
+    assert decoded(run.step()) == [running]
+    assert run.scheduler.waiting[0] is large
+    run.scheduler.remove(running)
+    run.step()
+    run.step()
+    assert large in run.scheduler.running
+    assert small in run.scheduler.running
+
+
+def test_a_prompt_that_waits_for_blocks_does_not_count_as_using_its_adapter() -> None:
+    run = Run(blocks=4)
+    run.add(8)
+    run.step()
+    run.add(12, "a", first=100)
+    run.step()
+    assert run.door.users["a"] == 0
+
+
+def test_when_blocks_run_out_the_newest_gives_its_up_and_goes_first_again() -> None:
+    run = Run(blocks=4)
+    old, new = run.add(7), run.add(7, "a", first=100)
+    run.step()
+    run.step()
+    last = run.add(1, first=200)
+    said = list(new.token_ids)
+    while new in run.scheduler.running:
+        said = list(new.token_ids)
+        run.step()
+    assert old in run.scheduler.running
+    assert list(run.scheduler.waiting) == [new, last]
+    assert new.token_ids == said  # nothing it has said changes
+    assert run.scheduler.num_preemptions == 1
+    run.scheduler.remove(old)
+    run.step()
+    assert new in run.scheduler.running
+
+
+def test_a_preempted_sequence_computes_its_own_tokens_again_and_goes_on() -> None:
+    run = Run(blocks=4, chunk=16)
+    old, new = run.add(7), run.add(7, first=100)
+    while not run.scheduler.num_preemptions:
+        run.step()
+    run.scheduler.remove(old)
+    said, generated = list(new.token_ids), new.num_generated
+    batch = run.step()
+    assert batch.sampling == [new]
+    assert new.num_generated == generated + 1
+    assert new.token_ids[:-1] == said
+
+
+def test_the_oldest_always_gets_to_its_end() -> None:
+    run = Run(blocks=4)
+    sequences = [run.add(3, first=10 * n) for n in range(6)]
+    order = []
+    for _ in range(500):
+        run.step()
+        for sequence in list(run.scheduler.running):
+            if sequence.num_generated >= 10:
+                order.append(sequence)
+                run.scheduler.remove(sequence)
+    assert order == sequences
+
+
+def test_a_known_prefix_is_not_computed_again() -> None:
+    run = Run()
+    run.add(11)
+    run.step()
+    run.step()
+    second = run.add(11)
+    assert prefilled(run.step()) == [(second, 3)]
+    assert (second.num_cached, run.scheduler.num_prefix_hits) == (8, 8)
+
+
+def test_at_least_one_token_is_computed_of_a_prompt_known_in_full() -> None:
+    run = Run()
+    run.add(8)
+    run.step()
+    second = run.add(8)
+    assert prefilled(run.step()) == [(second, 4)]
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a", None), (None, "a")])
+def test_prefixes_of_other_weights_are_not_shared(one: str | None, other: str | None) -> None:
+    run = Run(chunk=20)
+    run.add(8, one)
+    run.step()
+    second = run.add(8, other)
+    assert prefilled(run.step()) == [(second, 8)]
+
+
+@pytest.mark.parametrize("state", ["decoding", "prefilling", "waiting", "loading"])
+def test_a_sequence_can_be_taken_out_in_any_state(state: str) -> None:
+    run = Run(max_batch=2)
+    sequences = {"decoding": run.add(2, "a")}
+    run.step()
+    sequences["prefilling"] = run.add(20, "a", first=100)
+    sequences["waiting"] = run.add(2, "b", first=200)
+    sequences["loading"] = run.add(2, "late", first=300)
+    run.step()
+    run.scheduler.remove(sequences[state])
+    run.check()
+    for _ in range(5):
+        assert sequences[state] not in [chunk.sequence for chunk in run.step().chunks]
+    run.scheduler.remove(sequences[state])  # once more is no harm
+
+
+def test_a_preempted_sequence_can_be_taken_out() -> None:
+    run = Run(blocks=4)
+    old, new = run.add(7), run.add(7, "a", first=100)
+    while not run.scheduler.num_preemptions:
+        run.step()
+    run.scheduler.remove(new)
+    run.check()
+    assert run.scheduler.running == [old]
+    assert not run.scheduler.waiting
+
+
+@given(
+    actions=st.lists(
+        st.one_of(
+            st.tuples(st.integers(1, 14), st.sampled_from([None, "a", "b", "late"])),
+            st.integers(0, 9),  # take that one out
+            st.none(),  # a step
+        ),
+        max_size=60,
+    ),
+    blocks=st.integers(5, 12),
+    chunk=st.integers(1, 9),
+    max_batch=st.integers(1, 4),
+)
+def test_whatever_happens_nothing_leaks(
+    actions: list[tuple[int, str | None] | int | None], blocks: int, chunk: int, max_batch: int
+) -> None:
+    run = Run(blocks=blocks, chunk=chunk, max_batch=max_batch)
+    alive: list[Sequence] = []
+    for action in actions:
+        if isinstance(action, tuple):
+            alive.append(run.add(*action))
+        elif action is not None and action < len(alive):
+            run.scheduler.remove(alive.pop(action))
+        for sequence in run.step().sampling:
+            if sequence.num_tokens >= 15:
+                run.scheduler.remove(sequence)
+                alive.remove(sequence)
+    for sequence in alive:
+        run.scheduler.remove(sequence)
+    run.check()
+    assert not run.scheduler.has_work
+    assert run.pool.num_free == run.pool.num_usable
