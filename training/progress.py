@@ -49,7 +49,7 @@ class Progressing:
 
     @contextmanager
     def training(self, total: int) -> Iterator[TrainingBar]:
-        """A bar of `total` steps; it disappears from the screen's last line in any case."""
+        """A bar of `total` steps, taken down when the body ends or fails."""
         progress = Progress(
             TextColumn("  step"),
             MofNCompleteColumn(),

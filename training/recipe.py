@@ -79,7 +79,7 @@ class HatSettings(Section):
     system_prompt: str | None = None
     chat_template: str | None = None  # None: the base's own
     chat_template_file: Path | None = None
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def num_steps(settings: TrainSettings, num_rows: int) -> int:
         return settings.max_steps
     batches = -(-num_rows // settings.batch_size)
     per_epoch = -(-batches // settings.gradient_accumulation)
-    return max(1, -(-int(per_epoch * settings.epochs * 1000) // 1000))
+    return math.ceil(per_epoch * settings.epochs)
 
 
 def _arguments(

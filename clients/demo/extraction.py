@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Collection
 
 from .pools import HELDOUT, TRAINING, Maker, Pools, unique_rows
 
@@ -22,17 +23,20 @@ _PHRASINGS = (
 )
 
 
-def make_rows(count: int, *, heldout: bool) -> list[tuple[str, str]]:
-    """`count` (note, JSON) pairs, the same ones at every call."""
-    pools, seed = (HELDOUT, 4) if heldout else (TRAINING, 3)
-    makers = [_maker(phrasing) for phrasing in _PHRASINGS]
-    return unique_rows(makers, pools, count, seed=seed)
+def train_rows(count: int) -> list[tuple[str, str]]:
+    """`count` (note, JSON) pairs to learn from, the same ones at every call."""
+    return unique_rows(_MAKERS, TRAINING, count, seed=3)
+
+
+def heldout_rows(count: int, asked: Collection[str]) -> list[tuple[str, str]]:
+    """`count` pairs from the held-out pools; none asks what `asked` does."""
+    return unique_rows(_MAKERS, HELDOUT, count, seed=4, asked=asked)
 
 
 def _maker(phrasing: str) -> Maker:
     def make(pools: Pools, chance: random.Random) -> tuple[str, str]:
         order = {
-            "name": f"{chance.choice(pools.people)} {chance.choice(pools.surnames)}",
+            "name": chance.choice(pools.names),
             "city": chance.choice(pools.cities),
             "item": f"{chance.choice(pools.looks)} {chance.choice(pools.things)}",
             "quantity": chance.choice(pools.numbers),
@@ -48,3 +52,6 @@ def _maker(phrasing: str) -> Maker:
         return note, json.dumps(order, separators=(",", ":"))
 
     return make
+
+
+_MAKERS = [_maker(phrasing) for phrasing in _PHRASINGS]

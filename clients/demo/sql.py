@@ -6,16 +6,21 @@ Tables: customers(id, name, city, age), orders(id, customer_id, product, amount,
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 
 from .pools import HELDOUT, TRAINING, Pools, unique_rows
 
 _STATUSES = ("open", "paid", "shipped", "returned")
 
 
-def make_rows(count: int, *, heldout: bool) -> list[tuple[str, str]]:
-    """`count` (question, SQL) pairs, the same ones at every call."""
-    pools, seed = (HELDOUT, 2) if heldout else (TRAINING, 1)
-    return unique_rows(_MAKERS, pools, count, seed=seed)
+def train_rows(count: int) -> list[tuple[str, str]]:
+    """`count` (question, SQL) pairs to learn from, the same ones at every call."""
+    return unique_rows(_MAKERS, TRAINING, count, seed=1)
+
+
+def heldout_rows(count: int, asked: Collection[str]) -> list[tuple[str, str]]:
+    """`count` pairs from the held-out pools; none asks what `asked` does."""
+    return unique_rows(_MAKERS, HELDOUT, count, seed=2, asked=asked)
 
 
 def _customers_of_city(pools: Pools, chance: random.Random) -> tuple[str, str]:

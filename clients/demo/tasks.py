@@ -1,13 +1,13 @@
 """The demo's two tasks: rows to train on, held-out rows, and a recipe each.
 
-Rows are made by seeded generators, so every machine trains on the same ones. A held-out row asks
-about people, places, things and numbers that no training row mentions.
+Rows are made by seeded generators, so every machine trains on the same ones. Held-out rows name
+things, years, numbers and full names that no training row has, and new combinations of the rest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -40,16 +40,17 @@ class Task:
     name: str  # of the adapter, and of the recipe and row files
     description: str
     num_train_rows: int
-    _make: Callable[..., list[tuple[str, str]]]
+    _train: Callable[[int], list[tuple[str, str]]]
+    _heldout: Callable[[int, Collection[str]], list[tuple[str, str]]]
 
     def train_rows(self) -> list[Row]:
         """The rows to learn from."""
-        made = self._make(self.num_train_rows, heldout=False)
-        return [Row(*pair) for pair in made]
+        return [Row(*pair) for pair in self._train(self.num_train_rows)]
 
     def heldout_rows(self) -> list[Row]:
         """Rows that training never sees."""
-        return [Row(*pair) for pair in self._make(HELDOUT_ROWS, heldout=True)]
+        asked = {row.question for row in self.train_rows()}
+        return [Row(*pair) for pair in self._heldout(HELDOUT_ROWS, asked)]
 
     @property
     def recipe(self) -> str:
@@ -58,8 +59,16 @@ class Task:
 
 
 TASKS: tuple[Task, ...] = (
-    Task("sql", "questions about a shop's database become SQL", 824, sql.make_rows),
-    Task("orders", "free-text order notes become JSON", 664, extraction.make_rows),
+    Task(
+        "sql", "questions about a shop's database become SQL", 744, sql.train_rows, sql.heldout_rows
+    ),
+    Task(
+        "orders",
+        "free-text order notes become JSON",
+        600,
+        extraction.train_rows,
+        extraction.heldout_rows,
+    ),
 )
 
 
