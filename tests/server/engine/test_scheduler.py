@@ -63,6 +63,7 @@ class Run:
 
     def step(self) -> Batch:
         batch = self.scheduler.next()
+        assert {chunk.sequence for chunk in batch.chunks} <= set(self.scheduler.running)
         self.scheduler.settle(batch, [next(self._tokens) for _ in batch.sampling])
         self.check()
         return batch
@@ -197,6 +198,18 @@ def test_a_preempted_sequence_computes_its_own_tokens_again_and_goes_on() -> Non
     assert batch.sampling == [new]
     assert new.num_generated == generated + 1
     assert new.token_ids[:-1] == said
+
+
+def test_a_sequence_preempted_by_one_admitted_after_it_leaves_the_batch() -> None:
+    run = Run(Door("a"), blocks=4)
+    old, new = run.add(7, "late"), run.add(4, first=100)
+    run.step()
+    run.door.ready.append("late")
+    run.step()
+    assert run.scheduler.running == [new, old]
+    while not run.scheduler.num_preemptions:
+        batch = run.step()
+    assert decoded(batch) == [old]
 
 
 def test_the_oldest_always_gets_to_its_end() -> None:
