@@ -74,5 +74,6 @@ class EngineSide:
             adapter = AdapterRef(name, name) if name else None
             self._engine.add(GenerationRequest(f"{stream}", tuple(prompt), params, adapter))
         while self._engine.has_work:
-            self._engine.step(emit)
+            if not self._engine.step(emit):
+                time.sleep(0.001)  # an adapter is on its way
         return time.perf_counter() - started

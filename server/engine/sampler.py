@@ -41,7 +41,7 @@ class Sampler:
         params = sequence.params
         if params.is_greedy and params.logprobs is None and not self._shapes(sequence):
             return Sampled(best)
-        logits = logits.float()
+        logits = logits.float().cpu()  # seeded noise is drawn on the CPU, on every device alike
         token_id = best
         if not params.is_greedy or self._shapes(sequence):
             shaped = self._shape(logits, sequence)

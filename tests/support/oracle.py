@@ -16,9 +16,16 @@ class Oracle:
     """A base with adapters, run by the libraries that trained them."""
 
     def __init__(
-        self, base: Path, adapters: Mapping[str, Path], *, dtype: torch.dtype, nf4: bool
+        self,
+        base: Path,
+        adapters: Mapping[str, Path],
+        *,
+        dtype: torch.dtype,
+        nf4: bool,
+        device: str = "cpu",
     ) -> None:
-        options: dict[str, Any] = {"dtype": dtype}
+        options: dict[str, Any] = {"dtype": dtype, "device_map": device}
+        self._device = device
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base)
         if nf4:
             options["quantization_config"] = BitsAndBytesConfig(
@@ -51,13 +58,13 @@ class Oracle:
     @torch.no_grad()
     def logits(self, adapter: str | None, tokens: Sequence[int]) -> torch.Tensor:
         """Logits [tokens, vocab] in fp32."""
-        ids = torch.tensor([list(tokens)])
+        ids = torch.tensor([list(tokens)], device=self._device)
         if adapter is None and isinstance(self._model, PeftModel):
             with self._model.disable_adapter():
-                return self._model(ids).logits[0].float()
+                return self._model(ids).logits[0].float().cpu()
         if adapter is not None:
             self._model.set_adapter(adapter)
-        return self._model(ids).logits[0].float()
+        return self._model(ids).logits[0].float().cpu()
 
 
 def keep_exact_weights(model: torch.nn.Module) -> None:

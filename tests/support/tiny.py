@@ -19,7 +19,9 @@ TEMPLATE = (
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def write_tiny_base(folder: Path, *, dtype: torch.dtype = torch.float32, **shape: Any) -> Path:
+def write_tiny_base(
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", **shape: Any
+) -> Path:
     """Write a random MistralForCausalLM with its tokenizer; `shape` overrides its config."""
     folder.mkdir(parents=True, exist_ok=True)
     config = MistralConfig(
@@ -41,7 +43,8 @@ def write_tiny_base(folder: Path, *, dtype: torch.dtype = torch.float32, **shape
         }
     )
     torch.manual_seed(1234)
-    MistralForCausalLM(config).to(dtype).save_pretrained(folder)
+    with torch.device(device):
+        MistralForCausalLM._from_config(config, dtype=dtype).save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
     return folder
 
