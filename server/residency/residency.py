@@ -14,7 +14,7 @@ from server.errors import AdapterLoadError
 from server.residency.host import HostCache
 from server.residency.source import AdapterSource
 
-MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask it to be cleared
+MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask for it to be cleared
 
 
 @dataclass
@@ -26,7 +26,21 @@ class _Tenant:
     users: int = 0
     pinned: bool = False
     leaving: bool = False  # takes no new sequences, goes when the last one ends
+    entered: bool = False  # has been of use to a sequence
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def has_stayed(self) -> bool:
+        return time.monotonic() - self.since > MIN_STAY
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another adapter may take the slot at once.
+
+        One that just came is left to those who wanted it; or adapters that wait together would put
+        one another out.
+        """
+        return self.users == 0 and not self.pinned and (self.entered or self.has_stayed)
 
 
 class Residency:
@@ -62,6 +76,7 @@ class Residency:
             self.want(adapter)
             return None
         tenant.users += 1
+        tenant.entered = True
         self._tenants.move_to_end(adapter.digest)
         return tenant.slot
 
@@ -74,6 +89,7 @@ class Residency:
         """See to it that an adapter gets into a slot."""
         if adapter.digest in self._wanted:
             return
+        self._failures.pop(adapter.digest, None)  # of an earlier attempt
         self._wanted[adapter.digest] = adapter
         if self._host.get(adapter.digest) is None and adapter.digest not in self._loading:
             self._start_loading(adapter)
@@ -103,15 +119,19 @@ class Residency:
         return tenant is not None and not tenant.leaving
 
     def is_gone(self, digest: str) -> bool:
-        return digest not in self._tenants
+        """Whether it has left, be it that newcomers brought it back since."""
+        tenant = self._tenants.get(digest)
+        return tenant is None or not tenant.leaving
 
     def settle(self) -> None:
         self._failures = {}
         self._collect()
         self._clear_left()
-        for digest in list(self._wanted):
-            adapter = self._host.get(digest)
-            if adapter is not None and not self._place(adapter):
+        for wanted in list(self._wanted.values()):
+            adapter = self._host.get(wanted.digest)
+            if adapter is None:
+                self._load_again(wanted)
+            elif not self._place(adapter):
                 break
 
     def failure(self, digest: str) -> AdapterLoadError | None:
@@ -146,6 +166,13 @@ class Residency:
         future = self._loader.submit(self._source.load, adapter)
         future.add_done_callback(lambda done: self._loaded.put((adapter.digest, _outcome(done))))
 
+    def _load_again(self, adapter: AdapterRef) -> None:
+        """Read an adapter whose host copy had to go while it waited; one at a time, or adapters
+        that wait together would push one another out of host memory.
+        """
+        if not self._loading:
+            self._start_loading(adapter)
+
     def _collect(self) -> None:
         while not self._loaded.empty():
             digest, outcome = self._loaded.get()
@@ -176,7 +203,7 @@ class Residency:
         if self._free:
             return self._free.pop(0)
         for digest, tenant in self._tenants.items():
-            if tenant.users == 0 and not tenant.pinned:
+            if tenant.is_idle:
                 self._evict(digest)
                 return self._free.pop()
         return None
@@ -185,13 +212,14 @@ class Residency:
         movable = [tenant for tenant in self._tenants.values() if not tenant.pinned]
         if not movable:
             self._wanted.pop(adapter.digest)
+            self._pins.discard(adapter.digest)
             self._failures[adapter.digest] = AdapterLoadError(
                 f"adapter {adapter.label} finds no slot: all {self._slots.num_slots} are pinned; "
                 "unload one, or start the server with more --max-slots"
             )
         elif not any(tenant.leaving for tenant in movable):
             oldest = movable[0]
-            oldest.leaving = time.monotonic() - oldest.since > MIN_STAY
+            oldest.leaving = oldest.has_stayed
 
     def _clear_left(self) -> None:
         for digest, tenant in list(self._tenants.items()):
