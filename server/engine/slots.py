@@ -61,7 +61,7 @@ class SlotPool:
         self.max_rank = max_rank
         self._shrink: dict[Site, torch.Tensor] = {}
         self._expand: dict[Site, torch.Tensor] = {}
-        self._ranks: dict[Site, list[int]] = {}
+        self._filled: dict[Site, list[Factors]] = {}  # by slot: the rows in use
         for layer in range(config.num_layers):
             for group, projections in GROUPS.items():
                 out_features, in_features = config.group_shape(group)
@@ -73,7 +73,7 @@ class SlotPool:
                 self._expand[site] = torch.empty(
                     num_slots, rows, out_features, dtype=dtype, device=device
                 )
-                self._ranks[site] = [0] * num_slots
+                self._filled[site] = [self._rows(site, slot, 0) for slot in range(num_slots)]
         self._stacks: _StackCache = _StackCache(self)
 
     @property
@@ -83,19 +83,18 @@ class SlotPool:
     def write(self, slot: int, adapter: PackedAdapter) -> None:
         """Put an adapter into a slot, over whatever was there."""
         self._stacks.forget(slot)
-        for site, ranks in self._ranks.items():
+        for site, filled in self._filled.items():
             factors = adapter.sites.get(site)
-            ranks[slot] = factors.rank if factors else 0
+            filled[slot] = self._rows(site, slot, factors.rank if factors else 0)
             if factors:
-                self._shrink[site][slot, : factors.rank].copy_(factors.shrink)
-                self._expand[site][slot, : factors.rank].copy_(factors.expand)
-
-    def rank(self, site: Site, slot: int) -> int:
-        """Rows that the slot's adapter really has at a site."""
-        return self._ranks[site][slot]
+                filled[slot].shrink.copy_(factors.shrink)
+                filled[slot].expand.copy_(factors.expand)
 
     def factors(self, site: Site, slot: int) -> Factors:
-        rank = self._ranks[site][slot]
+        """The slot's own rows at a site; none if its adapter leaves the site alone."""
+        return self._filled[site][slot]
+
+    def _rows(self, site: Site, slot: int, rank: int) -> Factors:
         return Factors(self._shrink[site][slot, :rank], self._expand[site][slot, :rank])
 
     def plan(self, row_slots: Sequence[int | None], num_decoding: int) -> LoraPlan:
@@ -125,8 +124,8 @@ class LoraPlan:
         if self.stack is not None and site in self.stack:
             add_stack(y, x, self.stack[site])
         for start, stop, slot in self.runs:
-            if self.pool.rank(site, slot):
-                factors = self.pool.factors(site, slot)
+            factors = self.pool.factors(site, slot)
+            if factors.rank:
                 add_segment(y, x, LoraSegment(start, stop, factors.shrink, factors.expand))
 
 
@@ -184,7 +183,7 @@ class _StackCache:
         by_ranks: dict[tuple[int, ...], torch.Tensor] = {}
         stacks = {}
         for site, factors in self.factors.items():
-            ranks = tuple(self.pool.rank(site, slot) for slot in self.slots)
+            ranks = tuple(self.pool.factors(site, slot).rank for slot in self.slots)
             if ranks not in by_ranks:
                 owner = torch.tensor(
                     [s for s, r in zip(self.slots, ranks, strict=True) for _ in range(r)]

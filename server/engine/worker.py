@@ -9,10 +9,11 @@ import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
-from server.errors import AdapterLoadError, ServingError, Unavailable
+from server.errors import AdapterLoadError, InvalidRequest, ServingError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,25 @@ class _Stream:
     outcomes: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
 
 
+@dataclass(eq=False)
+class _Watch:
+    """Somebody on an event loop who waits until something has come about, or failed."""
+
+    outcome: Callable[[], bool | ServingError]
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[None]
+
+    def is_over(self) -> bool:
+        """Look, and tell whoever waits if there is something to tell."""
+        result = self.outcome()
+        if result:
+            self.end(result if isinstance(result, ServingError) else None)
+        return bool(result)
+
+    def end(self, error: ServingError | None) -> None:
+        _call(self.loop, lambda: _settle(self.done, error))
+
+
 class EngineWorker:
     """Runs an Engine in a thread of its own; the event loop never waits for a forward pass.
 
@@ -45,9 +65,10 @@ class EngineWorker:
         self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[_Stream, Outcome]]] = defaultdict(
             list
         )
-        self._watches: list[Callable[[], bool]] = []
+        self._watches: list[_Watch] = []
         self._stats = engine.stats()
         self._stopping = threading.Event()
+        self._door = threading.Lock()  # what is asked before the end is answered at the end
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -66,11 +87,16 @@ class EngineWorker:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[GenerationDelta, None]:
         """Stream one sequence; closing the generator aborts it.
 
-        Raises QueueFull, ContextLengthExceeded or AdapterLoadError, before the first delta.
+        Raises QueueFull, InvalidRequest or AdapterLoadError before the first delta, and
+        Unavailable whenever the engine stops.
         """
-        self._check_running()
         stream = _Stream(asyncio.get_running_loop())
-        self._commands.put(lambda: self._add(request, stream))
+        with self._door:
+            self._check_running()
+            if request.request_id in self._streams:
+                raise InvalidRequest(f"request {request.request_id} is running already")
+            self._streams[request.request_id] = stream
+            self._commands.put(lambda: self._add(request))
         finished = False
         try:
             while not finished:
@@ -93,8 +119,13 @@ class EngineWorker:
             elif not adapters.is_resident(adapter.digest):
                 adapters.want(adapter)
 
-        def outcome() -> bool | AdapterLoadError:
-            return adapters.failure(adapter.digest) or adapters.is_resident(adapter.digest)
+        def outcome() -> bool | ServingError:
+            if adapters.is_resident(adapter.digest):
+                return True
+            if adapters.is_wanted(adapter.digest):
+                return False
+            unloaded = AdapterLoadError(f"adapter {adapter.label} was unloaded while it loaded")
+            return adapters.failure(adapter.digest) or unloaded
 
         await self._until(begin, outcome)
 
@@ -127,35 +158,22 @@ class EngineWorker:
         if not self.is_healthy or self._stopping.is_set():
             raise Unavailable(f"the engine has stopped: {self._failure or 'shutting down'}")
 
-    async def _until(self, begin: Command, outcome: Callable[[], bool | AdapterLoadError]) -> None:
+    async def _until(self, begin: Command, outcome: Callable[[], bool | ServingError]) -> None:
         """Begin something on the engine's thread and wait until it has come about, or failed."""
-        self._check_running()
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def watch() -> bool:
-            result = outcome()
-            if isinstance(result, AdapterLoadError):
-                loop.call_soon_threadsafe(_fail, done, result)
-            elif result:
-                loop.call_soon_threadsafe(_succeed, done)
-            return bool(result)
-
-        def command() -> None:
-            begin()
-            if not watch():
-                self._watches.append(watch)
-
-        self._commands.put(command)
-        await done
+        watch = _Watch(outcome, loop, loop.create_future())
+        with self._door:
+            self._check_running()
+            self._commands.put(lambda: self._begin(begin, watch))
+        await watch.done
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
                 self._obey(wait=not self._engine.has_work)
                 progressed = self._engine.step(self._emit)
-                self._watches = [watch for watch in self._watches if not watch()]
                 self._stats = self._engine.stats()
+                self._watches = [watch for watch in self._watches if not watch.is_over()]
                 self._deliver()
                 if not progressed and self._engine.has_work:
                     self._stopping.wait(IDLE_WAIT)
@@ -163,7 +181,7 @@ class EngineWorker:
             logger.exception("the engine thread died")
             self._failure = error
         finally:
-            self._end_streams()
+            self._end()
 
     def _obey(self, *, wait: bool) -> None:
         """Carry out what was asked; when idle, sleep until something is."""
@@ -172,8 +190,9 @@ class EngineWorker:
         while not self._commands.empty():
             self._commands.get()()
 
-    def _add(self, request: GenerationRequest, stream: _Stream) -> None:
-        self._streams[request.request_id] = stream
+    def _add(self, request: GenerationRequest) -> None:
+        if self._stopping.is_set():
+            return  # it is told at the end
         try:
             self._engine.add(request)
         except ServingError as error:
@@ -181,7 +200,13 @@ class EngineWorker:
 
     def _abort(self, request_id: str) -> None:
         self._streams.pop(request_id, None)
-        self._engine.abort(request_id)
+        if not self._stopping.is_set():
+            self._engine.abort(request_id)
+
+    def _begin(self, begin: Command, watch: _Watch) -> None:
+        self._watches.append(watch)
+        if not self._stopping.is_set():
+            begin()
 
     def _emit(self, request_id: str, outcome: Outcome) -> None:
         stream = self._streams.get(request_id)
@@ -194,16 +219,26 @@ class EngineWorker:
     def _deliver(self) -> None:
         outbox, self._outbox = self._outbox, defaultdict(list)
         for loop, outcomes in outbox.items():
-            try:
-                loop.call_soon_threadsafe(_hand_over, outcomes)
-            except RuntimeError:  # the loop closed with its requests still running
-                logger.debug("an event loop closed before its deltas arrived")
+            _call(loop, partial(_hand_over, outcomes))
 
-    def _end_streams(self) -> None:
+    def _end(self) -> None:
+        """Tell everybody who still waits that the engine has stopped."""
+        with self._door:
+            self._stopping.set()
+        self._obey(wait=False)
         error = Unavailable(f"the engine has stopped: {self._failure or 'shutting down'}")
         for request_id in list(self._streams):
             self._emit(request_id, error)
+        for watch in self._watches:
+            watch.end(error)
         self._deliver()
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Command) -> None:
+    try:
+        loop.call_soon_threadsafe(function)
+    except RuntimeError:  # the loop closed while something of it still ran
+        logger.debug("an event loop closed before it was answered")
 
 
 def _hand_over(outcomes: list[tuple[_Stream, Outcome]]) -> None:
@@ -211,11 +246,10 @@ def _hand_over(outcomes: list[tuple[_Stream, Outcome]]) -> None:
         stream.outcomes.put_nowait(outcome)
 
 
-def _succeed(done: asyncio.Future[None]) -> None:
-    if not done.done():
+def _settle(done: asyncio.Future[None], error: ServingError | None) -> None:
+    if done.done():  # whoever waited has gone
+        return
+    if error is None:
         done.set_result(None)
-
-
-def _fail(done: asyncio.Future[None], error: AdapterLoadError) -> None:
-    if not done.done():
+    else:
         done.set_exception(error)

@@ -46,9 +46,9 @@ def padded(x: torch.Tensor) -> torch.Tensor:
 
 def add_segment(y: torch.Tensor, x: torch.Tensor, segment: LoraSegment) -> None:
     """Add one adapter's part to its rows of `y` [rows, out_features], in place."""
-    rows = slice(segment.start, segment.stop)
-    shrunk = linear(padded(x[rows]), segment.shrink)
-    _add_product(y[rows], shrunk, segment.expand)
+    if segment.stop - segment.start < len(y):
+        y, x = y[segment.start : segment.stop], x[segment.start : segment.stop]
+    _add_product(y, linear(padded(x), segment.shrink), segment.expand)
 
 
 def add_stack(y: torch.Tensor, x: torch.Tensor, stack: LoraStack) -> None:
