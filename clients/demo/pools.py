@@ -3,7 +3,7 @@
 Every fifth thing, look, year, number and full name is kept for held-out rows: no training row
 has it. First names and cities are shared, and there only their combinations are new. (To spell a
 name that it never wrote, a model of 135 million parameters needs more steps than a demo has.)
-There are many of each, so that what is learned is to copy and not to know the list.
+Of what must be copied unseen there are many, so that to copy is what is learned.
 """
 
 from __future__ import annotations
@@ -52,13 +52,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _PEOPLE = _words(
-    """Aaron Adam Alice Amelia Anna Arthur Bella Ben Boris Bruno Carla Cecilia Chloe Clara Colin
-    Cora Daniel David Diana Dora Edgar Elena Elias Emma Erik Esther Eva Felix Fiona Flora Frank
-    George Gloria Grace Greta Gustav Hannah Harry Helen Henry Hugo Ida Ines Irene Isaac Ivan Jack
-    Jane Jonas Judith Julia Karin Kevin Kira Laura Leo Liam Lucy Lydia Marcus Maria Mark Martin
-    Miles Mona Nadia Nils Nina Noah Nora Olga Oliver Olivia Oscar Otto Pablo Paul Peter Rachel
-    Ralph Rita Robin Rosa Ruth Sam Sarah Simon Sonia Stella Steve Tara Theo Thomas Tina Tom Ursula
-    Vera Victor Walter Wendy Yara"""
+    """Aaron Alice Anna Bella Boris Carla Chloe Colin Daniel Diana Elena Emma Esther Felix Flora
+    George Grace Gustav Harry Henry Ines Isaac Jack Jonas Julia Kevin Laura Liam Lydia Mark
+    Miles Nadia Nina Nora Oliver Oscar Pablo Peter Ralph Rosa Sam Simon Stella Tara Thomas
+    Tom Vera Walter"""
 )
 _SURNAMES = _words(
     """Abbott Adler Alves Baker Bauer Becker Bianchi Bishop Brown Burke Carter Clarke Cohen Conrad
@@ -68,16 +65,11 @@ _SURNAMES = _words(
     Sato Schmidt Scott Silva Singh Stone Taylor Turner Vargas Wagner Walsh Ward Weiss Wood Young"""
 )
 _CITIES = _words(
-    """Aberdeen Ankara Antwerp Athens Atlanta Auckland Austin Baltimore Bangkok Barcelona Beijing
-    Belfast Bergen Berlin Bern Bilbao Bogota Bologna Boston Bremen Brisbane Bristol Brussels
-    Budapest Cairo Calgary Canberra Cardiff Chicago Cleveland Cologne Copenhagen Dakar Dallas Delhi
-    Denver Detroit Dresden Dublin Durban Edinburgh Florence Geneva Genoa Glasgow Hamburg Hanoi
-    Havana Helsinki Houston Istanbul Jakarta Karachi Kiev Krakow Kyoto Lagos Lahore Leeds Leipzig
-    Lima Lisbon Liverpool London Lyon Madrid Malaga Manchester Manila Marseille Melbourne Memphis
-    Miami Milan Montreal Moscow Mumbai Munich Nairobi Naples Nice Osaka Oslo Ottawa Oxford Paris
-    Perth Phoenix Porto Portland Prague Quebec Riga Rome Rotterdam Salzburg Santiago Seattle Seoul
-    Seville Shanghai Singapore Sofia Stockholm Stuttgart Sydney Tehran Tokyo Toronto Tunis Turin
-    Valencia Vancouver Venice Vienna Warsaw Zurich"""
+    """Aberdeen Antwerp Atlanta Baltimore Barcelona Bergen Bern Bologna Bremen Bristol Cairo
+    Canberra Cleveland Copenhagen Delhi Detroit Durban Florence Genoa Hanoi Helsinki Jakarta
+    Kyoto Lagos Leeds Lima London Madrid Manila Melbourne Milan Moscow Nairobi Nice Oslo
+    Paris Phoenix Prague Riga Salzburg Seattle Seville Sofia Stuttgart Tokyo Tunis Vancouver
+    Vienna"""
 )
 _THINGS = _words(
     """apron basket bed bell belt bicycle blanket blind bottle bowl bucket bust cabinet camera
