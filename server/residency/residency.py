@@ -118,6 +118,9 @@ class Residency:
         tenant = self._tenants.get(digest)
         return tenant is not None and not tenant.leaving
 
+    def is_wanted(self, digest: str) -> bool:
+        return digest in self._wanted
+
     def is_gone(self, digest: str) -> bool:
         """Whether it has left, be it that newcomers brought it back since."""
         tenant = self._tenants.get(digest)

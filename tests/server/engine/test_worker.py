@@ -1,0 +1,366 @@
+"""The door to the engine's thread: streams that begin, end and are told, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.engine.engine import Engine
+from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
+from server.engine.worker import EngineWorker
+from server.errors import (
+    AdapterLoadError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    QueueFull,
+    ServingError,
+    Unavailable,
+)
+from tests.support.serving import make_engine
+
+pytestmark = pytest.mark.anyio
+
+MakeWorker = Callable[..., EngineWorker]
+_ids = itertools.count()
+A, B = AdapterRef("a", "a"), AdapterRef("b", "b")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def make_worker(tiny_base: Path, tiny_adapters: dict[str, Path]) -> Iterator[MakeWorker]:
+    """Running workers, stopped at the end."""
+    made: list[EngineWorker] = []
+
+    def make(**settings: object) -> EngineWorker:
+        made.append(EngineWorker(make_engine(tiny_base, tiny_adapters, **settings)))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.stop()
+
+
+def engine_of(worker: EngineWorker) -> Engine:
+    return worker._engine
+
+
+def hold(worker: EngineWorker) -> threading.Event:
+    """Keep the engine from stepping until the event is set."""
+    gate, step = threading.Event(), engine_of(worker).step
+
+    def held(*args: Any) -> bool:
+        assert gate.wait(10)
+        return step(*args)
+
+    engine_of(worker).step = held  # type: ignore[method-assign]
+    return gate
+
+
+def hold_loads(worker: EngineWorker) -> threading.Event:
+    """Keep adapters from being read until the event is set."""
+    source = engine_of(worker).adapters._source  # type: ignore[attr-defined]
+    gate, load = threading.Event(), source.load
+    object.__setattr__(source, "load", lambda ref: gate.wait(10) and load(ref))
+    return gate
+
+
+def request(count: int = 5, adapter: AdapterRef | None = None, **params: Any) -> GenerationRequest:
+    chosen = {"temperature": 0.0, "ignore_eos": True, "max_tokens": count, **params}
+    return GenerationRequest(f"w-{next(_ids)}", (1, 2, 3), SamplingParams(**chosen), adapter)
+
+
+async def answer(worker: EngineWorker, wanted: GenerationRequest) -> list[GenerationDelta]:
+    return [delta async for delta in worker.generate(wanted)]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_deltas_stream_until_the_finish_reason(make_worker: MakeWorker) -> None:
+    deltas = await answer(make_worker(), request(5))
+    assert [len(delta.token_ids) for delta in deltas] == [1] * 5
+    assert [delta.finish_reason for delta in deltas] == [None] * 4 + ["length"]
+    assert [delta.num_completion_tokens for delta in deltas] == [1, 2, 3, 4, 5]
+
+
+async def test_streams_run_side_by_side(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    alone = await answer(worker, request(8, A))
+    together = await asyncio.gather(*(answer(worker, request(8, ref)) for ref in (A, B, None, A)))
+    for deltas in (together[0], together[3]):
+        assert [d.token_ids for d in deltas] == [d.token_ids for d in alone]
+    assert any(len(batch) == 3 for batch in worker.stats().recent_batches)
+
+
+async def test_closing_a_stream_ends_its_sequence(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    async with aclosing(worker.generate(request(400, A))) as stream:
+        await anext(stream)
+    await until(lambda: worker.stats().num_running == 0)
+    assert worker.stats().num_generated_tokens < 400
+    assert worker.stats().num_free_blocks == worker.stats().num_blocks
+
+
+async def test_cancelling_whoever_waits_ends_its_sequence(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    gate = hold(worker)
+    task = asyncio.create_task(answer(worker, request(400)))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    gate.set()
+    await worker.drain(5)
+    await until(lambda: worker.stats().num_running + worker.stats().num_waiting == 0)
+    assert worker.stats().num_free_blocks == worker.stats().num_blocks
+
+
+async def test_more_than_the_queue_holds_is_refused_at_once(make_worker: MakeWorker) -> None:
+    worker = make_worker(max_waiting=2, max_batch=1)
+    gate = hold(worker)
+    tasks = [asyncio.create_task(answer(worker, request(3))) for _ in range(5)]
+    await asyncio.sleep(0.02)
+    gate.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, QueueFull)]
+    assert refused
+    assert all(error.retry_after for error in refused)
+    assert sum(isinstance(outcome, list) for outcome in outcomes) == 5 - len(refused)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        (request(10_000), ContextLengthExceeded),
+        (request(3, AdapterRef("missing", "missing")), AdapterLoadError),
+    ],
+)
+async def test_an_error_reaches_its_own_stream_only(
+    wanted: GenerationRequest, error: type[ServingError], make_worker: MakeWorker
+) -> None:
+    worker = make_worker()
+    other = asyncio.create_task(answer(worker, request(20)))
+    with pytest.raises(error):
+        await answer(worker, wanted)
+    assert len(await other) == 20
+    assert worker.is_healthy
+
+
+async def test_an_id_that_is_running_already_is_refused(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    gate, wanted = hold(worker), request(3)
+    first = asyncio.create_task(answer(worker, wanted))
+    await asyncio.sleep(0.01)
+    with pytest.raises(InvalidRequest, match="running already"):
+        await answer(worker, wanted)
+    gate.set()
+    assert len(await first) == 3
+
+
+async def test_draining_waits_for_what_was_asked_even_just_now(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    gate = hold(worker)
+    task = asyncio.create_task(answer(worker, request(30)))
+    await asyncio.sleep(0)
+    gate.set()
+    await worker.drain(10)
+    assert worker.stats().num_generated_tokens == 30
+    assert len(await task) == 30
+
+
+async def test_draining_gives_up_when_its_time_is_over(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    gate = hold(worker)
+    task = asyncio.create_task(answer(worker, request(3)))
+    await asyncio.sleep(0)
+    before = time.monotonic()
+    await worker.drain(0.05)
+    assert time.monotonic() - before < 2
+    gate.set()
+    await task
+
+
+async def test_stopping_tells_the_streams(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    running = worker.generate(request(400))
+    await anext(running)
+    loads, gate = hold_loads(worker), hold(worker)
+    queued = asyncio.create_task(answer(worker, request(3)))
+    loading = asyncio.create_task(worker.load_adapter(A))
+    await asyncio.sleep(0.02)
+    threading.Timer(0.05, gate.set).start()
+    await asyncio.to_thread(worker.stop)
+    loads.set()
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable):
+            async for _ in running:
+                pass
+        assert isinstance((await asyncio.gather(queued, return_exceptions=True))[0], Unavailable)
+        assert isinstance((await asyncio.gather(loading, return_exceptions=True))[0], Unavailable)
+    assert not worker.is_healthy
+    with pytest.raises(Unavailable):
+        await answer(worker, request(3))
+
+
+async def test_when_the_thread_dies_everybody_is_told(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    running = worker.generate(request(400))
+    await anext(running)
+
+    def forward(_: object) -> None:
+        raise RuntimeError("the device is gone")
+
+    engine_of(worker)._runner.forward = forward  # type: ignore[assignment]
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable, match="the device is gone"):
+            async for _ in running:
+                pass
+        await until(lambda: not worker.is_healthy)
+        for asked in (
+            answer(worker, request(3)),
+            worker.load_adapter(A),
+            worker.unload_adapter("a"),
+        ):
+            with pytest.raises(Unavailable):
+                await asked
+        await worker.drain(5)
+
+
+def test_what_is_asked_while_the_thread_ends_is_answered(make_worker: MakeWorker) -> None:
+    """Ask from another loop, over and over, while the worker stops."""
+    for _ in range(10):
+        worker, outcomes = make_worker(), []
+
+        async def ask(worker: EngineWorker, outcomes: list[object]) -> None:
+            async with asyncio.timeout(5):
+                while not outcomes or outcomes[-1] == "answered":
+                    try:
+                        await answer(worker, request(1))
+                        outcomes.append("answered")
+                    except Unavailable:
+                        outcomes.append("refused")
+
+        thread = threading.Thread(target=lambda: asyncio.run(ask(worker, outcomes)))  # noqa: B023
+        thread.start()
+        time.sleep(0.01)
+        worker.stop()
+        thread.join(10)
+        assert outcomes[-1] == "refused"
+
+
+async def test_a_worker_that_was_not_started_refuses(tiny_base: Path) -> None:
+    worker = EngineWorker(make_engine(tiny_base))
+    assert not worker.is_healthy
+    with pytest.raises(Unavailable):
+        await answer(worker, request(1))
+    worker.stop()
+
+
+def test_many_event_loops_share_one_engine(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    counts: list[int] = []
+
+    def run() -> None:
+        counts.append(len(asyncio.run(answer(worker, request(10)))))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert counts == [10] * 4
+
+
+def test_a_loop_that_closed_does_no_harm(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    loop = asyncio.new_event_loop()
+    stream = worker.generate(request(400))
+    loop.run_until_complete(anext(stream))
+    gate = hold(worker)
+    loading = loop.create_task(worker.load_adapter(A))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loading.cancel()
+    loop.run_until_complete(asyncio.gather(loading, return_exceptions=True))
+    loop.close()
+    gate.set()
+    assert len(asyncio.run(answer(worker, request(20)))) == 20
+    assert worker.is_healthy
+
+
+async def test_an_adapter_can_be_brought_and_sent_away(make_worker: MakeWorker) -> None:
+    worker = make_worker(max_slots=1)
+    await worker.load_adapter(A)
+    assert [(r.digest, r.level) for r in worker.stats().resident] == [("a", "slot")]
+    await worker.load_adapter(A)  # once more is no harm
+    await worker.load_adapter(B, pin=True)
+    assert [r.digest for r in worker.stats().resident if r.pinned] == ["b"]
+    with pytest.raises(AdapterLoadError, match="pinned"):
+        await worker.load_adapter(A)
+    assert await worker.unload_adapter("b")
+    assert not await worker.unload_adapter("b")
+
+
+async def test_adapters_asked_for_together_are_all_brought(make_worker: MakeWorker) -> None:
+    worker = make_worker(max_slots=1)
+    async with asyncio.timeout(10):
+        await asyncio.gather(worker.load_adapter(A), worker.load_adapter(B))
+        await asyncio.gather(worker.load_adapter(A), worker.load_adapter(B))
+
+
+async def test_an_adapter_that_cannot_be_loaded_can_be_asked_for_again(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker()
+    folders = engine_of(worker).adapters._source.folders  # type: ignore[attr-defined]
+    folder = folders.pop("a")
+    try:
+        with pytest.raises(AdapterLoadError):
+            await worker.load_adapter(A)
+    finally:
+        folders["a"] = folder
+    await worker.load_adapter(A)
+
+
+async def test_unloading_ends_while_requests_keep_coming(make_worker: MakeWorker) -> None:
+    worker = make_worker()
+    stop = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not stop.is_set():
+            await answer(worker, request(10, A))
+
+    tasks = [asyncio.create_task(keep_asking()) for _ in range(4)]
+    await until(lambda: worker.stats().resident)
+    async with asyncio.timeout(5):
+        assert await worker.unload_adapter("a")
+    stop.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_whoever_waits_for_a_load_hears_that_it_was_called_off(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker()
+    gate = hold_loads(worker)
+    waiting = asyncio.create_task(worker.load_adapter(A))
+    await until(lambda: worker.stats().loading)
+    await worker.unload_adapter("a")
+    async with asyncio.timeout(5):
+        with pytest.raises(AdapterLoadError, match="unloaded while it loaded"):
+            await waiting
+    gate.set()
