@@ -189,7 +189,7 @@ class _StackCache:
                     [s for s, r in zip(self.slots, ranks, strict=True) for _ in range(r)]
                 )
                 wanted = torch.tensor([-1 if slot is None else slot for slot in rows])
-                mask = wanted[:, None] == owner[None, :]
-                by_ranks[ranks] = mask.to(factors.shrink)
+                foreign = wanted[:, None] != owner[None, :]
+                by_ranks[ranks] = foreign.to(factors.shrink.device)
             stacks[site] = LoraStack(factors.shrink, factors.expand, by_ranks[ranks])
         return stacks

@@ -26,15 +26,16 @@ class LoraSegment:
 
 @dataclass(frozen=True)
 class LoraStack:
-    """Several adapters' factors one below the other, and which rank columns each row owns.
+    """Several adapters' factors one below the other, and which rank columns are not a row's own.
 
-    shrink: [Σ ranks, in_features]; expand: [Σ ranks, out_features]; mask: [rows, Σ ranks] of 0 and
-    1. A masked column contributes exact zeros, so a row's result is that of its own adapter alone.
+    shrink: [Σ ranks, in_features]; expand: [Σ ranks, out_features]; foreign: [rows, Σ ranks] of
+    bool. A foreign column contributes exact zeros, so a row's result is that of its own adapter
+    alone, even if another adapter's product is not finite.
     """
 
     shrink: torch.Tensor
     expand: torch.Tensor
-    mask: torch.Tensor
+    foreign: torch.Tensor
 
 
 def padded(x: torch.Tensor) -> torch.Tensor:
@@ -53,9 +54,9 @@ def add_segment(y: torch.Tensor, x: torch.Tensor, segment: LoraSegment) -> None:
 
 def add_stack(y: torch.Tensor, x: torch.Tensor, stack: LoraStack) -> None:
     """Add several adapters' parts to the first rows of `y` at once, in place."""
-    count = stack.mask.shape[0]
+    count = stack.foreign.shape[0]
     shrunk = linear(padded(x[:count]), stack.shrink)
-    shrunk[:count] *= stack.mask
+    shrunk[:count].masked_fill_(stack.foreign, 0)
     _add_product(y[:count], shrunk, stack.expand)
 
 
