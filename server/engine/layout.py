@@ -19,12 +19,14 @@ from server.kernels.attention import AttentionGroup
 class StepInput:
     """One step's rows: decoding tokens first, then the prompt chunks.
 
-    token_ids, positions, kv_slots: [tokens]. sample_rows: [samples], the rows whose logits count.
+    token_ids, positions, kv_slots: [tokens]. begun_blocks: [blocks] whose first token is among
+    them. sample_rows: [samples], the rows whose logits count.
     """
 
     token_ids: torch.Tensor
     positions: torch.Tensor
     kv_slots: torch.Tensor
+    begun_blocks: torch.Tensor
     sample_rows: torch.Tensor
     attention: tuple[AttentionGroup, ...]
     lora: LoraPlan
@@ -48,6 +50,7 @@ class Layout:
             token_ids=self._tensor([t for chunk in chunks for t in chunk.token_ids]),
             positions=self._tensor([p for chunk in chunks for p in _positions(chunk)]),
             kv_slots=self._tensor([s for chunk in chunks for s in self._kv_slots(chunk)]),
+            begun_blocks=self._tensor([b for chunk in chunks for b in self._begun(chunk)]),
             sample_rows=ends[torch.tensor([chunk.samples for chunk in chunks])].to(self.device),
             attention=(*self._decoding_groups(batch), *self._chunk_groups(batch)),
             lora=self.slots.plan(row_slots, len(batch.decoding)),
@@ -60,6 +63,10 @@ class Layout:
         blocks, size = chunk.sequence.blocks, self.block_size
         for position in _positions(chunk):
             yield blocks[position // size] * size + position % size
+
+    def _begun(self, chunk: Chunk) -> list[int]:
+        first = -(-chunk.start // self.block_size)
+        return chunk.sequence.blocks[first : self._num_blocks(chunk)]
 
     def _decoding_groups(self, batch: Batch) -> Iterator[AttentionGroup]:
         """Sequences whose lengths lie within a factor of two share one padded call."""

@@ -48,12 +48,17 @@ class MistralRunner:
         """Logits [samples, vocab] of the rows that sample, in the compute dtype."""
         hidden = embedding(step.token_ids, self.weights.embedding)
         rotation = self._rope.at(step.positions)
+        self._clear(step.begun_blocks)
         for index, layer in enumerate(self.weights.layers):
             hidden = hidden + self._attention(index, layer, hidden, rotation, step)
             hidden = hidden + self._mlp(index, layer, hidden, step)
         hidden = hidden[step.sample_rows]
         hidden = rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
         return linear(hidden, self.weights.head)
+
+    def _clear(self, blocks: torch.Tensor) -> None:
+        """Wipe what their last users left: masked, it counts nothing unless it is not finite."""
+        self.cache.index_fill_(2, blocks, 0)
 
     def _attention(
         self,

@@ -95,7 +95,7 @@ def test_every_row_sees_its_own_past_and_nothing_else(
     shape = config(window)
     step = layout(shape).build(batch)
     seen = visible(step, shape.group_size)
-    row = 0
+    row, begun = 0, []
     for chunk in batch.chunks:
         places = [
             block * SIZE + offset for block in chunk.sequence.blocks for offset in range(SIZE)
@@ -106,7 +106,9 @@ def test_every_row_sees_its_own_past_and_nothing_else(
             assert step.positions[row] == position
             assert step.token_ids[row] == chunk.sequence.token_ids[position]
             assert step.kv_slots[row] == places[position]
+            begun += [chunk.sequence.blocks[position // SIZE]] if position % SIZE == 0 else []
             row += 1
+    assert step.begun_blocks.tolist() == begun
 
 
 def test_only_the_last_row_of_a_finished_prompt_samples() -> None:
