@@ -22,6 +22,15 @@ GROUPS: Mapping[str, tuple[Projection, ...]] = {
     "down": ("down_proj",),
 }
 """Projections that read the same input are multiplied as one."""
+REQUIRED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,10 @@ class ModelConfig:
         path = folder / "config.json"
         if not path.is_file():
             raise StartupError(f"{folder} holds no config.json: is it a checkpoint folder?")
-        return cls.from_dict(json.loads(path.read_text()))
+        try:
+            return cls.from_dict(json.loads(path.read_text()))
+        except json.JSONDecodeError as error:
+            raise StartupError(f"{path} is not JSON: {error}") from None
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> ModelConfig:
@@ -58,6 +70,8 @@ class ModelConfig:
             )
         if config.get("hidden_act", "silu") != "silu":
             raise StartupError(f"unsupported hidden_act {config['hidden_act']!r}: expected 'silu'")
+        if missing := [key for key in REQUIRED if key not in config]:
+            raise StartupError(f"config.json lacks {', '.join(missing)}")
         heads = config["num_attention_heads"]
         return cls(
             vocab_size=config["vocab_size"],

@@ -19,6 +19,7 @@ from server.kernels.linear import DenseLinear, Linear, Nf4Linear, Nf4Weight, mer
 
 Progress = Callable[[int, int], None]
 """Called with (layers ready, layers in all)."""
+UNQUANTIZED = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,15 @@ class _Checkpoint:
 
     def dense(self, name: str) -> torch.Tensor:
         tensor = self.raw(name)
-        if tensor.dtype == torch.uint8:
-            raise StartupError(f"{name!r} is quantized; this weight mode needs it unquantized")
+        if tensor.dtype not in UNQUANTIZED:
+            raise StartupError(
+                f"{name!r} is {tensor.dtype}, so quantized; it is needed unquantized"
+            )
         return tensor.to(self._dtype)
 
     def nf4(self, name: str) -> Nf4Weight:
         """The tensor quantized by bitsandbytes now, or as its ready checkpoint holds it."""
-        if f"{name}.quant_state.bitsandbytes__nf4" in self._where:
+        if f"{name}.absmax" in self._where:
             codes = self.raw(name)
             parts = {key: self.raw(key) for key in self._where if key.startswith(f"{name}.")}
             parts = {key.removeprefix(f"{name}."): value for key, value in parts.items()}
