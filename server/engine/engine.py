@@ -27,7 +27,13 @@ from server.engine.runner import MistralRunner
 from server.engine.sampler import Sampled, Sampler
 from server.engine.scheduler import AdapterDoor, Scheduler
 from server.engine.sequence import Sequence
-from server.errors import AdapterLoadError, ContextLengthExceeded, QueueFull, ServingError
+from server.errors import (
+    AdapterLoadError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    QueueFull,
+    ServingError,
+)
 
 REMEMBERED_BATCHES = 256
 Emit = Callable[[str, GenerationDelta | ServingError], None]
@@ -119,7 +125,8 @@ class Engine:
         return self._scheduler.has_work or self.adapters.is_moving
 
     def add(self, request: GenerationRequest) -> None:
-        """Queue a request; QueueFull or ContextLengthExceeded if it cannot be taken."""
+        """Queue a request; QueueFull or InvalidRequest if it cannot be taken."""
+        self._check_tokens(request)
         self._check_room(request)
         detokenizer = Detokenizer(self._tokenizer.decode, request.params.stop)
         sequence = Sequence(request, detokenizer)
@@ -177,6 +184,21 @@ class Engine:
         assert self._blocks.num_free == self._blocks.num_usable
         self._blocks.check()
 
+    def _check_tokens(self, request: GenerationRequest) -> None:
+        """A token outside the embedding would end everybody's step."""
+        if not request.prompt_token_ids:
+            raise InvalidRequest("the prompt has no tokens", param="prompt")
+        vocab_size, params = self._runner.config.vocab_size, request.params
+        for name, token_ids in (
+            ("prompt", request.prompt_token_ids),
+            ("logit_bias", params.logit_bias),
+            ("stop_token_ids", params.stop_token_ids),
+        ):
+            if token_ids and not 0 <= min(token_ids) <= max(token_ids) < vocab_size:
+                raise InvalidRequest(
+                    f"{name} has tokens outside the base's vocabulary of {vocab_size}", param=name
+                )
+
     def _check_room(self, request: GenerationRequest) -> None:
         prompt, wanted = len(request.prompt_token_ids), request.params.max_tokens
         if prompt + wanted > self.max_context:
@@ -209,6 +231,8 @@ class Engine:
         text = self._read(sequence, choice.token_id)
         if sequence.is_finished:
             text += sequence.detokenizer.flush()
+            if sequence.stop_reason is None and sequence.detokenizer.stopped_by is not None:
+                sequence.finish("stop", sequence.detokenizer.stopped_by)
             self._scheduler.remove(sequence)
             del self._sequences[sequence.request.request_id]
         return GenerationDelta(
