@@ -42,11 +42,20 @@ def _pack_site(
         width, _ = config.projection_shape(projection)
         module = spec.modules.get((layer, projection))
         if module is not None:
-            a = file.get_tensor(spec.tensor_name(layer, projection, "lora_A")).float()
-            b = file.get_tensor(spec.tensor_name(layer, projection, "lora_B")).float()
+            names = [spec.tensor_name(layer, projection, part) for part in ("lora_A", "lora_B")]
+            a = _read(file, names[0], (module.rank, module.in_features))
+            b = _read(file, names[1], (module.out_features, module.rank))
             expand = torch.zeros(module.rank, out_features)
             expand[:, column : column + width] = b.T * module.scaling
             shrinks.append(a)
             expands.append(expand)
         column += width
     return Factors(torch.cat(shrinks), torch.cat(expands))
+
+
+def _read(file: Any, name: str, shape: tuple[int, int]) -> torch.Tensor:
+    """A factor in fp32; ValueError if it is not what the configuration says."""
+    tensor: torch.Tensor = file.get_tensor(name).float()
+    if tensor.shape != shape:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}, expected {list(shape)}")
+    return tensor
