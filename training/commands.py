@@ -14,7 +14,7 @@ from registry.errors import RegistryError
 
 from .errors import BaseError
 from .examples import read_examples
-from .foundation import require
+from .foundation import prepare
 from .output import check_output
 from .progress import Progressing
 from .provenance import source_commit
@@ -60,7 +60,7 @@ def train(
         base = find_base(settings.base)
     except RegistryError as error:
         raise BaseError(error.message) from error
-    require()
+    prepare()
     with progress.phase("import", "importing torch, transformers, peft and bitsandbytes"):
         from .run import Run
     run = Run(settings, examples, base, source_commit(recipe.absolute().parent), progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,7 @@ def test_what_is_wrong_is_said_before_anything_loads(
     error: type[Exception],
     message: str,
 ) -> None:
-    monkeypatch.setattr("training.commands.require", lambda: pytest.fail("went on"))
+    monkeypatch.setattr("training.commands.prepare", lambda: pytest.fail("went on"))
     with pytest.raises(error, match=message):
         train(write_recipe(**change), console=quiet(), **arguments)
 
@@ -261,3 +262,14 @@ def test_a_missing_package_names_its_extra(
     monkeypatch.setattr("training.foundation._PACKAGES", ("not_there_at_all",))
     with pytest.raises(MissingExtra, match=r"pip install 'hatstand\[training\]'"):
         train(write_recipe(), console=quiet())
+
+
+def test_waiting_threads_leave_the_core_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from training.foundation import prepare
+
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    prepare()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    prepare()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
