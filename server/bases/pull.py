@@ -50,18 +50,23 @@ def _pull(source: str, name: str, *, nf4: bool, revision: str | None, progress: 
     target = base_cache() / name
     if target.is_dir():
         return target
+    downloads = base_cache() / f".{name}.downloads"  # kept when interrupted, to go on from there
     work = base_cache() / f".{name}.partial"
-    checkpoint = work / "checkpoint"
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    checkpoint.mkdir(parents=True)
-    commit = _fetch(source, revision, checkpoint, work / "downloads", progress)
-    ModelConfig.read(checkpoint)  # refuses what could not be served, before it takes its name
-    progress("hashing", 0, None)
-    write_base(checkpoint, name=name, source=source, revision=commit)
-    if nf4 and not _is_quantized(checkpoint):
-        checkpoint = _quantize(checkpoint, work / "nf4", name=name, source=source, commit=commit)
-    checkpoint.replace(target)
     shutil.rmtree(work, ignore_errors=True)
+    checkpoint = work / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    try:
+        commit = _fetch(source, revision, checkpoint, downloads, progress)
+        ModelConfig.read(checkpoint)  # refuses what could not be served, before it takes its name
+        progress("hashing", 0, None)
+        write_base(checkpoint, name=name, source=source, revision=commit)
+        if nf4 and not _is_quantized(checkpoint):
+            checkpoint = _quantize(
+                checkpoint, work / "nf4", name=name, source=source, commit=commit
+            )
+        checkpoint.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     progress("ready", 1, 1)
     return target
 
