@@ -16,6 +16,7 @@ from registry import Registry
 from registry.bases import find_base
 from registry.errors import RegistryError
 from server.api.listener import bind
+from server.environment import prepare
 from server.errors import ServingError, StartupError
 from server.settings import EngineOptions, Settings
 
@@ -34,8 +35,6 @@ Report = Callable[[str, int, int], None]
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises StartupError when it cannot start as asked."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    # It warns at import about an optional kernel package that this server has no use for.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     console = Console(stderr=True)
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
@@ -76,6 +75,7 @@ def assemble(
     `announce` is called once requests are taken. Raises StartupError.
     """
     _check_base(settings.base)
+    prepare()
     report("Importing torch", 0, 1)
     from server.api.app import create_app
     from server.api.draining import DrainingServer
