@@ -88,7 +88,7 @@ Serving on {url} until Ctrl-C (log: {log}). Try:
 
 
 def _answer(text: str, *, right: bool) -> Text:
-    text = text.strip()
+    text = " ".join(text.split())
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return Text(cut, style="green" if right else "red")
 
