@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes.functional as bnb
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -64,6 +65,12 @@ def test_dense_weights_are_the_checkpoints_own(base: Path) -> None:
     assert torch.equal(found["1.down"], stored["model.layers.1.mlp.down_proj.weight"])
     assert torch.equal(found["head"], stored["lm_head.weight"])
     assert torch.equal(found["norm"], stored["model.norm.weight"])
+
+
+def test_nf4_weights_have_the_values_that_bitsandbytes_gives_back(base: Path) -> None:
+    down = load_file(base / "model.safetensors")["model.layers.1.mlp.down_proj.weight"]
+    codes, state = bnb.quantize_4bit(down, blocksize=64, compress_statistics=True, quant_type="nf4")
+    assert torch.equal(values(load(base))["1.down"], bnb.dequantize_4bit(codes, state))
 
 
 def test_shards_are_read_as_one_checkpoint(base: Path, tmp_path: Path) -> None:
