@@ -36,6 +36,7 @@ def write_adapter(model: Any, folder: Path) -> None:
             f"({bad[0]}): lower `train.learning_rate`."
         )
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes it for its owner alone
     _write_config(model, folder)
 
 
