@@ -30,6 +30,7 @@ def make_receipt(
         "format": 1,
         "how": "greedy, one prompt at a time, transformers + peft over the NF4 base; the adapter "
         "as saved, in bfloat16",
+        "activations": str(generator.model.dtype).removeprefix("torch."),
         "probes": [_probe(example, renderer, generator) for example in examples[:NUM_PROBES]],
     }
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from .collator import Collator
+from .model import compute_dtype
 from .recipe import TrainSettings
 from .rendering import IGNORED, Sample
 from .sampler import LengthGroupedSampler
@@ -143,7 +144,7 @@ def _arguments(
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        bf16=True,
+        bf16=compute_dtype() is torch.bfloat16,
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         eval_strategy="steps" if validates else "no",

@@ -218,6 +218,18 @@ def test_a_checkpointed_run_trains(write_recipe: Any) -> None:
     assert losses[-1][1] < losses[0][1]
 
 
+def test_a_cpu_without_bfloat16_trains_too(
+    write_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitsandbytes.functional.has_avx512bf16", lambda: False)
+    losses = train(write_recipe(), console=quiet()).metrics.curves.train
+    assert losses[-1][1] < losses[0][1]
+    tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    receipt = json.loads((tmp_path / "out" / "receipt.json").read_text())
+    assert receipt["activations"] == "float32"
+
+
 def test_a_run_that_diverges_leaves_nothing(write_recipe: Any, tmp_path: Path) -> None:
     path = write_recipe(train={"learning_rate": 1e30, "max_grad_norm": 0, "max_steps": 20})
     with pytest.raises(TrainingDiverged):

@@ -113,6 +113,23 @@ def test_evaluating_leaves_the_quantized_weights_bit_identical(tiny_base: Path) 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_cpu_without_bfloat16_computes_in_float32_on_the_same_weights(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.arange(3, 40)[None]
+    loaded = {}
+    for native in (True, False):
+        monkeypatch.setattr("bitsandbytes.functional.has_avx512bf16", lambda native=native: native)
+        model = load_base(tiny_base, TrainSettings()).eval()
+        with torch.no_grad():
+            loaded[native] = quantized(model), model(ids).logits
+    (weights, logits), (same, others) = loaded[True], loaded[False]
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert (logits.dtype, others.dtype) == (torch.bfloat16, torch.float32)
+    # Two layers of random weights: apart by bfloat16's rounding, a few parts in a hundred.
+    assert (logits.float() - others).norm() < 0.03 * others.norm()
+
+
 def test_keeping_weights_exact_reaches_every_projection(tiny_base: Path) -> None:
     import bitsandbytes
 
