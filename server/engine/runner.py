@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding
 
 from server.engine.config import ModelConfig
 from server.engine.layout import StepInput
 from server.engine.weights import LayerWeights, ModelWeights
 from server.kernels.activation import silu_mul
 from server.kernels.attention import attend, write_kv
+from server.kernels.linear import multiply
 from server.kernels.norm import rms_norm
 from server.kernels.rope import RopeTable, rotate
 
@@ -54,7 +55,7 @@ class MistralRunner:
             hidden = hidden + self._mlp(index, layer, hidden, step)
         hidden = hidden[step.sample_rows]
         hidden = rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
-        return linear(hidden, self.weights.head)
+        return multiply(hidden, self.weights.head)
 
     def _clear(self, blocks: torch.Tensor) -> None:
         """Wipe what their last users left: masked, it counts nothing unless it is not finite."""

@@ -74,6 +74,18 @@ def test_an_nf4_layer_and_its_dense_copy_multiply_alike(dtype: torch.dtype) -> N
     assert layer.out_features == copy.out_features == 128
 
 
+@pytest.mark.parametrize("into", [64, 576, 1536])
+def test_a_row_is_bitwise_its_own_in_any_company(into: int) -> None:
+    layer = Nf4Linear(quantized(576, into)[0])
+    copy = DenseLinear(layer.weight.dequantize(torch.bfloat16))
+    x = torch.randn(200, into, generator=torch.Generator().manual_seed(1)).bfloat16()
+    among = copy(x)
+    for row in range(0, 200, 2):
+        assert torch.equal(copy(x[row : row + 1]), among[row : row + 1])
+        assert torch.equal(copy(x[row : row + 2]), among[row : row + 2])
+    assert torch.equal(layer(x[:1]), among[:1])
+
+
 def test_a_weight_stays_at_four_bits_and_its_scales() -> None:
     weight, _, _ = quantized(128, 64)
     assert Nf4Linear(weight).nbytes == 128 * 64 // 2 + 4 * 128 * 64 // NF4_BLOCK
