@@ -18,7 +18,7 @@ def multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     A row by itself is multiplied as one of two: alone, CPU libraries sum a long one (SmolLM2's
     1,536 features in bf16) in another order. It costs nothing where reading the weight does.
     """
-    if len(x) > 1:
+    if len(x) != 1:
         return linear(x, weight)
     return linear(x.expand(2, -1), weight)[:1]
 

@@ -84,6 +84,7 @@ def test_a_row_is_bitwise_its_own_in_any_company(into: int) -> None:
         assert torch.equal(copy(x[row : row + 1]), among[row : row + 1])
         assert torch.equal(copy(x[row : row + 2]), among[row : row + 2])
     assert torch.equal(layer(x[:1]), among[:1])
+    assert layer(x[:0]).shape == (0, 576)  # a step may have nothing to sample
 
 
 def test_a_weight_stays_at_four_bits_and_its_scales() -> None:

@@ -101,7 +101,10 @@ async def test_deltas_stream_until_the_finish_reason(make_worker: MakeWorker) ->
 
 async def test_streams_run_side_by_side(make_worker: MakeWorker) -> None:
     worker = make_worker()
+    await worker.load_adapter(B)
     alone = await answer(worker, request(8, A))
+    gate = hold(worker)
+    threading.Timer(0.05, gate.set).start()
     together = await asyncio.gather(*(answer(worker, request(8, ref)) for ref in (A, B, None, A)))
     for deltas in (together[0], together[3]):
         assert [d.token_ids for d in deltas] == [d.token_ids for d in alone]
