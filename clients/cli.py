@@ -108,9 +108,6 @@ def bench(
 ) -> None:
     """Measure the engine against transformers and peft on the same weights."""
     with explained("bench", extra="server,training"):
-        from server.environment import prepare
-
-        prepare()
         from server import bench as benchmark
 
         benchmark.run(
