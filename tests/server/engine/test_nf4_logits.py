@@ -20,7 +20,8 @@ from tests.support.tiny import TinyAdapter
 
 PROMPT = "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is"
 TOLERANCE = 2e-3  # nats, fp32 compute
-NO_WORSE = 1.4  # times the bf16 error of the oracle, which computes LoRA in fp32
+# Times the bf16 error of the oracle, which computes LoRA in fp32: 1.0 to 1.4, by the prompt.
+NO_WORSE = 1.6
 PROBABLE = -8.0  # log-probability below which nobody samples
 
 
