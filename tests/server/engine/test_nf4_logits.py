@@ -1,7 +1,8 @@
 """On the embedded 4-bit Mistral the engine's logits are the oracle's.
 
-With fp32 compute they agree to TOLERANCE. With bf16 compute both round, each in its own way; then
-the engine stays about as near to the fp32 result as transformers + peft + bitsandbytes does.
+With fp32 compute they agree to TOLERANCE. With bf16 compute both round, each in its own way; then,
+over several prompts together, the engine is as near to the fp32 result as transformers + peft +
+bitsandbytes is. A single prompt says little: on one, either side may be the nearer by a third.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from tests.support.oracle import Oracle
 from tests.support.serving import Driver, make_engine
 from tests.support.tiny import TinyAdapter
 
-PROMPT = "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is"
+PROMPTS = (
+    "The capital of France is Paris. The capital of Italy is Rome. The capital of Spain is",
+    "def add(a, b):\n    return a + b\n\ndef multiply(a, b):\n    return",
+    "Once upon a time there was a fox who lived at the edge of a large forest. Every morning",
+    "SELECT name, price FROM products WHERE price > 10 ORDER BY",
+    "Water boils at 100 degrees and freezes at",
+    "Dear Sir or Madam, I am writing to complain about the service that I received",
+)
 TOLERANCE = 2e-3  # nats, fp32 compute
-# Times the bf16 error of the oracle, which computes LoRA in fp32: 1.0 to 1.4, by the prompt.
-NO_WORSE = 1.6
+NO_WORSE = 1.15  # times the bf16 error of the oracle, over all prompts
 PROBABLE = -8.0  # log-probability below which nobody samples
 
 
@@ -66,20 +73,25 @@ def test_logits_are_the_oracles(
     adapters: dict[str, Path],
     oracles: dict[torch.dtype, Oracle],
 ) -> None:
-    prompt = oracles[torch.float32].encode(PROMPT)
-    found: dict[torch.dtype, list[float]] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        driver = Driver(engine_of(embedded_base, adapters, dtype, weights))
-        request_id = driver.submit(prompt, name, max_tokens=16, logprobs=20)
-        driver.run()
-        said = prompt + driver.tokens(request_id)
-        exact = oracles[torch.float32].logits(name, said).log_softmax(-1)
-        rows = slice(len(prompt) - 1, -1)
-        found[dtype] = errors(driver.deltas[request_id], exact[rows])
-    rounded = oracles[torch.bfloat16].logits(name, said).log_softmax(-1)
-    probable = exact[rows] > PROBABLE
-    oracle_error = (rounded[rows] - exact[rows])[probable].abs().mean()
+    engines = {
+        dtype: engine_of(embedded_base, adapters, dtype, weights)
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    found: dict[torch.dtype, list[float]] = {dtype: [] for dtype in engines}
+    oracle_errors: list[float] = []
+    for text in PROMPTS:
+        prompt = oracles[torch.float32].encode(text)
+        for dtype, engine in engines.items():
+            driver = Driver(engine)
+            request_id = driver.submit(prompt, name, max_tokens=10, logprobs=20)
+            driver.run()
+            said = prompt + driver.tokens(request_id)
+            rows = slice(len(prompt) - 1, -1)
+            exact = oracles[torch.float32].logits(name, said).log_softmax(-1)[rows]
+            found[dtype] += errors(driver.deltas[request_id], exact)
+        rounded = oracles[torch.bfloat16].logits(name, said).log_softmax(-1)[rows]
+        oracle_errors += (rounded - exact)[exact > PROBABLE].abs().tolist()
 
-    assert len(found[torch.float32]) > 100
+    assert len(found[torch.float32]) > 60 * len(PROMPTS)
     assert max(found[torch.float32]) < TOLERANCE
-    assert mean(found[torch.bfloat16]) < NO_WORSE * float(oracle_error)
+    assert mean(found[torch.bfloat16]) < NO_WORSE * mean(oracle_errors)
