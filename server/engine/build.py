@@ -9,10 +9,12 @@ import torch
 from server.bases.opening import Base
 from server.engine.config import EngineSettings
 from server.engine.engine import Engine, EngineParts
+from server.engine.executor import DirectExecutor
 from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
 from server.engine.memory import keep_freed_memory
 from server.engine.runner import MistralRunner
+from server.engine.sampler import Sampler
 from server.engine.slots import SlotPool
 from server.engine.weights import Progress, load_weights
 from server.engine.worker import EngineWorker
@@ -51,8 +53,11 @@ def build_engine(
         max_context=max_context,
     )
     parts = EngineParts(
-        runner=runner,
-        layout=Layout(config, settings.block_size, settings.dtype, device, slots),
+        executor=DirectExecutor(
+            runner,
+            Layout(config, settings.block_size, settings.dtype, device, slots),
+            Sampler(base.tokenizer.eos_token_ids),
+        ),
         blocks=BlockPool(num_blocks, settings.block_size, settings.prefix_cache),
         adapters=Residency(source, slots, host_memory=settings.host_memory),
         tokenizer=base.tokenizer,

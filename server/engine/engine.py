@@ -1,4 +1,4 @@
-"""The engine: schedule, run, sample, settle."""
+"""The engine: schedule, run, settle."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from server.engine.batch import Batch
 from server.engine.config import EngineSettings
 from server.engine.detokenizer import Detokenizer
+from server.engine.executor import Executor, Outcome
 from server.engine.kv_cache import BlockPool
-from server.engine.layout import Layout
 from server.engine.request import (
     AdapterRef,
     EngineStats,
@@ -23,8 +23,7 @@ from server.engine.request import (
     ResidentAdapter,
     TokenLogprob,
 )
-from server.engine.runner import MistralRunner
-from server.engine.sampler import Sampled, Sampler
+from server.engine.sampler import Sampled
 from server.engine.scheduler import AdapterDoor, Scheduler
 from server.engine.sequence import Sequence
 from server.errors import (
@@ -84,8 +83,7 @@ class Adapters(AdapterDoor, Protocol):
 class EngineParts:
     """What an engine is made of; `build.py` puts it together."""
 
-    runner: MistralRunner
-    layout: Layout
+    executor: Executor
     blocks: BlockPool
     adapters: Adapters
     tokenizer: Tokenizer
@@ -97,20 +95,19 @@ class Engine:
     """Owns every sequence from submission to its last delta; one thread drives it."""
 
     def __init__(self, parts: EngineParts) -> None:
-        self._runner = parts.runner
-        self._layout = parts.layout
+        self._executor = parts.executor
         self._blocks = parts.blocks
         self.adapters = parts.adapters
         self._tokenizer = parts.tokenizer
         self._settings = parts.settings
         self.max_context = parts.max_context
-        self._sampler = Sampler(parts.tokenizer.eos_token_ids)
         self._scheduler = Scheduler(
             parts.blocks,
             parts.adapters,
             max_batch=parts.settings.max_batch,
             chunk=parts.settings.chunk,
         )
+        self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}
         self._recent: deque[Mapping[str, int]] = deque(maxlen=REMEMBERED_BATCHES)
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
@@ -118,11 +115,11 @@ class Engine:
     @property
     def weight_bytes(self) -> int:
         """What the resident base takes."""
-        return self._runner.weights.nbytes
+        return self._executor.weight_bytes
 
     @property
     def has_work(self) -> bool:
-        return self._scheduler.has_work or self.adapters.is_moving
+        return self._scheduler.has_work or self.adapters.is_moving or bool(self._under_way)
 
     def add(self, request: GenerationRequest) -> None:
         """Queue a request; QueueFull or InvalidRequest if it cannot be taken."""
@@ -141,18 +138,19 @@ class Engine:
 
     @torch.inference_mode()
     def step(self, emit: Emit) -> bool:
-        """Run one step and emit what it brought. False if there was nothing to run."""
+        """Begin a step, and emit what the oldest one under way brought. False if there was neither.
+
+        Where steps run beside the host, the next one is begun before this one's tokens are read.
+        """
         self.adapters.settle()
         self._fail_unloadable(emit)
         batch = self._scheduler.next()
-        if not batch:
+        if batch:
+            self._under_way.append((batch, self._executor.launch(batch)))
+        elif not self._under_way:
             return False
-        logits = self._runner.forward(self._layout.build(batch))
-        sampled = self._sampler.sample(logits, batch.sampling)
-        self._scheduler.settle(batch, [choice.token_id for choice in sampled])
-        self._count(batch)
-        for sequence, choice in zip(batch.sampling, sampled, strict=True):
-            emit(sequence.request.request_id, self._advance(sequence, choice))
+        if not batch or len(self._under_way) > self._executor.lookahead:
+            self._settle(*self._under_way.popleft(), emit)
         return True
 
     def stats(self) -> EngineStats:
@@ -188,7 +186,7 @@ class Engine:
         """A token outside the embedding would end everybody's step."""
         if not request.prompt_token_ids:
             raise InvalidRequest("the prompt has no tokens", param="prompt")
-        vocab_size, params = self._runner.config.vocab_size, request.params
+        vocab_size, params = self._executor.vocab_size, request.params
         for name, token_ids in (
             ("prompt", request.prompt_token_ids),
             ("logit_bias", params.logit_bias),
@@ -219,6 +217,16 @@ class Engine:
             if error is not None:
                 self.abort(sequence.request.request_id)
                 emit(sequence.request.request_id, error)
+
+    def _settle(self, batch: Batch, outcome: Outcome, emit: Emit) -> None:
+        """Take in what a step brought, once it is there; who has ended meanwhile gets nothing."""
+        sampled = outcome()
+        self._scheduler.settle(batch, [choice.token_id for choice in sampled])
+        self._count(batch)
+        for sequence, choice in zip(batch.sampling, sampled, strict=True):
+            request_id = sequence.request.request_id
+            if self._sequences.get(request_id) is sequence:
+                emit(request_id, self._advance(sequence, choice))
 
     def _count(self, batch: Batch) -> None:
         self._num_steps += 1

@@ -53,7 +53,10 @@ class Scheduler:
         self.waiting.append(sequence)
 
     def next(self) -> Batch:
-        """The next step's batch; empty if everything waits for adapters or there is nothing."""
+        """The next step's batch; empty if everything waits for adapters or there is nothing.
+
+        Steps run in the order in which they are made, so its tokens count as computed from here on.
+        """
         decoding = self._decode()
         budget = self._chunk
         prefilling: list[Chunk] = []
@@ -64,21 +67,25 @@ class Scheduler:
         for sequence in list(self.waiting):
             if not budget or len(self.running) >= self._max_batch:
                 break
-            if not self._enter(sequence):
+            if sequence.num_pending or not self._enter(sequence):
                 continue
             if not self._admit(sequence):
                 self._leave(sequence)
                 break
             prefilling.append(Chunk.of(sequence, budget))
             budget -= prefilling[-1].num_tokens
-        return Batch.of(decoding, prefilling)
+        batch = Batch.of(decoding, prefilling)
+        for chunk in batch.chunks:
+            chunk.sequence.num_computed = chunk.end
+            chunk.sequence.num_pending += chunk.samples
+        return batch
 
     def settle(self, batch: Batch, token_ids: Iterable[int]) -> None:
         """Take in a step's results: `token_ids` belong to `batch.sampling`, in order."""
         for chunk in batch.chunks:
-            chunk.sequence.num_computed = chunk.end
             self._publish(chunk.sequence)
         for sequence, token_id in zip(batch.sampling, token_ids, strict=True):
+            sequence.num_pending -= 1
             sequence.token_ids.append(token_id)
 
     def remove(self, sequence: Sequence) -> None:
@@ -92,7 +99,9 @@ class Scheduler:
     def _decode(self) -> list[Chunk]:
         chunks = []
         for sequence in list(self.running):
-            if sequence.is_decoding and sequence in self.running and self._grow(sequence):
+            if not sequence.is_decoding or sequence.must_wait:
+                continue
+            if sequence in self.running and self._grow(sequence):
                 chunks.append(Chunk.of(sequence, 1))
         return [chunk for chunk in chunks if chunk.sequence in self.running]
 
@@ -147,11 +156,10 @@ class Scheduler:
 
     def _publish(self, sequence: Sequence) -> None:
         size = self._pool.block_size
-        full = sequence.num_computed // size
-        for index, key in enumerate(sequence.block_keys(size)[:full]):
-            if index >= sequence.num_published:
-                self._pool.publish(sequence.blocks[index], key)
-        sequence.num_published = full
+        keys = sequence.block_keys(size)[: sequence.num_computed // size]
+        for index in range(sequence.num_published, len(keys)):
+            self._pool.publish(sequence.blocks[index], keys[index])
+        sequence.num_published = len(keys)
 
     def _give_up(self, sequence: Sequence) -> None:
         self._pool.release(sequence.blocks)

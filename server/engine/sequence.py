@@ -18,8 +18,10 @@ BASE_DIGEST = "base"
 class Sequence:
     """Prompt and generated tokens, where their KV lies, and how far they are computed.
 
-    `num_computed` tokens have their KV in `blocks`. A preempted sequence gives its blocks up and
-    computes its tokens anew, generated ones included; nothing it has already said changes.
+    `num_computed` tokens have their KV in `blocks`, or get it in a step that is under way. The last
+    `num_pending` tokens are chosen by such a step and not known here yet. A preempted sequence
+    gives its blocks up and computes its tokens anew, generated ones included; nothing it has
+    already said changes.
     """
 
     request: GenerationRequest
@@ -27,6 +29,7 @@ class Sequence:
     arrival: float = field(default_factory=time.monotonic)
     token_ids: list[int] = field(init=False)
     num_computed: int = 0
+    num_pending: int = 0
     blocks: list[int] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     num_published: int = 0  # leading blocks that the pool knows by key
@@ -56,7 +59,8 @@ class Sequence:
 
     @property
     def num_tokens(self) -> int:
-        return len(self.token_ids)
+        """Known and pending ones."""
+        return len(self.token_ids) + self.num_pending
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -64,7 +68,8 @@ class Sequence:
 
     @property
     def num_generated(self) -> int:
-        return self.num_tokens - self.num_prompt_tokens
+        """Known ones."""
+        return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def num_uncomputed(self) -> int:
@@ -73,7 +78,22 @@ class Sequence:
     @property
     def is_decoding(self) -> bool:
         """Only its newest token is left to compute."""
-        return self.num_generated > 0 and self.num_uncomputed == 1
+        return self.num_tokens > self.num_prompt_tokens and self.num_uncomputed == 1
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the pending token has to be read before another step is of use."""
+        ends = self.num_generated + self.num_pending >= self.params.max_tokens
+        return self.num_pending > 0 and (ends or self.needs_host)
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether the next token is chosen from logits by what only the host knows."""
+        params = self.params
+        too_short = self.num_generated < params.min_tokens
+        return bool(
+            params.needs_history or params.logit_bias or params.logprobs is not None or too_short
+        )
 
     @property
     def is_finished(self) -> bool:

@@ -22,19 +22,20 @@ def driver(tiny_base: Path, tiny_adapters: dict[str, Path]) -> Driver:
 def say(driver: Driver, text: str, **params: Any) -> str:
     """Have the engine say `text`, one byte a token, over and over; the request's id."""
     script = [*driver.engine._tokenizer.encode(text)] * 50  # type: ignore[attr-defined]
-    sampler, sample = driver.engine._sampler, driver.engine._sampler.sample
+    sampler = driver.engine._executor.sampler  # type: ignore[attr-defined]
+    sample = sampler.sample
 
     def scripted(logits: Any, sequences: Any) -> Any:
         for row, sequence in enumerate(sequences):
             logits[row, script[sequence.num_generated]] = 1e9
         return sample(logits, sequences)
 
-    sampler.sample = scripted  # type: ignore[method-assign]
+    sampler.sample = scripted
     try:
         request_id = driver.submit(PROMPT, **params)
         driver.run()
     finally:
-        sampler.sample = sample  # type: ignore[method-assign]
+        sampler.sample = sample
     return request_id
 
 

@@ -228,7 +228,7 @@ async def test_when_the_thread_dies_everybody_is_told(make_worker: MakeWorker) -
     def forward(_: object) -> None:
         raise RuntimeError("the device is gone")
 
-    engine_of(worker)._runner.forward = forward  # type: ignore[assignment]
+    engine_of(worker)._executor.runner.forward = forward  # type: ignore[assignment]
     async with asyncio.timeout(5):
         with pytest.raises(Unavailable, match="the device is gone"):
             async for _ in running:
