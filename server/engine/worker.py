@@ -11,8 +11,11 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
+
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
+from server.engine.threads import limit_threads
 from server.errors import AdapterLoadError, InvalidRequest, ServingError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ class EngineWorker:
         self._stopping = threading.Event()
         self._door = threading.Lock()  # what is asked before the end is answered at the end
         self._failure: Exception | None = None
+        # The loader's threads change what torch gives threads that come after them.
+        self._num_threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -168,6 +173,7 @@ class EngineWorker:
         await watch.done
 
     def _run(self) -> None:
+        limit_threads(self._num_threads)
         try:
             while not self._stopping.is_set():
                 self._obey(wait=not self._engine.has_work)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.engine.slots import PackedAdapter, SlotPool
 from server.errors import AdapterLoadError
 from server.residency.host import HostCache
+from server.residency.loader import Loader
 from server.residency.source import AdapterSource
 
 MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask for it to be cleared
@@ -46,28 +45,22 @@ class _Tenant:
 class Residency:
     """Loads adapters beside decoding and gives each a slot when it is wanted.
 
-    Reading and packing happen on a loader thread; everything else is called by the engine's
+    Reading and packing happen on the loader's threads; everything else is called by the engine's
     thread, between two steps. An adapter with running sequences is never evicted, a pinned one
     never at all. When every slot is busy, the longest unused one is closed to newcomers until it
     is empty, so that a stream of requests for resident adapters cannot keep others out for ever.
     """
 
     def __init__(self, source: AdapterSource, slots: SlotPool, *, host_memory: int) -> None:
-        self._source = source
         self._slots = slots
+        self._loader = Loader(source)
         self._host = HostCache(host_memory)
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()  # least recently entered first
         self._free = list(range(slots.num_slots))
-        self._wanted: OrderedDict[str, AdapterRef] = (
-            OrderedDict()
-        )  # waiting for a slot, oldest first
-        self._loading: dict[str, AdapterRef] = {}
-        self._loaded: queue.SimpleQueue[tuple[str, PackedAdapter | AdapterLoadError]] = (
-            queue.SimpleQueue()
-        )
+        self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()  # for a slot, oldest first
+        self._again = ""  # the digest that was read a second time last
         self._failures: dict[str, AdapterLoadError] = {}
         self._pins: set[str] = set()
-        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="adapter-loader")
         self.num_loads = self.num_evictions = 0
 
     def enter(self, adapter: AdapterRef) -> int | None:
@@ -91,8 +84,8 @@ class Residency:
             return
         self._failures.pop(adapter.digest, None)  # of an earlier attempt
         self._wanted[adapter.digest] = adapter
-        if self._host.get(adapter.digest) is None and adapter.digest not in self._loading:
-            self._start_loading(adapter)
+        if self._host.get(adapter.digest) is None:
+            self._loader.begin(adapter)
 
     def pin(self, adapter: AdapterRef) -> None:
         """Bring an adapter into a slot and keep it there."""
@@ -142,7 +135,7 @@ class Residency:
 
     @property
     def is_moving(self) -> bool:
-        return bool(self._wanted or self._loading)
+        return bool(self._wanted) or self._loader.is_busy
 
     def residents(self) -> tuple[ResidentAdapter, ...]:
         in_slots = [
@@ -162,31 +155,28 @@ class Residency:
         return tuple(adapter.label for adapter in self._wanted.values())
 
     def stop(self) -> None:
-        self._loader.shutdown(wait=False, cancel_futures=True)
-
-    def _start_loading(self, adapter: AdapterRef) -> None:
-        self._loading[adapter.digest] = adapter
-        future = self._loader.submit(self._source.load, adapter)
-        future.add_done_callback(lambda done: self._loaded.put((adapter.digest, _outcome(done))))
+        self._loader.stop()
 
     def _load_again(self, adapter: AdapterRef) -> None:
         """Read an adapter whose host copy had to go while it waited; one at a time, or adapters
         that wait together would push one another out of host memory.
         """
-        if not self._loading:
-            self._start_loading(adapter)
+        if not any(self._loader.is_loading(d) for d in (adapter.digest, self._again)):
+            self._again = adapter.digest
+            self._loader.begin(adapter)
 
     def _collect(self) -> None:
-        while not self._loaded.empty():
-            digest, outcome = self._loaded.get()
-            del self._loading[digest]
-            if isinstance(outcome, AdapterLoadError):
-                self._wanted.pop(digest, None)
-                self._pins.discard(digest)
-                self._failures[digest] = outcome
-            elif digest in self._wanted:  # else it was unloaded while it was on its way
-                self._host.put(outcome)
+        for loaded in self._loader.finished():
+            if isinstance(loaded.outcome, AdapterLoadError):
+                self._fail(loaded.digest, loaded.outcome)
+            elif loaded.digest in self._wanted:  # else it was unloaded while it was on its way
+                self._host.put(loaded.outcome)
                 self.num_loads += 1
+
+    def _fail(self, digest: str, error: AdapterLoadError) -> None:
+        self._wanted.pop(digest, None)
+        self._pins.discard(digest)
+        self._failures[digest] = error
 
     def _place(self, adapter: PackedAdapter) -> bool:
         """Write an adapter into a free or an idle slot; else have one cleared and say False."""
@@ -214,12 +204,11 @@ class Residency:
     def _make_room(self, adapter: PackedAdapter) -> None:
         movable = [tenant for tenant in self._tenants.values() if not tenant.pinned]
         if not movable:
-            self._wanted.pop(adapter.digest)
-            self._pins.discard(adapter.digest)
-            self._failures[adapter.digest] = AdapterLoadError(
+            error = AdapterLoadError(
                 f"adapter {adapter.label} finds no slot: all {self._slots.num_slots} are pinned; "
                 "unload one, or start the server with more --max-slots"
             )
+            self._fail(adapter.digest, error)
         elif not any(tenant.leaving for tenant in movable):
             oldest = movable[0]
             oldest.leaving = oldest.has_stayed
@@ -234,12 +223,3 @@ class Residency:
         self._free.append(tenant.slot)
         self._free.sort()
         self.num_evictions += 1
-
-
-def _outcome(future: Future[PackedAdapter]) -> PackedAdapter | AdapterLoadError:
-    if future.cancelled():
-        return AdapterLoadError("the server is stopping")
-    error = future.exception()
-    if error is None:
-        return future.result()
-    return error if isinstance(error, AdapterLoadError) else AdapterLoadError(repr(error))

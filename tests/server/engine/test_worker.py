@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
@@ -71,7 +72,7 @@ def hold(worker: EngineWorker) -> threading.Event:
 
 def hold_loads(worker: EngineWorker) -> threading.Event:
     """Keep adapters from being read until the event is set."""
-    source = engine_of(worker).adapters._source  # type: ignore[attr-defined]
+    source = engine_of(worker).adapters._loader._source  # type: ignore[attr-defined]
     gate, load = threading.Event(), source.load
     object.__setattr__(source, "load", lambda ref: gate.wait(10) and load(ref))
     return gate
@@ -329,7 +330,7 @@ async def test_an_adapter_that_cannot_be_loaded_can_be_asked_for_again(
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker()
-    folders = engine_of(worker).adapters._source.folders  # type: ignore[attr-defined]
+    folders = engine_of(worker).adapters._loader._source.folders  # type: ignore[attr-defined]
     folder = folders.pop("a")
     try:
         with pytest.raises(AdapterLoadError):
@@ -367,3 +368,22 @@ async def test_whoever_waits_for_a_load_hears_that_it_was_called_off(
         with pytest.raises(AdapterLoadError, match="unloaded while it loaded"):
             await waiting
     gate.set()
+
+
+async def test_loading_adapters_leaves_the_engine_its_torch_threads(
+    make_worker: MakeWorker,
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        worker = make_worker()
+    finally:
+        torch.set_num_threads(before)
+    await worker.load_adapter(A)
+    await worker.load_adapter(B)
+    later = make_worker()  # its thread comes after the loader's
+    for one, expected in ((worker, 3), (later, before)):
+        found: list[int] = []
+        one._commands.put(lambda found=found: found.append(torch.get_num_threads()))
+        await until(lambda found=found: found)
+        assert found == [expected]

@@ -208,7 +208,7 @@ def test_adapters_reach_their_slots_with_room_for_one_in_host_memory() -> None:
         house.enter(name)
     for gate in gates:
         gate.set()
-    while house.residency._loaded.qsize() < 3:
+    while house.residency._loader._done.qsize() < 3:
         time.sleep(0.001)
     assert len({house.use(name) for name in "abc"}) == 3
     house.residency.stop()
@@ -343,6 +343,29 @@ def test_a_slow_load_does_not_hold_up_one_that_is_in_host_memory(house: House) -
     house.enter("slow")
     house.use("a")
     assert house.residency.loading() == ("slow",)
+
+
+def test_a_slow_load_does_not_hold_up_one_that_has_to_be_read(house: House) -> None:
+    house.source.hold("slow")
+    house.enter("slow")
+    house.use("a")
+    assert house.residency.loading() == ("slow",)
+
+
+def test_one_that_lost_its_host_copy_is_read_again_beside_a_slow_load() -> None:
+    house = House(num_slots=2, host_memory=1)
+    house.use("a")
+    house.use("b")
+    house.enter("c")
+    house.settle(until=lambda: "c" in house.in_host)
+    house.enter("d")
+    house.settle(until=lambda: "d" in house.in_host)  # and "c" had to go for it
+    gate = house.source.hold("slow")
+    house.enter("slow")
+    house.residency.leave("a")
+    house.use("c")
+    gate.set()
+    house.residency.stop()
 
 
 def test_the_host_cache_lets_the_least_recently_used_go() -> None:
