@@ -1,0 +1,28 @@
+"""The step's kernels in Triton; each has its plain-torch twin of the same name in `twins`.
+
+    from server.kernels.triton.attention import decode_attention   # needs triton and a device
+    from server.kernels.triton.twins.attention import decode_attention   # needs torch alone
+
+What all of them promise: no host read, no synchronisation, grids fixed by tensor shapes alone, so
+that one CUDA graph per batch bucket serves any mix. Everything that differs from step to step
+(slots, tables, lengths, sampling parameters) lies in device tensors that the caller rewrites in
+place. Results are allocated with `torch.empty`, which a graph's memory pool captures. No float
+atomics: equal inputs give equal bits, and a row's result never depends on the other rows' values.
+
+Rows that pad a bucket: slot none (in no tile), `kv_slots` -1, `context_lengths` 0. They come out as
+zeros or untouched, never as NaN.
+
+| module | functions |
+|---|---|
+| `lora` | `add_lora(y, x, site, tiles)`: `y` += each row's own adapter at one site (all parts) |
+| `attention` | `decode_attention(query, cache, block_tables, context_lengths, *, splits, window)` |
+| `prefill` | `prefill_attention(query, cache, chunks, *, window)` |
+| `norm` | `rms_norm(x, weight, eps)`, `add_rms_norm(residual, x, weight, eps)` |
+| `rope` | `rotate_and_write(qkv, rope, positions, kv_slots, cache)` |
+| `activation` | `silu_mul(gate_up)` |
+| `sampling` | `argmax(logits)`, `sample(logits, parameters, positions)` |
+
+The shapes that they share need torch alone: `site.LoraSite` (where a site's factors lie),
+`tiles.LoraTiles` and `group_rows` (which rows share an adapter), `chunks.PromptChunks`,
+`row_sampling.RowSampling`.
+"""

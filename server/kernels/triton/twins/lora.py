@@ -1,0 +1,38 @@
+"""Many LoRA adapters in one batch: the definition."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import linear
+
+from server.kernels.triton.site import EXPAND, RANK, SHRINK, LoraSite
+from server.kernels.triton.tiles import LoraTiles
+
+
+def add_lora(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> None:
+    """`y` [rows, Σ widths] += each row's own `B(A(x))`, in place; `x`: [rows, in_features].
+
+    A(x) is rounded to the compute dtype, the sum with `y` once.
+    """
+    for slot, rows in zip(tiles.slots.tolist(), tiles.rows.tolist(), strict=True):
+        members = torch.tensor([row for row in rows if row >= 0], device=y.device)
+        if slot < 0 or not len(members):
+            continue
+        column = 0
+        for part, width in enumerate(site.widths):
+            shrink, expand = _factors(site, slot, part, x.shape[1])
+            own = y[members, column : column + width]
+            added = torch.addmm(own, linear(x[members], shrink), expand)
+            y[members, column : column + width] = added
+            column += width
+
+
+def _factors(
+    site: LoraSite, slot: int, part: int, in_features: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A [rank, in] and B [rank, width] of one slot and part, as views of the arena."""
+    entry = site.table[slot, part].tolist()
+    rank, width = entry[RANK], site.widths[part]
+    shrink = site.arena[entry[SHRINK] :][: rank * in_features].view(rank, in_features)
+    expand = site.arena[entry[EXPAND] :][: rank * width].view(rank, width)
+    return shrink, expand

@@ -1,0 +1,17 @@
+"""Root-mean-square normalisation, by itself or after the residual sum: the definition."""
+
+from __future__ import annotations
+
+import torch
+
+from server.kernels.norm import rms_norm
+
+__all__ = ["add_rms_norm", "rms_norm"]
+
+
+def add_rms_norm(
+    residual: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """Add `x` to `residual` [tokens, hidden] in place (rounded), then `rms_norm` of the sum."""
+    residual += x
+    return rms_norm(residual, weight, eps)
