@@ -8,6 +8,7 @@ ServingError                      500 internal_error
 ├── AdapterNotServable            409 adapter_not_servable
 ├── AdapterLoadError              503 adapter_load_failed
 ├── QueueFull                     429 queue_full
+├── NonFiniteLogits               500 non_finite_logits
 ├── Unavailable                   503 unavailable
 └── StartupError                  (never over HTTP) the server cannot start as asked
 """
@@ -80,6 +81,12 @@ class QueueFull(ServingError):
     status = 429
     type = "rate_limit_error"
     code = "queue_full"
+
+
+class NonFiniteLogits(ServingError):
+    """The model's output for one sequence is NaN or infinite: there is no token to choose."""
+
+    code = "non_finite_logits"
 
 
 class Unavailable(ServingError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
@@ -30,9 +31,12 @@ from server.errors import (
     AdapterLoadError,
     ContextLengthExceeded,
     InvalidRequest,
+    NonFiniteLogits,
     QueueFull,
     ServingError,
 )
+
+logger = logging.getLogger(__name__)
 
 REMEMBERED_BATCHES = 256
 Emit = Callable[[str, GenerationDelta | ServingError], None]
@@ -221,11 +225,16 @@ class Engine:
     def _settle(self, batch: Batch, outcome: Outcome, emit: Emit) -> None:
         """Take in what a step brought, once it is there; who has ended meanwhile gets nothing."""
         sampled = outcome()
-        self._scheduler.settle(batch, [choice.token_id for choice in sampled])
+        self._scheduler.settle(batch, [choice.token_id if choice else None for choice in sampled])
         self._count(batch)
         for sequence, choice in zip(batch.sampling, sampled, strict=True):
             request_id = sequence.request.request_id
-            if self._sequences.get(request_id) is sequence:
+            if self._sequences.get(request_id) is not sequence:
+                continue
+            if choice is None:
+                del self._sequences[request_id]
+                emit(request_id, _not_finite(sequence))
+            else:
                 emit(request_id, self._advance(sequence, choice))
 
     def _count(self, batch: Batch) -> None:
@@ -275,3 +284,13 @@ class Engine:
         text = self._tokenizer.token_text
         top = tuple((token_id, text(token_id), value) for token_id, value in choice.top)
         return (TokenLogprob(choice.token_id, text(choice.token_id), choice.logprob, top),)
+
+
+def _not_finite(sequence: Sequence) -> NonFiniteLogits:
+    error = NonFiniteLogits(
+        f"the model's output became NaN or infinite after {sequence.num_generated} tokens of "
+        f"{sequence.label}, so that no token can be chosen; its weights are damaged, or overflow "
+        "on this prompt"
+    )
+    logger.error("%s: %s", sequence.request.request_id, error)
+    return error

@@ -12,8 +12,9 @@ from server.engine.layout import Layout
 from server.engine.runner import MistralRunner
 from server.engine.sampler import Sampled, Sampler
 
-Outcome = Callable[[], Rows[Sampled]]
-"""Waits for a step; what was chosen for each of its `batch.sampling`, in order."""
+Outcome = Callable[[], Rows[Sampled | None]]
+"""Waits for a step; what was chosen for each of its `batch.sampling`, in order. None where the
+logits were not finite, so that no token could be chosen."""
 
 
 class Executor(Protocol):

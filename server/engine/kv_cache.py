@@ -105,6 +105,15 @@ class BlockPool:
             block.key = key
             self._by_key[key] = index
 
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Let nobody take up these contents any more; whoever uses the blocks keeps them."""
+        for key in keys:
+            index = self._by_key.pop(key, None)
+            if index is not None:
+                self._blocks[index].key = None
+                if index in self._free:
+                    self._free.move_to_end(index, last=False)
+
     def check(self) -> None:
         """Assert the pool's own invariants; cheap enough to run whenever the engine is idle."""
         for block in self._blocks[NULL_BLOCK + 1 :]:

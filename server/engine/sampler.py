@@ -28,13 +28,15 @@ class Sampler:
     def __init__(self, eos_token_ids: frozenset[int]) -> None:
         self._eos = eos_token_ids
 
-    def sample(self, logits: torch.Tensor, sequences: Rows[Sequence]) -> list[Sampled]:
-        """Choose for each row of `logits` [samples, vocab]."""
+    def sample(self, logits: torch.Tensor, sequences: Rows[Sequence]) -> list[Sampled | None]:
+        """Choose for each row of `logits` [samples, vocab]; None where they are not finite."""
         if not sequences:
             return []
-        best = logits.argmax(-1).tolist()
+        best = logits.argmax(-1, keepdim=True)  # of NaN there is no larger: it comes out on top
+        is_finite = logits.gather(-1, best).isfinite().tolist()
         return [
-            self._choose(logits[row], sequence, best[row]) for row, sequence in enumerate(sequences)
+            self._choose(logits[row], sequences[row], token_id) if sound else None
+            for row, ([token_id], [sound]) in enumerate(zip(best.tolist(), is_finite, strict=True))
         ]
 
     def _choose(self, logits: torch.Tensor, sequence: Sequence, best: int) -> Sampled:

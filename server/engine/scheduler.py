@@ -80,13 +80,20 @@ class Scheduler:
             chunk.sequence.num_pending += chunk.samples
         return batch
 
-    def settle(self, batch: Batch, token_ids: Iterable[int]) -> None:
-        """Take in a step's results: `token_ids` belong to `batch.sampling`, in order."""
-        for chunk in batch.chunks:
-            self._publish(chunk.sequence)
+    def settle(self, batch: Batch, token_ids: Iterable[int | None]) -> None:
+        """Take in a step's results: `token_ids` belong to `batch.sampling`, in order.
+
+        None is no token: the sequence is taken out, and nothing it computed is taken up by others.
+        """
         for sequence, token_id in zip(batch.sampling, token_ids, strict=True):
             sequence.num_pending -= 1
-            sequence.token_ids.append(token_id)
+            if token_id is None:
+                self._pool.forget(sequence.keys)
+                self.remove(sequence)
+            else:
+                sequence.token_ids.append(token_id)
+        for chunk in batch.chunks:
+            self._publish(chunk.sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out and free what it held."""

@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from server.errors import AdapterLoadError, ContextLengthExceeded, InvalidRequest, QueueFull
+from server.errors import (
+    AdapterLoadError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    NonFiniteLogits,
+    QueueFull,
+)
 from tests.support.serving import Driver, make_engine
 
 EOS = 257
@@ -152,6 +159,34 @@ def test_a_failed_adapter_ends_its_own_sequences_only(driver: Driver) -> None:
         assert isinstance(driver.errors[request_id], AdapterLoadError)
     assert len(driver.tokens(kept)) == 9
     driver.engine.check_idle()
+
+
+def test_a_sequence_whose_logits_are_not_finite_ends_alone_and_leaves_nothing(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = driver.submit(PROMPT * 2, "a", max_tokens=9)
+    kept = driver.submit(PROMPT, "a", max_tokens=9)
+    sampler = driver.engine._executor.sampler  # type: ignore[attr-defined]
+    sample = sampler.sample
+
+    def spoilt(logits: Any, sequences: Any) -> Any:
+        for row, sequence in enumerate(sequences):
+            if sequence.request.request_id == lost and sequence.num_generated == 3:
+                logits[row, 100] = torch.nan
+        return sample(logits, sequences)
+
+    monkeypatch.setattr(sampler, "sample", spoilt)
+    driver.run()
+    error = driver.errors[lost]
+    assert isinstance(error, NonFiniteLogits)
+    assert (error.status, error.type) == (500, "server_error")
+    assert "NaN or infinite after 3 tokens of a" in error.message
+    assert (len(driver.tokens(lost)), len(driver.tokens(kept))) == (3, 9)
+    driver.engine.check_idle()
+    again = driver.submit(PROMPT * 2, "a", max_tokens=9)
+    driver.run()
+    assert driver.deltas[again][-1].num_cached_tokens <= 16  # what `kept` has computed as well
+    assert len(driver.tokens(again)) == 9
 
 
 def test_aborting_frees_everything_at_once_and_twice_is_no_harm(driver: Driver) -> None:

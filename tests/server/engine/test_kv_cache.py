@@ -142,3 +142,14 @@ def test_a_shared_block_stays_until_its_last_user_leaves(pool: BlockPool) -> Non
 def test_without_the_prefix_cache_nothing_is_kept() -> None:
     pool = BlockPool(num_blocks=5, block_size=SIZE, keep_prefixes=False)
     assert pool.reuse(written(pool, [1] * 8)) == []
+
+
+def test_what_is_forgotten_is_taken_up_by_nobody_and_given_away_first(pool: BlockPool) -> None:
+    kept, forgotten = written(pool, [1] * 8), written(pool, [2] * 8)
+    held = pool.reuse(forgotten[:1])
+    pool.forget([*forgotten, b"unknown"])
+    assert pool.reuse(forgotten) == []
+    assert pool.allocate(1) is not None
+    assert len(pool.reuse(kept)) == 2
+    pool.release(held)
+    pool.check()

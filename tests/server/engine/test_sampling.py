@@ -129,7 +129,9 @@ def sequence(*generated: int, **params: object) -> Sequence:
 
 def choose(logits: list[float], *generated: int, **params: object) -> int:
     sampler = Sampler(frozenset({EOS}))
-    return sampler.sample(torch.tensor([logits]), [sequence(*generated, **params)])[0].token_id
+    [sampled] = sampler.sample(torch.tensor([logits]), [sequence(*generated, **params)])
+    assert sampled is not None
+    return sampled.token_id
 
 
 LOGITS = [0.0, 1.0, 3.0, 4.0, 2.0]  # the end of the sequence is the most probable
@@ -212,3 +214,21 @@ def test_sequences_of_one_batch_keep_their_own_parameters() -> None:
     sampled = Sampler(frozenset({EOS})).sample(torch.tensor([LOGITS] * 3), batch)
     assert [choice.token_id for choice in sampled] == [3, 0, 2]
     assert [choice.logprob is None for choice in sampled] == [True, True, False]
+
+
+@pytest.mark.parametrize("params", [{"temperature": 0.0}, {"temperature": 1.0, "logprobs": 1}])
+def test_logits_that_are_not_finite_choose_nothing_in_their_own_row(
+    params: dict[str, object],
+) -> None:
+    unsound = [
+        [0.0, torch.nan, 1.0],
+        [torch.nan] * 3,
+        [0.0, torch.inf, 1.0],
+        [-torch.inf] * 3,
+    ]
+    sound = [0.0, 50.0, -torch.inf]  # masked, not broken
+    logits = torch.tensor([*unsound, sound])
+    sampled = Sampler(frozenset()).sample(logits, [sequence(**params) for _ in logits])
+    assert sampled[:4] == [None] * 4
+    assert sampled[4] is not None
+    assert sampled[4].token_id == 1
