@@ -59,8 +59,9 @@ class Adapters(AdapterDoor, Protocol):
         """Between two steps: move loaded adapters into slots that are free for them."""
         ...
 
-    def failure(self, digest: str) -> AdapterLoadError | None:
-        """Why an adapter cannot be loaded, if it cannot."""
+    @property
+    def failures(self) -> Mapping[str, AdapterLoadError]:
+        """Which adapters could not be loaded since the last step, and why."""
         ...
 
     @property
@@ -215,10 +216,8 @@ class Engine:
             )
 
     def _fail_unloadable(self, emit: Emit) -> None:
-        for sequence in list(self._scheduler.waiting):
-            digest = sequence.adapter_digest
-            error = self.adapters.failure(digest) if digest else None
-            if error is not None:
+        for digest, error in self.adapters.failures.items():
+            for sequence in self._scheduler.waiting.line(digest):
                 self.abort(sequence.request.request_id)
                 emit(sequence.request.request_id, error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import insort
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from server.engine.batch import Batch, Chunk
 from server.engine.kv_cache import BlockPool
 from server.engine.request import AdapterRef
 from server.engine.sequence import Sequence
+from server.engine.waiting import WaitingLines
 
 
 class AdapterDoor(Protocol):
@@ -21,6 +22,10 @@ class AdapterDoor(Protocol):
 
     def leave(self, digest: str) -> None:
         """One sequence fewer uses the adapter's slot."""
+        ...
+
+    def unwant(self, digest: str) -> None:
+        """No sequence waits for the adapter any longer."""
         ...
 
 
@@ -40,7 +45,7 @@ class Scheduler:
         self._adapters = adapters
         self._max_batch = max_batch
         self._chunk = chunk
-        self.waiting: deque[Sequence] = deque()
+        self.waiting = WaitingLines()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
         self.num_prefix_hits = 0
@@ -50,7 +55,7 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        self.waiting.add(sequence)
 
     def next(self) -> Batch:
         """The next step's batch; empty if everything waits for adapters or there is nothing.
@@ -64,16 +69,7 @@ class Scheduler:
             if budget and not sequence.is_decoding:
                 prefilling.append(Chunk.of(sequence, budget))
                 budget -= prefilling[-1].num_tokens
-        for sequence in list(self.waiting):
-            if not budget or len(self.running) >= self._max_batch:
-                break
-            if sequence.num_pending or not self._enter(sequence):
-                continue
-            if not self._admit(sequence):
-                self._leave(sequence)
-                break
-            prefilling.append(Chunk.of(sequence, budget))
-            budget -= prefilling[-1].num_tokens
+        prefilling += self._admit_waiting(budget)
         batch = Batch.of(decoding, prefilling)
         for chunk in batch.chunks:
             chunk.sequence.num_computed = chunk.end
@@ -102,6 +98,9 @@ class Scheduler:
             self._give_up(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+            digest = sequence.adapter_digest
+            if digest is not None and self.waiting.first(digest) is None:
+                self._adapters.unwant(digest)
 
     def _decode(self) -> list[Chunk]:
         chunks = []
@@ -128,8 +127,27 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
         self._give_up(sequence)
-        self.waiting.appendleft(sequence)
+        self.waiting.put_back(sequence)
         self.num_preemptions += 1
+
+    def _admit_waiting(self, budget: int) -> list[Chunk]:
+        """Admit sequences in order of arrival; a line whose adapter is not there is passed over."""
+        chunks: list[Chunk] = []
+        if not budget or len(self.running) >= self._max_batch:
+            return chunks
+        heads = self.waiting.heads()
+        while heads and budget and len(self.running) < self._max_batch:
+            sequence = heads.pop(0)
+            if sequence.num_pending or not self._enter(sequence):
+                continue
+            if not self._admit(sequence):
+                self._leave(sequence)
+                break
+            chunks.append(Chunk.of(sequence, budget))
+            budget -= chunks[-1].num_tokens
+            if (following := self.waiting.first(sequence.adapter_digest)) is not None:
+                insort(heads, following, key=lambda waiting: waiting.arrival)
+        return chunks
 
     def _enter(self, sequence: Sequence) -> bool:
         adapter = sequence.request.adapter

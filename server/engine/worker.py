@@ -130,7 +130,7 @@ class EngineWorker:
             if adapters.is_wanted(adapter.digest):
                 return False
             unloaded = AdapterLoadError(f"adapter {adapter.label} was unloaded while it loaded")
-            return adapters.failure(adapter.digest) or unloaded
+            return adapters.failures.get(adapter.digest, unloaded)
 
         await self._until(begin, outcome)
 

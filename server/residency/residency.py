@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.engine.request import AdapterRef, ResidentAdapter
@@ -24,9 +25,15 @@ class _Tenant:
     slot: int
     users: int = 0
     pinned: bool = False
-    leaving: bool = False  # takes no new sequences, goes when the last one ends
+    unloaded: bool = False  # by whoever runs the server
+    makes_room: bool = False  # for others that wait for a slot
     entered: bool = False  # has been of use to a sequence
     since: float = field(default_factory=time.monotonic)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it takes no new sequences, and goes when the last one ends."""
+        return self.unloaded or self.makes_room
 
     @property
     def has_stayed(self) -> bool:
@@ -60,13 +67,14 @@ class Residency:
         self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()  # for a slot, oldest first
         self._again = ""  # the digest that was read a second time last
         self._failures: dict[str, AdapterLoadError] = {}
+        self._asked: set[str] = set()  # of the wanted, those that are not for sequences only
         self._pins: set[str] = set()
         self.num_loads = self.num_evictions = 0
 
     def enter(self, adapter: AdapterRef) -> int | None:
         tenant = self._tenants.get(adapter.digest)
         if tenant is None or tenant.leaving:
-            self.want(adapter)
+            self._want(adapter)
             return None
         tenant.users += 1
         tenant.entered = True
@@ -79,7 +87,16 @@ class Residency:
         assert tenant.users >= 0
 
     def want(self, adapter: AdapterRef) -> None:
-        """See to it that an adapter gets into a slot."""
+        """Bring an adapter into a slot, whether or not a sequence waits for it."""
+        self._asked.add(adapter.digest)
+        self._want(adapter)
+
+    def unwant(self, digest: str) -> None:
+        """Do not bring an adapter that only sequences wanted: they have gone."""
+        if digest not in self._asked:
+            self._give_up(digest)
+
+    def _want(self, adapter: AdapterRef) -> None:
         if adapter.digest in self._wanted:
             return
         self._failures.pop(adapter.digest, None)  # of an earlier attempt
@@ -92,18 +109,19 @@ class Residency:
         self._pins.add(adapter.digest)
         tenant = self._tenants.get(adapter.digest)
         if tenant is not None:
-            tenant.pinned, tenant.leaving = True, False
+            tenant.pinned = True
+            self._take_back(tenant)
         else:
             self.want(adapter)
 
     def unload(self, digest: str) -> bool:
         """Free slot and host copy as soon as no sequence uses them; False if there is nothing."""
         self._pins.discard(digest)
-        wanted = self._wanted.pop(digest, None) is not None
+        wanted = self._give_up(digest)
         held = self._host.drop(digest)
         tenant = self._tenants.get(digest)
         if tenant is not None:
-            tenant.pinned, tenant.leaving = False, True
+            tenant.pinned, tenant.unloaded = False, True
             self._clear_left()
         return wanted or held or tenant is not None
 
@@ -128,10 +146,12 @@ class Residency:
             if adapter is None:
                 self._load_again(wanted)
             elif not self._place(adapter):
-                break
+                return
+        self._reopen()
 
-    def failure(self, digest: str) -> AdapterLoadError | None:
-        return self._failures.get(digest)
+    @property
+    def failures(self) -> Mapping[str, AdapterLoadError]:
+        return self._failures
 
     @property
     def is_moving(self) -> bool:
@@ -174,7 +194,7 @@ class Residency:
                 self.num_loads += 1
 
     def _fail(self, digest: str, error: AdapterLoadError) -> None:
-        self._wanted.pop(digest, None)
+        self._give_up(digest)
         self._pins.discard(digest)
         self._failures[digest] = error
 
@@ -189,7 +209,7 @@ class Residency:
         self._slots.write(slot, adapter)
         pinned = adapter.digest in self._pins
         self._tenants[adapter.digest] = _Tenant(adapter, slot, pinned=pinned)
-        del self._wanted[adapter.digest]
+        self._give_up(adapter.digest)
         return True
 
     def _free_slot(self) -> int | None:
@@ -211,7 +231,24 @@ class Residency:
             self._fail(adapter.digest, error)
         elif not any(tenant.leaving for tenant in movable):
             oldest = movable[0]
-            oldest.leaving = oldest.has_stayed
+            oldest.makes_room = oldest.has_stayed
+
+    def _reopen(self) -> None:
+        """Nobody waits for a slot any longer, so nobody has to leave for them."""
+        for tenant in self._tenants.values():
+            if tenant.makes_room and not tenant.unloaded:
+                self._take_back(tenant)
+
+    def _take_back(self, tenant: _Tenant) -> None:
+        """Let an adapter that was about to leave stay where it is."""
+        tenant.unloaded = tenant.makes_room = False
+        self._give_up(tenant.adapter.digest)
+
+    def _give_up(self, digest: str) -> bool:
+        """Wait for an adapter no longer. False if nobody did."""
+        self._asked.discard(digest)
+        self._loader.call_off(digest)
+        return self._wanted.pop(digest, None) is not None
 
     def _clear_left(self) -> None:
         for digest, tenant in list(self._tenants.items()):

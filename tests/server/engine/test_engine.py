@@ -15,6 +15,7 @@ from server.errors import (
     NonFiniteLogits,
     QueueFull,
 )
+from server.residency import residency
 from tests.support.serving import Driver, make_engine
 
 EOS = 257
@@ -187,6 +188,23 @@ def test_a_sequence_whose_logits_are_not_finite_ends_alone_and_leaves_nothing(
     driver.run()
     assert driver.deltas[again][-1].num_cached_tokens <= 16  # what `kept` has computed as well
     assert len(driver.tokens(again)) == 9
+
+
+def test_an_adapter_that_only_aborted_requests_wanted_puts_nobody_out(
+    tiny_base: Path, tiny_adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residency, "MIN_STAY", 0.0)
+    driver = Driver(make_engine(tiny_base, tiny_adapters, max_slots=1))
+    driver.submit(PROMPT, "a", max_tokens=2)
+    driver.run()
+    waits = [driver.submit(PROMPT, "b", max_tokens=2) for _ in range(2)]
+    driver.step()
+    for request_id in waits:
+        driver.engine.abort(request_id)
+    driver.run()
+    stats = driver.engine.stats()
+    assert [(r.label, r.level) for r in stats.resident] == [("a", "slot")]
+    assert stats.num_adapter_evictions == 0
 
 
 def test_aborting_frees_everything_at_once_and_twice_is_no_harm(driver: Driver) -> None:

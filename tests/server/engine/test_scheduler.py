@@ -39,6 +39,9 @@ class Door:
         self.users[digest] -= 1
         assert self.users[digest] >= 0
 
+    def unwant(self, digest: str) -> None:
+        self.wanted = [wanted for wanted in self.wanted if wanted != digest]
+
 
 class Run:
     """A scheduler whose model always says the next number."""
@@ -137,6 +140,32 @@ def test_a_sequence_whose_adapter_is_loading_is_passed_over() -> None:
     assert late.slot == 1
 
 
+def test_a_step_looks_once_at_each_adapter_however_many_wait_for_it() -> None:
+    run = Run(Door("a"), max_batch=3)
+    late = [run.add(2, "late") for _ in range(50)]
+    run.add(2, "later")
+    ready = [run.add(2, "a") for _ in range(50)]
+    run.step()
+    assert run.scheduler.running == ready[:3]
+    assert run.door.wanted == ["late", "later"]
+    run.door.ready.append("late")
+    for sequence in ready[:3]:
+        run.scheduler.remove(sequence)
+    run.step()
+    assert run.scheduler.running == late[:3]  # they came first
+    assert list(run.scheduler.waiting)[:2] == late[3:5]
+
+
+def test_an_adapter_is_wanted_until_the_last_that_waits_for_it_has_gone() -> None:
+    run = Run(Door())
+    first, last = run.add(2, "late"), run.add(2, "late")
+    run.step()
+    run.scheduler.remove(first)
+    assert run.door.wanted == ["late"]
+    run.scheduler.remove(last)
+    assert run.door.wanted == []
+
+
 def test_nothing_to_run_is_an_empty_batch() -> None:
     run = Run(Door())
     assert not run.scheduler.next()
@@ -151,7 +180,7 @@ def test_a_prompt_without_blocks_waits_and_is_not_overtaken_for_ever() -> None:
     run.step()
     large, small = run.add(12, first=100), run.add(1, first=200)
     assert decoded(run.step()) == [running]
-    assert run.scheduler.waiting[0] is large
+    assert next(iter(run.scheduler.waiting)) is large
     run.scheduler.remove(running)
     run.step()
     run.step()

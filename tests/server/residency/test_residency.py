@@ -13,7 +13,7 @@ from server.engine.config import ModelConfig
 from server.engine.request import AdapterRef
 from server.engine.slots import Factors, PackedAdapter, SlotPool
 from server.errors import AdapterLoadError
-from server.residency import Residency, residency
+from server.residency import Residency, loader, residency
 from server.residency.host import HostCache
 
 RANK, IN, OUT = 2, 16, 16
@@ -98,10 +98,8 @@ class House:
         return slots[-1]
 
     def failure(self, name: str) -> AdapterLoadError:
-        self.settle(until=lambda: self.residency.failure(name))
-        failure = self.residency.failure(name)
-        assert failure is not None
-        return failure
+        self.settle(until=lambda: name in self.residency.failures)
+        return self.residency.failures[name]
 
     @property
     def in_slots(self) -> set[str]:
@@ -226,8 +224,10 @@ def test_pinning_keeps_an_adapter_that_was_about_to_leave(house: House) -> None:
     house.use("b")
     house.enter("c")
     house.settle(until=lambda: not house.residency.is_resident("a"))
+    house.enter("a")
     house.residency.pin(AdapterRef("a", "a"))
     assert house.enter("a") is not None
+    assert house.residency.loading() == ("c",)
 
 
 def test_when_every_slot_is_pinned_the_error_says_so(house: House) -> None:
@@ -303,13 +303,73 @@ def test_unloading_stops_a_load_under_way(house: House) -> None:
     assert house.residency.residents() == ()
 
 
+def test_one_that_nobody_waits_for_any_longer_is_not_brought(house: House) -> None:
+    house.arrive("a", "b")
+    gate = house.source.hold("c")
+    house.enter("c")
+    house.residency.unwant("c")
+    assert house.residency.loading() == ()
+    gate.set()
+    house.settle(until=lambda: not house.residency.is_moving)
+    assert house.in_slots == {"a", "b"}
+
+
+def test_one_that_nobody_waits_for_any_longer_is_not_even_read(house: House) -> None:
+    busy = [f"busy{n}" for n in range(loader.NUM_THREADS)]
+    gates = [house.source.hold(name) for name in busy]
+    for name in (*busy, "gone"):
+        house.enter(name)
+    house.residency.unwant("gone")
+    for gate in gates:
+        gate.set()
+    house.settle(until=lambda: not house.residency._loader.is_busy)
+    assert sorted(house.source.loads) == busy
+
+
+@pytest.mark.parametrize("ask", [Residency.want, Residency.pin])
+def test_one_that_was_asked_for_comes_though_no_sequence_waits_for_it(
+    ask: Callable[[Residency, AdapterRef], None], house: House
+) -> None:
+    house.enter("a")
+    ask(house.residency, AdapterRef("a", "a"))
+    house.residency.unwant("a")
+    house.settle(until=lambda: house.in_slots == {"a"})
+    house.residency.unload("a")
+    house.enter("a")
+    house.residency.unwant("a")  # what was asked for once has come, and counts no more
+    assert not house.residency.loading()
+
+
+def test_a_busy_slot_opens_again_when_nobody_waits_for_it_any_longer(house: House) -> None:
+    house.use("a")
+    house.use("b")
+    house.enter("c")
+    house.settle(until=lambda: not house.residency.is_resident("a"))
+    assert house.enter("a") is None
+    house.residency.unwant("c")
+    house.settle()
+    assert house.enter("a") is not None
+    assert not house.residency.is_moving
+
+
+def test_unloading_goes_on_when_nobody_waits_for_the_slot_any_longer(house: House) -> None:
+    house.use("a")
+    house.use("b")
+    house.enter("c")
+    house.settle(until=lambda: not house.residency.is_resident("a"))
+    house.residency.unload("a")
+    house.residency.unwant("c")
+    house.settle()
+    assert house.enter("a") is None
+
+
 def test_a_failure_is_known_for_one_step_and_then_forgotten(house: House) -> None:
     house.source.broken["a"] = AdapterLoadError("the file is cut off")
     house.enter("a")
     assert house.failure("a").message == "the file is cut off"
     assert not house.residency.is_moving
     house.settle()
-    assert house.residency.failure("a") is None
+    assert not house.residency.failures
     del house.source.broken["a"]
     house.arrive("a")
 
@@ -319,7 +379,7 @@ def test_wanting_an_adapter_again_does_not_meet_its_old_failure(house: House) ->
     house.enter("a")
     house.failure("a")
     house.residency.want(AdapterRef("a", "a"))
-    assert house.residency.failure("a") is None
+    assert not house.residency.failures
 
 
 def test_whatever_a_source_raises_becomes_a_load_error(house: House) -> None:

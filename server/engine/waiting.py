@@ -1,0 +1,63 @@
+"""Sequences that wait to be admitted."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from server.engine.sequence import Sequence
+
+
+class WaitingLines:
+    """A line for each adapter, and one for the bare base; each in order of arrival.
+
+    Who comes next is the oldest of the first in each line. So a step looks at as many sequences as
+    there are adapters waited for, however many wait.
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[str | None, OrderedDict[Sequence, None]] = {}
+        self._num_waiting = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """To the end of its line."""
+        self._lines.setdefault(sequence.adapter_digest, OrderedDict())[sequence] = None
+        self._num_waiting += 1
+
+    def put_back(self, sequence: Sequence) -> None:
+        """One that was admitted before all who wait in its line, so to the line's beginning."""
+        self.add(sequence)
+        self._lines[sequence.adapter_digest].move_to_end(sequence, last=False)
+
+    def remove(self, sequence: Sequence) -> None:
+        line = self._lines[sequence.adapter_digest]
+        del line[sequence]
+        self._num_waiting -= 1
+        if not line:
+            del self._lines[sequence.adapter_digest]
+
+    def first(self, digest: str | None) -> Sequence | None:
+        """Who has waited longest for an adapter, or for the bare base."""
+        return next(iter(self._lines.get(digest, ())), None)
+
+    def heads(self) -> list[Sequence]:
+        """The first of each line, in order of arrival."""
+        return sorted((next(iter(line)) for line in self._lines.values()), key=_arrival)
+
+    def line(self, digest: str | None) -> list[Sequence]:
+        """Everybody who waits for an adapter."""
+        return list(self._lines.get(digest, ()))
+
+    def __contains__(self, sequence: Sequence) -> bool:
+        return sequence in self._lines.get(sequence.adapter_digest, ())
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """Everybody, in order of arrival."""
+        return iter(sorted((s for line in self._lines.values() for s in line), key=_arrival))
+
+    def __len__(self) -> int:
+        return self._num_waiting
+
+
+def _arrival(sequence: Sequence) -> float:
+    return sequence.arrival
