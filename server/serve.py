@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +90,12 @@ def assemble(
     _check_pins(settings, base, registry)
     limits = engine_settings(settings.engine, base)
     source = RegistrySource(registry, base.record, base.config, limits.max_rank)
-    engine = build_engine(
-        base, source, limits, lambda done, total: report("Loading weights", done, total)
-    )
+    with ThreadPoolExecutor(1, thread_name_prefix="build") as builder:
+        # A thread that ends takes its OpenMP threads with it. While there are more of them than
+        # cores, GNU's OpenMP puts every waiting one to sleep at once, and steps take twice as long.
+        engine = builder.submit(
+            build_engine, base, source, limits, lambda *done: report("Loading weights", *done)
+        ).result()
     worker = start_worker(engine)
     readiness = Readiness(worker, settings.api.pins)
     app = create_app(worker, registry, base, settings.api, readiness=readiness)
