@@ -143,7 +143,9 @@ class EngineCollector(Collector):
 def _own_gauges(stats: EngineStats) -> Iterator[Metric]:
     yield _gauge("hatstand_sequences_running", "Sequences in the batch.", stats.num_running)
     yield _gauge("hatstand_sequences_waiting", "Sequences in the queue.", stats.num_waiting)
-    yield _gauge("hatstand_queue_limit", "Sequences the queue takes.", stats.max_waiting)
+    yield _gauge(
+        "hatstand_queue_limit", "Sequences that may wait beyond a full batch.", stats.max_waiting
+    )
     yield _gauge("hatstand_kv_blocks", "KV blocks in all.", stats.num_blocks)
     yield _gauge("hatstand_kv_blocks_free", "KV blocks free.", stats.num_free_blocks)
     yield _gauge("hatstand_kv_usage_ratio", "KV blocks in use, 0 to 1.", stats.kv_usage)

@@ -134,11 +134,12 @@ class EngineSettings:
     """How much the engine may hold and do at once.
 
     kv_memory: bytes for the KV cache. max_batch: sequences decoding together. chunk: prompt tokens
-    that one step may take beside them. max_waiting: the queue's bound. max_slots, max_rank:
-    adapters ready at once, and the highest rank each may have. host_memory: bytes of adapters kept
-    in host memory beside the slots. weights: `nf4` keeps 4-bit weights only; `nf4-shadow` holds
-    the same values dequantized (same tokens, faster, about four times the memory); `auto` takes
-    the copy on CPU where it is small; `dense` takes the checkpoint unquantized.
+    that one step may take beside them. max_waiting: sequences that may wait beyond max_batch.
+    max_slots, max_rank: adapters ready at once, and the highest rank each may have. host_memory:
+    bytes of adapters kept in host memory beside the slots. weights: `nf4` keeps 4-bit weights only;
+    `nf4-shadow` holds the same values dequantized (same tokens, faster, about four times the
+    memory); `auto` takes the copy on CPU where it is small; `dense` takes the checkpoint
+    unquantized.
     """
 
     block_size: int = 16

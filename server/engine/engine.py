@@ -210,9 +210,12 @@ class Engine:
                 f"the context of {self.max_context} tokens",
                 param="max_tokens",
             )
-        if len(self._scheduler.waiting) >= self._settings.max_waiting:
+        # Between two steps those that the batch has places for wait too, and are not the queue.
+        places, queue = self._settings.max_batch, self._settings.max_waiting
+        if len(self._sequences) >= places + queue:
             raise QueueFull(
-                f"{self._settings.max_waiting} requests are waiting already", retry_after=1.0
+                f"{places} requests may run and {queue} wait, and all these places are taken",
+                retry_after=1.0,
             )
 
     def _fail_unloadable(self, emit: Emit) -> None:

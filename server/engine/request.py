@@ -112,7 +112,7 @@ class EngineStats:
 
     num_running: int = 0
     num_waiting: int = 0
-    max_waiting: int = 0
+    max_waiting: int = 0  # beyond a full batch
     num_blocks: int = 0
     num_free_blocks: int = 0
     block_size: int = 16

@@ -24,7 +24,7 @@ PROMPT = tuple(range(40, 60))
 
 @pytest.fixture(scope="module")
 def driver(tiny_base: Path, tiny_adapters: dict[str, Path]) -> Driver:
-    return Driver(make_engine(tiny_base, tiny_adapters, max_waiting=4))
+    return Driver(make_engine(tiny_base, tiny_adapters, max_batch=8, max_waiting=4))
 
 
 def say(driver: Driver, text: str, **params: Any) -> str:
@@ -143,8 +143,12 @@ def test_tokens_that_the_base_does_not_have_are_refused(
     driver.engine.check_idle()
 
 
-def test_a_full_queue_is_said_and_leaves_nothing(driver: Driver) -> None:
-    ids = [driver.submit(PROMPT, max_tokens=2) for _ in range(4)]
+def test_a_burst_may_fill_batch_and_queue_but_no_more(driver: Driver) -> None:
+    ids = [driver.submit(PROMPT, max_tokens=2) for _ in range(8 + 4)]
+    with pytest.raises(QueueFull, match="8 requests may run and 4 wait") as caught:
+        driver.submit(PROMPT)
+    assert caught.value.retry_after
+    driver.step()
     with pytest.raises(QueueFull):
         driver.submit(PROMPT)
     driver.run()
