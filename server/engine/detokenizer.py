@@ -15,11 +15,13 @@ class Detokenizer:
 
     A token is decoded together with those just before it, because a tokenizer's spaces and bytes
     depend on the neighbours. Text that may still turn out to be the start of a stop string, and
-    bytes that do not make a whole character yet, are held back.
+    bytes that do not make a whole character yet, are held back. A stop string that the first
+    `min_tokens` tokens complete is text like any other.
     """
 
     decode: Decode
     stop: tuple[str, ...] = ()
+    min_tokens: int = 0
     stopped_by: str | None = None
     _ids: list[int] = field(default_factory=list)
     _context: int = 0  # where the decoded window begins
@@ -51,7 +53,7 @@ class Detokenizer:
     def _certain(self, text: str) -> str:
         pending = self._pending + text
         found = [(at, stop) for stop in self.stop if (at := pending.find(stop)) >= 0]
-        if found:
+        if found and len(self._ids) > self.min_tokens:
             at, self.stopped_by = min(found)
             self._pending = ""
             return pending[:at]

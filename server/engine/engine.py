@@ -130,7 +130,8 @@ class Engine:
         """Queue a request; QueueFull or InvalidRequest if it cannot be taken."""
         self._check_tokens(request)
         self._check_room(request)
-        detokenizer = Detokenizer(self._tokenizer.decode, request.params.stop)
+        params = request.params
+        detokenizer = Detokenizer(self._tokenizer.decode, params.stop, params.min_tokens)
         sequence = Sequence(request, detokenizer)
         self._sequences[request.request_id] = sequence
         self._scheduler.add(sequence)

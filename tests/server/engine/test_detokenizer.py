@@ -134,3 +134,18 @@ def test_the_flush_finds_a_stop_string_before_a_broken_character() -> None:
 def test_tokens_without_text_bring_nothing_and_cost_nothing() -> None:
     detokenizer = Detokenizer(byte_level([b"a", b"", b"b"]))
     assert read(detokenizer, 3) == ["a", "", "b", ""]
+
+
+@pytest.mark.parametrize(
+    ("min_tokens", "text"), [(0, "x"), (2, "x"), (3, "xa"), (4, "xab"), (5, "xabab")]
+)
+def test_a_stop_string_counts_from_the_minimum_length_on(min_tokens: int, text: str) -> None:
+    decode = byte_level([b"x", b"a", b"b", b"a", b"b"])
+    assert "".join(read(Detokenizer(decode, ("ab", "ba"), min_tokens), 5)) == text
+
+
+def test_a_stop_string_that_began_before_the_minimum_length_may_end_after_it() -> None:
+    decode = byte_level([b"x", b"<", b"/s", b">", b"y"])
+    detokenizer = Detokenizer(decode, ("</s>",), 3)
+    assert read(detokenizer, 5) == ["x", "", "", "", ""]
+    assert detokenizer.stopped_by == "</s>"

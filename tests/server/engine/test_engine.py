@@ -63,6 +63,14 @@ def test_it_ends_at_a_stop_string_and_names_it(driver: Driver) -> None:
     assert ending(driver, request_id) == ("one", "stop", ", t")
 
 
+def test_no_stop_string_ends_it_before_the_minimum_length(driver: Driver) -> None:
+    params: dict[str, Any] = {"stop": ("b",), "max_tokens": 50}
+    assert ending(driver, say(driver, "abab", min_tokens=1, **params)) == ("a", "stop", "b")
+    assert ending(driver, say(driver, "abab", min_tokens=2, **params)) == ("aba", "stop", "b")
+    request_id = say(driver, "abab", min_tokens=5, stop=("b",), max_tokens=5)
+    assert ending(driver, request_id) == ("ababa", "length", None)
+
+
 def test_it_ends_at_a_stop_token_and_names_it(driver: Driver) -> None:
     token_id = driver.engine._tokenizer.encode("t")[0]  # type: ignore[attr-defined]
     request_id = say(driver, "one two", stop_token_ids=(token_id,), max_tokens=50)
