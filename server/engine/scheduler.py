@@ -166,18 +166,30 @@ class Scheduler:
         size = self._pool.block_size
         reusable = (sequence.num_tokens - 1) // size
         reused = self._pool.reuse(sequence.block_keys(size)[:reusable])
-        fresh = self._pool.allocate(self._pool.blocks_for(sequence.num_tokens) - len(reused))
-        if fresh is None:
+        needed = self._pool.blocks_for(sequence.num_tokens) - len(reused)
+        if needed + self._reserve > self._pool.num_free:
             self._pool.release(reused)
             return False
+        fresh = self._pool.allocate(needed)
+        assert fresh is not None
         sequence.blocks = reused + fresh
         sequence.num_computed = len(reused) * size
-        if sequence.num_generated == 0:
+        if not sequence.was_admitted:
+            sequence.was_admitted = True
             sequence.num_cached = sequence.num_computed
             self.num_prefix_hits += sequence.num_computed
         self.waiting.remove(sequence)
         self.running.append(sequence)
         return True
+
+    @property
+    def _reserve(self) -> int:
+        """Blocks that must be left over: one for each that runs, and for whoever joins them.
+
+        It is what they need next. Without it, a newcomer's prompt is computed only to be preempted
+        a few steps later.
+        """
+        return len(self.running) + 1 if self.running else 0
 
     def _publish(self, sequence: Sequence) -> None:
         size = self._pool.block_size

@@ -33,7 +33,8 @@ class Sequence:
     blocks: list[int] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     num_published: int = 0  # leading blocks that the pool knows by key
-    num_cached: int = 0
+    was_admitted: bool = False  # before it was preempted, if it waits
+    num_cached: int = 0  # prompt tokens that were there when it was first admitted
     slot: int | None = None
     generator: torch.Generator | None = None
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)

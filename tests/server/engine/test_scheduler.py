@@ -175,7 +175,7 @@ def test_nothing_to_run_is_an_empty_batch() -> None:
 
 
 def test_a_prompt_without_blocks_waits_and_is_not_overtaken_for_ever() -> None:
-    run = Run(blocks=4)
+    run = Run(blocks=6)
     running = run.add(8)
     run.step()
     large, small = run.add(12, first=100), run.add(1, first=200)
@@ -198,7 +198,7 @@ def test_a_prompt_that_waits_for_blocks_does_not_count_as_using_its_adapter() ->
 
 
 def test_when_blocks_run_out_the_newest_gives_its_up_and_goes_first_again() -> None:
-    run = Run(blocks=4)
+    run = Run(blocks=6)
     old, new = run.add(7), run.add(7, "a", first=100)
     run.step()
     run.step()
@@ -217,7 +217,7 @@ def test_when_blocks_run_out_the_newest_gives_its_up_and_goes_first_again() -> N
 
 
 def test_a_preempted_sequence_computes_its_own_tokens_again_and_goes_on() -> None:
-    run = Run(blocks=4, chunk=16)
+    run = Run(blocks=6, chunk=16)
     old, new = run.add(7), run.add(7, first=100)
     while not run.scheduler.num_preemptions:
         run.step()
@@ -230,7 +230,7 @@ def test_a_preempted_sequence_computes_its_own_tokens_again_and_goes_on() -> Non
 
 
 def test_a_sequence_preempted_by_one_admitted_after_it_leaves_the_batch() -> None:
-    run = Run(Door("a"), blocks=4)
+    run = Run(Door("a"), blocks=6)
     old, new = run.add(7, "late"), run.add(4, first=100)
     run.step()
     run.door.ready.append("late")
@@ -239,6 +239,25 @@ def test_a_sequence_preempted_by_one_admitted_after_it_leaves_the_batch() -> Non
     while not run.scheduler.num_preemptions:
         batch = run.step()
     assert decoded(batch) == [old]
+
+
+@pytest.mark.parametrize("blocks", [16, 20, 40])
+def test_whoever_is_admitted_is_not_put_back_before_it_was_worth_it(blocks: int) -> None:
+    run = Run(blocks=blocks, chunk=64)
+    lengths = {run.add(12, first=100 * n): (4, 40, 16)[n % 3] for n in range(24)}
+    running: set[Sequence] = set()
+    since = num_preemptions = 0  # steps since anybody was admitted
+    while run.scheduler.has_work:
+        run.step()
+        if num_preemptions != run.scheduler.num_preemptions:
+            assert since >= SIZE
+            num_preemptions = run.scheduler.num_preemptions
+        since = 0 if set(run.scheduler.running) - running else since + 1
+        for sequence in list(run.scheduler.running):
+            if sequence.num_generated >= lengths[sequence]:
+                run.scheduler.remove(sequence)
+        running = set(run.scheduler.running)
+    assert num_preemptions  # or this would have shown nothing
 
 
 def test_the_oldest_always_gets_to_its_end() -> None:
@@ -262,6 +281,18 @@ def test_a_known_prefix_is_not_computed_again() -> None:
     second = run.add(11)
     assert prefilled(run.step()) == [(second, 3)]
     assert (second.num_cached, run.scheduler.num_prefix_hits) == (8, 8)
+
+
+def test_a_sequence_that_comes_back_does_not_count_its_own_blocks_as_found() -> None:
+    run = Run(blocks=8, chunk=1)
+    old, new = run.add(7), run.add(16, first=100)
+    while not run.scheduler.num_preemptions:
+        run.step()
+    assert new.num_generated == 0  # it was put back in the middle of its prompt
+    run.scheduler.remove(old)
+    run.step()
+    assert new.num_computed > SIZE
+    assert (new.num_cached, run.scheduler.num_prefix_hits) == (0, 0)
 
 
 def test_at_least_one_token_is_computed_of_a_prompt_known_in_full() -> None:
@@ -298,7 +329,7 @@ def test_a_sequence_can_be_taken_out_in_any_state(state: str) -> None:
 
 
 def test_a_preempted_sequence_can_be_taken_out() -> None:
-    run = Run(blocks=4)
+    run = Run(blocks=6)
     old, new = run.add(7), run.add(7, "a", first=100)
     while not run.scheduler.num_preemptions:
         run.step()
