@@ -1,0 +1,93 @@
+"""Products with NF4 weights on a CUDA device: which kernel, for how many rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from server.kernels.cuda.kernels import Nf4Kernels
+from server.kernels.cuda.linear import CudaNf4Linear
+from server.kernels.cuda.nested import NestedNf4Weight
+from server.kernels.cuda.packing import BAND, PackedNf4, pack
+from server.kernels.cuda.shapes import (
+    COLUMN_TILES,
+    MAX_TOKENS,
+    Mode,
+    WgmmaShape,
+    column_tiles,
+    mma_shapes,
+    wgmma_tokens,
+)
+
+WGMMA_FROM = 17  # tokens; below, mma.sync with its finer split of the depth is faster
+IN_PIECES_TO = 256  # tokens; above, one dequantization costs less than reading the codes again
+SCRATCH_BYTES = 64 * 2**20  # of dequantized rows at a time
+
+
+class Nf4Gemm:
+    """Multiplies rows with packed weights. One for all layers of a model on a device.
+
+    mode: `exact` multiplies with the values that QLoRA trained against. `fast` (opt-in) rounds the
+    table to bf16 and scales sums over 64: other weights, not those of training. `batch-invariant`
+    is exact and sums in one order for every number of rows.
+    cache: a folder for compiled kernels; without it every start compiles them again.
+    """
+
+    def __init__(
+        self, device: torch.device, *, mode: Mode = "exact", cache: Path | None = None
+    ) -> None:
+        self._kernels = Nf4Kernels(device, mode, cache)
+        self._mode = mode
+        self._shapes = mma_shapes(self._kernels.gpu.shared_bytes, mode)
+        self._use_wgmma = mode == "exact" and self._kernels.gpu.has_wgmma
+        self._scratch = torch.empty(SCRATCH_BYTES // 2, dtype=torch.bfloat16, device=device)
+
+    def prepare(self) -> None:
+        """Compile and load every kernel, so that no later call does."""
+        for tiles in COLUMN_TILES:
+            self._kernels.mma_kernel(self._shapes[tiles])
+        if self._use_wgmma:
+            for tokens in (32, 64):
+                for bands in (1, 2):
+                    self._kernels.wgmma_kernel(WgmmaShape(tokens, bands))
+        self._kernels.dequantize_kernel()
+
+    def linear(self, weight: NestedNf4Weight) -> CudaNf4Linear:
+        """A layer over `weight`, repacked; the original may be dropped."""
+        return CudaNf4Linear(self, pack(weight))
+
+    @property
+    def nbytes(self) -> int:
+        """Device memory beside the weights: workspace and scratch."""
+        return self._kernels.nbytes + self._scratch.nbytes
+
+    def multiply(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
+        """`x` [tokens, in] bf16 times the weight → `out` [tokens, out] bf16, both contiguous."""
+        if len(x) > IN_PIECES_TO and self._mode != "batch-invariant":
+            self._multiply_many(weight, x, out)
+            return
+        for start in range(0, len(x), MAX_TOKENS):
+            rows = slice(start, start + MAX_TOKENS)
+            self._multiply_few(weight, x[rows], out[rows])
+
+    def _multiply_few(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
+        if self._use_wgmma and len(x) >= WGMMA_FROM and weight.in_features % (2 * 64) == 0:
+            shape = self._wgmma_shape(weight, len(x))
+            self._kernels.wgmma(shape, weight, x, out)
+        else:
+            self._kernels.mma(self._shapes[column_tiles(len(x))], weight, x, out)
+
+    def _wgmma_shape(self, weight: PackedNf4, tokens: int) -> WgmmaShape:
+        """Two bands a tile where one would need a second wave of blocks."""
+        one_wave = weight.out_features <= BAND * self._kernels.gpu.multiprocessors
+        return WgmmaShape(wgmma_tokens(tokens), 1 if one_wave else 2)
+
+    def _multiply_many(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
+        """Dequantize some rows, multiply with them, go on to the next."""
+        at_once = self._scratch.numel() // weight.in_features // BAND * BAND
+        for start in range(0, weight.out_features, at_once):
+            rows = min(at_once, weight.out_features - start)
+            dense = self._scratch[: rows * weight.in_features].view(rows, weight.in_features)
+            self._kernels.dequantize(weight, start, dense)
+            torch.mm(x, dense.T, out=out[:, start : start + rows])

@@ -1,0 +1,118 @@
+"""The NF4 kernels of one device, compiled when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from server.kernels.cuda.compiler import Compiler
+from server.kernels.cuda.gpu import Gpu
+from server.kernels.cuda.kernel import CudaKernel, Grid
+from server.kernels.cuda.packing import PackedNf4
+from server.kernels.cuda.shapes import MAX_TOKENS, MmaShape, Mode, WgmmaShape
+from server.kernels.cuda.tensor_map import tensor_map
+
+MAX_CLUSTER = 8  # blocks; larger clusters are not portable
+MAX_TILES = 8192  # of 128 rows: over a million output features
+MAX_ROWS = 256  # rows of the largest tile
+
+
+class Nf4Kernels:
+    """Launches the three kernels; owns the workspace in which blocks leave parts of their sums.
+
+    A workspace serves one launch after another on one stream.
+    """
+
+    def __init__(self, device: torch.device, mode: Mode, cache: Path | None) -> None:
+        self.gpu = Gpu.of(device)
+        self._device = device
+        self._exact = mode != "fast"
+        self._compiler = Compiler(self.gpu.arch, cache)
+        self._loaded: dict[tuple[str, tuple[tuple[str, int], ...]], CudaKernel] = {}
+        self._clusters: dict[tuple[WgmmaShape, int, int], int] = {}
+        parts = 2 * self.gpu.multiprocessors
+        self._partials = torch.empty(parts * MAX_TOKENS * MAX_ROWS, device=device)
+        self._arrivals = torch.zeros(MAX_TILES, dtype=torch.int32, device=device)
+
+    @property
+    def nbytes(self) -> int:
+        return self._partials.nbytes + self._arrivals.nbytes
+
+    def mma(self, shape: MmaShape, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
+        """Stream-K on tensor cores: `x` [tokens ≤ 8 · column tiles, in] times the weight."""
+        steps = -(-weight.out_features // shape.rows) * -(-weight.blocks // shape.step_blocks)
+        grid = Grid((min(self.gpu.multiprocessors, steps), 1), shape.threads)
+        self.mma_kernel(shape).launch(
+            grid,
+            (
+                weight.codes, weight.scales, weight.scale_table, weight.groups, x, out,
+                self._partials, self._arrivals, len(x), weight.out_features,
+                weight.in_features, weight.group_shift,
+            ),
+        )  # fmt: skip
+
+    def wgmma(
+        self, shape: WgmmaShape, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor
+    ) -> None:
+        """Hopper's warpgroup products and cluster split-K; in_features a multiple of 128."""
+        tiles = -(-weight.out_features // shape.rows)
+        cluster = self.cluster_size(shape, tiles, weight.blocks // 2)
+        grid = Grid((tiles * cluster, 1), shape.threads, cluster)
+        self.wgmma_kernel(shape).launch(
+            grid,
+            (
+                weight.codes, weight.scales, weight.scale_table, weight.groups,
+                tensor_map(x, shape.tokens), out, len(x), weight.out_features,
+                weight.in_features, weight.group_shift,
+            ),
+        )  # fmt: skip
+
+    def dequantize(self, weight: PackedNf4, first_row: int, out: torch.Tensor) -> None:
+        """Rows from `first_row` (a multiple of 128) as bf16 into `out` [rows, in_features]."""
+        rows = len(out)
+        self.dequantize_kernel().launch(
+            Grid((weight.blocks, -(-rows // 128)), 256),
+            (
+                weight.codes, weight.scales, weight.scale_table, weight.groups, out,
+                first_row, rows, weight.in_features, weight.group_shift,
+            ),
+        )  # fmt: skip
+
+    def cluster_size(self, shape: WgmmaShape, tiles: int, steps: int) -> int:
+        """Blocks that share a tile: as many as the device holds at once for all tiles."""
+        key = (shape, tiles, steps)
+        if key not in self._clusters:
+            self._clusters[key] = self._largest_cluster(shape, tiles, steps)
+        return self._clusters[key]
+
+    def _largest_cluster(self, shape: WgmmaShape, tiles: int, steps: int) -> int:
+        kernel = self.wgmma_kernel(shape)
+        for size in range(min(MAX_CLUSTER, steps), 1, -1):
+            if kernel.max_clusters(Grid((tiles * size, 1), shape.threads, size)) >= tiles:
+                return size
+        return 1
+
+    def mma_kernel(self, shape: MmaShape) -> CudaKernel:
+        constants = shape.constants(self.gpu.shared_bytes, exact=self._exact)
+        return self._kernel("nf4_mma", constants, self.gpu.shared_bytes)
+
+    def wgmma_kernel(self, shape: WgmmaShape) -> CudaKernel:
+        constants = shape.constants(self.gpu.shared_bytes)
+        return self._kernel("nf4_wgmma", constants, self.gpu.shared_bytes)
+
+    def dequantize_kernel(self) -> CudaKernel:
+        return self._kernel("nf4_dequantize", {}, shared_bytes=0)
+
+    def _kernel(self, name: str, constants: Mapping[str, int], shared_bytes: int) -> CudaKernel:
+        key = (name, tuple(constants.items()))
+        if key not in self._loaded:
+            self._loaded[key] = CudaKernel(
+                self._compiler.cubin(f"{name}.cu", constants),
+                name,
+                self._device,
+                shared_bytes=shared_bytes,
+                overlap=self.gpu.overlaps_launches and name != "nf4_dequantize",
+            )
+        return self._loaded[key]

@@ -1,0 +1,65 @@
+// NF4 back to bf16, row by row: what a product with many tokens multiplies with.
+//
+// One warp writes 16 rows by 64 weights. Lane 4g + t holds rows g and g + 8, weights 8i + 2t and
+// 8i + 2t + 1 of each; four lanes exchange them so that each stores runs of eight weights.
+#include "nf4_decode.cuh"
+
+constexpr u32 WARPS = 8;  // one band's slabs
+
+__device__ __forceinline__ u32 decode_byte(u32 byte, float scale) {
+  return pack_bf16(__fmul_rn(NF4[byte >> 4], scale), __fmul_rn(NF4[byte & 15], scale));
+}
+
+// Each lane of a quad holds four words; afterwards lane t holds word t of every lane, in order.
+__device__ __forceinline__ void transpose_quad(u32 (&word)[4], u32 t) {
+#pragma unroll
+  for (u32 distance = 1; distance < 4; distance *= 2) {
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) {
+      if (i & distance) continue;
+      const bool upper = t & distance;
+      const u32 given = upper ? word[i] : word[i + distance];
+      const u32 taken = __shfl_xor_sync(~0u, given, distance);
+      word[upper ? i : i + distance] = taken;
+    }
+  }
+}
+
+__device__ __forceinline__ void store_row(u16* row, const u32 (&codes)[2], float scale, u32 t) {
+#pragma unroll
+  for (u32 half = 0; half < 2; ++half) {  // 32 weights: four runs of eight
+    u32 words[4];
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) words[i] = decode_byte(codes[half] >> 8 * i & 255, scale);
+    transpose_quad(words, t);
+    if (row != nullptr) {
+      *reinterpret_cast<uint4*>(row + half * 32 + t * 8) =
+          make_uint4(words[0], words[1], words[2], words[3]);
+    }
+  }
+}
+
+// Rows [first_row, first_row + rows) → `out` [rows, in_features]; first_row is a multiple of 128.
+// One block of threads per (block of 64 weights, band).
+extern "C" __global__ void __launch_bounds__(WARPS * WARP)
+    nf4_dequantize(const u8* codes, const u8* scales, const float* scale_table,
+                   const float2* groups, u16* out, u32 first_row, u32 rows, u32 in_features,
+                   u32 group_shift) {
+  const u32 block = blockIdx.x, blocks = in_features / BLOCK;
+  const u32 slab = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+  const u64 tile = static_cast<u64>(first_row / BAND + blockIdx.y) * blocks + block;
+  const uint4 quad =
+      __ldg(reinterpret_cast<const uint4*>(codes + tile * TILE_BYTES + slab * 512) + lane);
+  const u32 half_codes[2][2] = {{quad.x, quad.y}, {quad.z, quad.w}};
+#pragma unroll
+  for (u32 half = 0; half < 2; ++half) {
+    const u32 band_row = slab * 16 + half * 8 + g;
+    const u32 row = blockIdx.y * BAND + band_row;
+    const bool exists = row < rows;
+    const u32 group = exists ? ((first_row + row) * blocks + block) >> group_shift : 0;
+    const float code = __ldg(scale_table + __ldg(scales + tile * BAND + band_row));
+    const float scale = decode_scale(code, __ldg(groups + group));
+    u16* to = exists ? out + static_cast<u64>(row) * in_features + block * BLOCK : nullptr;
+    store_row(to, half_codes[half], scale, t);
+  }
+}
