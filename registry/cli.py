@@ -6,16 +6,22 @@ commands, so that `--help` is quick.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from .embedded import Registry
+from .commands.opening import open_registry, refusals
+from .commands.options import (
+    AliasArgument,
+    ByOption,
+    ExpectedOption,
+    JsonOption,
+    NameArgument,
+    RegistryOption,
+    WhyOption,
+)
 
 app = typer.Typer(
     name="registry",
@@ -25,31 +31,6 @@ app = typer.Typer(
 )
 alias_app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=True)
 app.add_typer(alias_app, name="alias")
-
-RegistryOption = Annotated[
-    str | None,
-    typer.Option(
-        "--registry",
-        metavar="DIR",
-        help="The registry's folder, else the one under HATSTAND_HOME.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-ByOption = Annotated[
-    str | None, typer.Option(help="Who does this, for the history.", show_default="you")
-]
-WhyOption = Annotated[str, typer.Option(help="Why, for the history.")]
-ExpectedOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="VERSION|DIGEST|none",
-        help="Refuse unless the alias points there now ('none': does not exist).",
-        show_default=False,
-    ),
-]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The adapter.")]
-AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias, such as prod.")]
 
 
 def main() -> None:
@@ -82,11 +63,11 @@ def push(
     """Check an adapter and store it as the next version of NAME."""
     from . import console
 
-    with _refusals(as_json), console.progress_bars(hidden=as_json) as progress:
+    with refusals(as_json), console.progress_bars(hidden=as_json) as progress:
         from .bases import find_base, read_base
 
         record = None if base is None else read_base(find_base(base), progress=progress)
-        version = _open(registry).push(
+        version = open_registry(registry).push(
             folder,
             name,
             alias=alias,
@@ -120,8 +101,8 @@ def pull(
     """Copy a version's files into DIR, verified."""
     from . import console
 
-    with _refusals(as_json), console.progress_bars(hidden=as_json) as progress:
-        version = _open(registry).pull(reference, folder, force=force, progress=progress)
+    with refusals(as_json), console.progress_bars(hidden=as_json) as progress:
+        version = open_registry(registry).pull(reference, folder, force=force, progress=progress)
     if as_json:
         console.print_json({**console.version_values(version), "folder": str(folder)})
     else:
@@ -139,8 +120,8 @@ def list_(
     """List adapters, or the versions of one."""
     from . import console
 
-    with _refusals(as_json):
-        opened = _open(registry)
+    with refusals(as_json):
+        opened = open_registry(registry)
         if name is None:
             adapters = opened.adapters()
             if as_json:
@@ -164,8 +145,8 @@ def show(
     """Show one version: its files, its hat, and what it was trained on."""
     from . import console
 
-    with _refusals(as_json):
-        opened = _open(registry)
+    with refusals(as_json):
+        opened = open_registry(registry)
         details = console.version_details(opened, opened.resolve(reference))
     if as_json:
         console.print_json(details)
@@ -185,8 +166,8 @@ def verify(
     """Hash every stored byte again and repeat the checks of push."""
     from . import console
 
-    with _refusals(as_json), console.progress_bars(hidden=as_json) as progress:
-        checks = _open(registry).verify(reference, progress=progress)
+    with refusals(as_json), console.progress_bars(hidden=as_json) as progress:
+        checks = open_registry(registry).verify(reference, progress=progress)
     if as_json:
         console.print_json([console.check_values(check) for check in checks])
     else:
@@ -214,9 +195,9 @@ def alias_set(
     """Point an alias at a version."""
     from . import console
 
-    with _refusals(as_json):
+    with refusals(as_json):
         reference = target if "@" in target else f"{name}@{target}"
-        version = _open(registry).set_alias(
+        version = open_registry(registry).set_alias(
             name, alias, reference, expected=expected, by=by, why=why
         )
     if as_json:
@@ -235,8 +216,8 @@ def alias_history(
     """Every move of an alias: who, when, why, from, to."""
     from . import console
 
-    with _refusals(as_json):
-        events = _open(registry).alias_history(name, alias)
+    with refusals(as_json):
+        events = open_registry(registry).alias_history(name, alias)
     if as_json:
         console.print_json([asdict(event) for event in events])
     else:
@@ -256,34 +237,11 @@ def alias_rollback(
     """Point an alias where it pointed before, as a new event."""
     from . import console
 
-    with _refusals(as_json):
-        version = _open(registry).rollback_alias(name, alias, expected=expected, by=by, why=why)
+    with refusals(as_json):
+        version = open_registry(registry).rollback_alias(
+            name, alias, expected=expected, by=by, why=why
+        )
     if as_json:
         console.print_json({**console.version_values(version), "alias": alias})
     else:
         console.print_line(f"{name}@{alias}  →  {version.ref}  {version.digest}")
-
-
-def _open(folder: str | None) -> Registry:
-    from .embedded import Registry
-    from .homes import default_registry
-
-    return Registry.open(default_registry() if folder is None else folder)
-
-
-@contextlib.contextmanager
-def _refusals(as_json: bool) -> Iterator[None]:
-    """Turn what is expected to go wrong into a message and an exit code."""
-    from . import console
-    from .errors import InvalidReference, RegistryError
-
-    try:
-        yield
-    except RegistryError as error:
-        console.print_error(error, as_json=as_json)
-        raise typer.Exit(2 if isinstance(error, InvalidReference) else 1) from None
-    except OSError as failure:  # a full disk, a missing permission
-        where = f"{failure.filename}: " if failure.filename else ""
-        message = f"{where}{failure.strerror or failure}"
-        console.print_error(RegistryError(message), as_json=as_json)
-        raise typer.Exit(1) from None

@@ -1,0 +1,32 @@
+"""Options and arguments that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="DIR",
+        help="The registry's folder, else the one under HATSTAND_HOME.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+ByOption = Annotated[
+    str | None, typer.Option(help="Who does this, for the history.", show_default="you")
+]
+WhyOption = Annotated[str, typer.Option(help="Why, for the history.")]
+ExpectedOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION|DIGEST|none",
+        help="Refuse unless the alias points there now ('none': does not exist).",
+        show_default=False,
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The adapter.")]
+AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias, such as prod.")]
