@@ -67,13 +67,13 @@ class Intake:
 
     def _chat(self, body: ChatBody) -> Job:
         model = self._model(body)
-        prompt = self._encode(self._render(model, body.turns))
-        return self._job(model, body, [prompt], kind="chatcmpl")
+        prompt = self._base.tokenizer.encode(self._render(model, body.turns))
+        return self._job(model, body, [tuple(prompt)], kind="chatcmpl")
 
     def _completion(self, body: CompletionBody) -> Job:
         model = self._model(body)
         prompts = [
-            self._encode(prompt) if isinstance(prompt, str) else self._checked(prompt)
+            self._encode_plain(prompt) if isinstance(prompt, str) else self._checked(prompt)
             for prompt in body.prompts
         ]
         return self._job(model, body, prompts, kind="cmpl")
@@ -102,8 +102,8 @@ class Intake:
         except TemplateFailed as error:
             raise InvalidRequest(error.message, param="messages") from error
 
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return tuple(self._base.tokenizer.encode(text))
+    def _encode_plain(self, text: str) -> tuple[int, ...]:
+        return tuple(self._base.tokenizer.encode_plain(text))
 
     def _checked(self, token_ids: Sequence[int]) -> tuple[int, ...]:
         vocab_size = self._base.tokenizer.vocab_size

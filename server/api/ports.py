@@ -67,6 +67,10 @@ class Tokenizer(Protocol):
         """Token ids of `text` as it stands: nothing is added before or after."""
         ...
 
+    def encode_plain(self, text: str) -> list[int]:
+        """Token ids of `text`, with the BOS that the tokenizer puts before text, if it does."""
+        ...
+
     def decode(self, ids: list[int]) -> str: ...
 
 

@@ -11,10 +11,7 @@ from typing import Any
 
 
 class BaseTokenizer:
-    """Text to ids and back, exactly as the checkpoint's own tokenizer files say.
-
-    Templates write special tokens as text, so `encode` adds none of its own.
-    """
+    """Text to ids and back, exactly as the checkpoint's own tokenizer files say."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer
@@ -23,7 +20,16 @@ class BaseTokenizer:
         self._folder = folder
 
     def encode(self, text: str) -> list[int]:
+        """Ids of rendered text: templates write special tokens themselves, so none is added."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of text that no template rendered, with what the tokenizer itself puts around it.
+
+        For a Mistral that is a BOS before it, as in `transformers`' own `tokenizer(text)`.
+        """
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=True)
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:

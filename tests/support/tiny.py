@@ -45,11 +45,12 @@ def write_tiny_base(
     torch.manual_seed(1234)
     with torch.device(device):
         MistralForCausalLM._from_config(config, dtype=dtype).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    write_tokenizer(folder)
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def write_tokenizer(folder: Path) -> None:
+    """Save the byte-level tokenizer: 256 bytes, then `<s>` and `</s>`; it adds neither."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: index for index, character in enumerate(alphabet)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -60,7 +61,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
     fast.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
     fast.chat_template = TEMPLATE
-    return fast
+    fast.save_pretrained(folder)
 
 
 @dataclass(frozen=True)

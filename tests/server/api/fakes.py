@@ -134,7 +134,9 @@ class FakeEngine:
 
 
 class FakeTokenizer:
-    """One token per character."""
+    """One token per character, and `bos` before plain text if it is set."""
+
+    bos: int | None = None
 
     chat_template: str | None = TEMPLATE
     bos_token: str | None = None
@@ -143,6 +145,9 @@ class FakeTokenizer:
 
     def encode(self, text: str) -> list[int]:
         return [ord(character) % self.vocab_size for character in text]
+
+    def encode_plain(self, text: str) -> list[int]:
+        return [*([] if self.bos is None else [self.bos]), *self.encode(text)]
 
     def decode(self, ids: list[int]) -> str:
         return "".join(map(chr, ids))

@@ -29,6 +29,22 @@ async def test_text_prompt(site: Site, client: httpx.AsyncClient) -> None:
     assert sequence.params.max_tokens == 16  # OpenAI's default for this endpoint
 
 
+async def test_plain_text_gets_the_bos_that_the_tokenizer_puts_before_it(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    site.base.tokenizer.bos = 1
+    await complete(client, "Ahoy")
+    await complete(client, [5, 6])
+    await client.post(
+        "/v1/chat/completions",
+        json={"model": "pirate", "messages": [{"role": "user", "content": "Ahoy"}]},
+    )
+    text, ids, chat = (sequence.prompt_token_ids for sequence in site.engine.requests)
+    assert text == (1, *site.base.tokenizer.encode("Ahoy"))
+    assert ids == (5, 6)
+    assert 1 not in chat  # its template writes the special tokens
+
+
 async def test_token_id_prompt(site: Site, client: httpx.AsyncClient) -> None:
     answer = (await complete(client, [5, 6, 7], return_token_ids=True)).json()
     assert site.engine.requests[0].prompt_token_ids == (5, 6, 7)
