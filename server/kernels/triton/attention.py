@@ -1,0 +1,207 @@
+"""Decode attention over the paged KV cache, each context divided among programs (flash-decoding).
+
+A program holds the query heads of one KV head, so keys and values are read once for the group
+(Dao et al., "Flash-Decoding", 2023). Partial results are merged in a fixed order; how a context is
+divided depends on its own length and on `splits` alone, so with one number of splits for every
+bucket a row's bits are the same in any batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from server.kernels.triton.online_softmax import absorb
+
+LEAST_GROUP = 16  # query heads that a tensor core multiplies at least
+KEYS = 64  # tokens that a program looks at together
+PROGRAMS_PER_PROCESSOR = 4
+MOST_SPLITS = 32
+LOG2_E = 1.4426950408889634
+
+
+def choose_splits(rows: int, kv_heads: int, processors: int) -> int:
+    """Into how many programs to divide each context so that a bucket fills the device."""
+    wanted = PROGRAMS_PER_PROCESSOR * processors // (rows * kv_heads)
+    return min(MOST_SPLITS, max(1, wanted))
+
+
+def decode_attention(
+    query: torch.Tensor,
+    cache: torch.Tensor,
+    block_tables: torch.Tensor,
+    context_lengths: torch.Tensor,
+    *,
+    splits: int,
+    window: int | None = None,
+    kv_scales: tuple[float, float] = (1.0, 1.0),
+) -> torch.Tensor:
+    """One query a sequence: `query` [rows, heads, head_dim] → the same shape, contiguous.
+
+    cache: one layer's [2, blocks, block_size, kv_heads, head_dim], head_dim dense.
+    block_tables: [rows, blocks] int32. context_lengths: [rows] int32, the query's own token
+    included; 0 gives zeros. window: how many tokens a query sees, itself included. kv_scales: what
+    stored keys and values are multiplied by.
+    """
+    rows, heads, head_dim = query.shape
+    output = torch.empty(rows, heads, head_dim, dtype=query.dtype, device=query.device)
+    if splits == 1:
+        _launch(output, output, query, cache, block_tables, context_lengths, 1, window, kv_scales)
+        return output
+    parts = torch.empty(rows, heads, splits, head_dim, dtype=torch.float32, device=query.device)
+    weights = torch.empty(rows, heads, splits, 2, dtype=torch.float32, device=query.device)
+    _launch(parts, weights, query, cache, block_tables, context_lengths, splits, window, kv_scales)
+    _merge_kernel[(rows * heads,)](
+        output,
+        parts,
+        weights,
+        head_dim=head_dim,
+        splits=splits,
+        split_block=triton.next_power_of_2(splits),
+        lanes=triton.next_power_of_2(head_dim),
+        num_warps=2,
+    )
+    return output
+
+
+def _launch(
+    result: torch.Tensor,
+    weights: torch.Tensor,
+    query: torch.Tensor,
+    cache: torch.Tensor,
+    block_tables: torch.Tensor,
+    context_lengths: torch.Tensor,
+    splits: int,
+    window: int | None,
+    kv_scales: tuple[float, float],
+) -> None:
+    rows, heads, head_dim = query.shape
+    _, _, block_size, kv_heads, _ = cache.shape
+    _decode_kernel[(kv_heads, splits, rows)](
+        result,
+        weights,
+        query,
+        cache,
+        block_tables,
+        context_lengths,
+        query.stride(0),
+        query.stride(1),
+        *cache.stride()[:4],
+        block_tables.stride(0),
+        kv_scales[0] * LOG2_E * head_dim**-0.5,
+        kv_scales[1],
+        window or 0,
+        head_dim=head_dim,
+        group=heads // kv_heads,
+        group_block=max(LEAST_GROUP, triton.next_power_of_2(heads // kv_heads)),
+        lanes=triton.next_power_of_2(head_dim),
+        block_size=block_size,
+        keys=KEYS,
+        splits=splits,
+        num_warps=4,
+        num_stages=3,
+    )
+
+
+@triton.jit
+def _decode_kernel(
+    result,
+    weights,
+    query,
+    cache,
+    block_tables,
+    context_lengths,
+    query_stride,
+    query_head_stride,
+    kind_stride,
+    block_stride,
+    offset_stride,
+    head_stride,
+    table_stride,
+    key_scale,
+    value_scale,
+    window,
+    head_dim: tl.constexpr,
+    group: tl.constexpr,
+    group_block: tl.constexpr,
+    lanes: tl.constexpr,
+    block_size: tl.constexpr,
+    keys: tl.constexpr,
+    splits: tl.constexpr,
+):
+    kv_head, split, row = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    length = tl.load(context_lengths + row)
+    oldest = tl.where(window > 0, tl.maximum(length - window, 0), 0)
+    first_step = oldest // keys
+    steps = tl.cdiv(tl.cdiv(length, keys) - first_step, splits)
+    begin = (first_step + split * steps) * keys
+    end = tl.minimum(begin + steps * keys, length)
+
+    lane, member = tl.arange(0, lanes), tl.arange(0, group_block)
+    head = kv_head * group + member
+    is_head, is_lane = member < group, lane < head_dim
+    query_at = query + row * query_stride + head[:, None] * query_head_stride + lane[None, :]
+    asked = tl.load(query_at, mask=is_head[:, None] & is_lane[None, :], other=0.0)
+    head_at = cache + kv_head * head_stride + lane[None, :]
+    table = block_tables + row * table_stride
+
+    highest = tl.full((group_block,), float("-inf"), tl.float32)
+    total = tl.zeros((group_block,), tl.float32)
+    gathered = tl.zeros((group_block, lanes), tl.float32)
+    for start in range(begin, end, keys):
+        highest, total, gathered = absorb(
+            highest,
+            total,
+            gathered,
+            asked,
+            head_at,
+            kind_stride,
+            block_stride,
+            offset_stride,
+            table,
+            start + tl.arange(0, keys),
+            oldest,
+            end,
+            0,
+            0,
+            key_scale,
+            is_lane,
+            block_size=block_size,
+            is_causal=False,
+        )
+
+    at = (row * tl.num_programs(0) * group + head) * splits + split
+    stores = is_head[:, None] & is_lane[None, :]
+    divided = gathered * (value_scale / tl.where(total > 0, total, 1.0))[:, None]
+    tl.store(result + at[:, None] * head_dim + lane[None, :], divided, mask=stores)
+    if splits > 1:
+        tl.store(weights + at * 2, highest, mask=is_head)
+        tl.store(weights + at * 2 + 1, total, mask=is_head)
+
+
+@triton.jit
+def _merge_kernel(
+    output,
+    parts,
+    weights,
+    head_dim: tl.constexpr,
+    splits: tl.constexpr,
+    split_block: tl.constexpr,
+    lanes: tl.constexpr,
+):
+    """Weigh each split's result by its share of the softmax; a split without tokens has none."""
+    at = tl.program_id(0).to(tl.int64)
+    split, lane = tl.arange(0, split_block), tl.arange(0, lanes)
+    is_split = split < splits
+    stats = weights + (at * splits + split) * 2
+    highest = tl.load(stats, mask=is_split, other=float("-inf"))
+    total = tl.load(stats + 1, mask=is_split, other=0.0)
+    peak = tl.max(highest, 0)
+    weight = total * tl.exp2(highest - tl.where(peak == float("-inf"), 0.0, peak))
+    stored = (at * splits + split)[:, None] * head_dim + lane[None, :]
+    reads = (is_split & (total > 0))[:, None] & (lane < head_dim)[None, :]
+    part = tl.load(parts + stored, mask=reads, other=0.0)
+    sum_of_weights = tl.sum(weight, 0)
+    merged = tl.sum(part * weight[:, None], 0) / tl.where(sum_of_weights > 0, sum_of_weights, 1.0)
+    tl.store(output + at * head_dim + lane, merged, mask=lane < head_dim)

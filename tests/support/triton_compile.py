@@ -1,0 +1,99 @@
+"""Compile every Triton kernel for a device that is not there, by calling it on CPU tensors.
+
+    python -m tests.support.triton_compile 90
+
+prints one line a kernel: its name, what it takes of shared memory (bytes), and its registers.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+
+from server.kernels.rope import RopeTable
+from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling
+from server.kernels.triton.tiles import LoraTiles
+from tests.support.kernel_cases import (
+    make_cache,
+    make_chunks,
+    make_sampling,
+    make_site,
+    make_tables,
+    normal,
+)
+
+
+class AbsentDevice:
+    """As much of a driver as the compiler asks for."""
+
+    def __init__(self, capability: int) -> None:
+        self._target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self) -> GPUTarget:
+        return self._target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _device: int) -> int:
+        return 0
+
+    def get_device_properties(self, _device: int) -> dict[str, int]:
+        return {"max_shared_mem": 232448, "multiprocessor_count": 132}
+
+
+def compile_only(kernel: JITFunction[Any], grid: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> None:
+        compiled = kernel.run(*args, grid=grid, warmup=True, **kwargs)
+        print(kernel.fn.__name__, compiled.metadata.shared, compiled.metadata.num_warps)
+
+    return call
+
+
+def call_all(dtype: torch.dtype) -> None:
+    """One call of every kernel at shapes that take its branches."""
+    site = make_site([[16, 16, 16]], 512, (256, 128, 128), dtype=dtype)
+    for tile_rows in (16, 64):
+        lora.add_lora(
+            normal(4, 512, dtype=dtype),
+            normal(4, 512, dtype=dtype),
+            site,
+            LoraTiles.of([0] * 4, tile_rows),
+        )
+    tables, blocks = make_tables([32, 32])
+    query, lengths = normal(2, 8, 128, dtype=dtype), torch.tensor([32, 32], dtype=torch.int32)
+    for kind in (dtype, torch.float8_e4m3fn):
+        cache = make_cache(blocks, 2, 128, dtype=kind)
+        for splits in (1, 4):
+            attention.decode_attention(query, cache, tables, lengths, splits=splits)
+        prefill.prefill_attention(query, cache, make_chunks([(2, 32)])[0], window=8)
+        rope.rotate_and_write(
+            normal(2, 12 * 128, dtype=dtype),
+            RopeTable.build(head_dim=128, num_positions=64, theta=1e4, like=query),
+            torch.tensor([0, 1]),
+            torch.tensor([0, 1]),
+            cache,
+        )
+    x, weight = normal(2, 4096, dtype=dtype), normal(4096, dtype=dtype)
+    norm.rms_norm(x, weight, 1e-5)
+    norm.add_rms_norm(x, x, weight, 1e-5)
+    activation.silu_mul(x)
+    sampling.argmax(x)
+    sampling.sample(x, make_sampling([(1.0, 0, 1.0, 0.0)] * 2), torch.tensor([0, 1]))
+
+
+def main() -> None:
+    capability = int(sys.argv[1])
+    triton.runtime.driver.set_active(AbsentDevice(capability))
+    JITFunction.__getitem__ = compile_only  # type: ignore[method-assign]
+    for dtype in (torch.bfloat16, torch.float32):
+        call_all(dtype)
+
+
+if __name__ == "__main__":
+    main()
