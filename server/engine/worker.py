@@ -161,7 +161,15 @@ class EngineWorker:
 
     def _check_running(self) -> None:
         if not self.is_healthy or self._stopping.is_set():
-            raise Unavailable(f"the engine has stopped: {self._failure or 'shutting down'}")
+            raise self._stopped()
+
+    def _stopped(self) -> Unavailable:
+        """What callers are told; why the engine died is for the log, not for them."""
+        if self._failure is not None:
+            return Unavailable(
+                "the engine stopped after an error; the server's log has the details"
+            )
+        return Unavailable("the engine is not running: the server is starting or shutting down")
 
     async def _until(self, begin: Command, outcome: Callable[[], bool | ServingError]) -> None:
         """Begin something on the engine's thread and wait until it has come about, or failed."""
@@ -232,7 +240,7 @@ class EngineWorker:
         with self._door:
             self._stopping.set()
         self._obey(wait=False)
-        error = Unavailable(f"the engine has stopped: {self._failure or 'shutting down'}")
+        error = self._stopped()
         for request_id in list(self._streams):
             self._emit(request_id, error)
         for watch in self._watches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from server.engine.slots import PackedAdapter
 from server.engine.threads import limit_threads
 from server.errors import AdapterLoadError
 from server.residency.source import AdapterSource
+
+logger = logging.getLogger(__name__)
 
 NUM_THREADS = 4  # what loads wait for is a disk or a network, rarely a core
 
@@ -83,6 +86,9 @@ class Loader:
             outcome = self._source.load(adapter)
         except AdapterLoadError as error:
             outcome = error
-        except Exception as error:  # whatever a source raises is the adapter's failure only
-            outcome = AdapterLoadError(repr(error))
+        except Exception:  # whatever a source raises is the adapter's failure only
+            logger.exception("adapter %s could not be loaded", adapter.label)
+            outcome = AdapterLoadError(
+                f"adapter {adapter.label} could not be loaded; the server's log has the details"
+            )
         return Loaded(adapter.digest, outcome, time.monotonic() - began)

@@ -217,11 +217,13 @@ async def test_stopping_tells_the_streams(make_worker: MakeWorker) -> None:
         assert isinstance((await asyncio.gather(queued, return_exceptions=True))[0], Unavailable)
         assert isinstance((await asyncio.gather(loading, return_exceptions=True))[0], Unavailable)
     assert not worker.is_healthy
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="shutting down"):
         await answer(worker, request(3))
 
 
-async def test_when_the_thread_dies_everybody_is_told(make_worker: MakeWorker) -> None:
+async def test_when_the_thread_dies_everybody_is_told_that_but_only_the_log_why(
+    make_worker: MakeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
     worker = make_worker()
     running = worker.generate(request(400))
     await anext(running)
@@ -231,16 +233,18 @@ async def test_when_the_thread_dies_everybody_is_told(make_worker: MakeWorker) -
 
     engine_of(worker)._executor.runner.forward = forward  # type: ignore[assignment]
     async with asyncio.timeout(5):
-        with pytest.raises(Unavailable, match="the device is gone"):
+        with pytest.raises(Unavailable, match="stopped after an error") as caught:
             async for _ in running:
                 pass
+        assert "device" not in caught.value.message
+        assert "the device is gone" in caplog.text
         await until(lambda: not worker.is_healthy)
         for asked in (
             answer(worker, request(3)),
             worker.load_adapter(A),
             worker.unload_adapter("a"),
         ):
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match="stopped after an error"):
                 await asked
         await worker.drain(5)
 
