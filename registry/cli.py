@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from .commands.diff import diff
 from .commands.opening import open_registry, refusals
 from .commands.options import (
     AliasArgument,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 alias_app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=True)
 app.add_typer(alias_app, name="alias")
+app.command()(diff)
 
 
 def main() -> None:

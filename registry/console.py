@@ -46,6 +46,14 @@ def print_line(text: str, style: str = "") -> None:
     _out().print(escape(text), style=style, soft_wrap=True)
 
 
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table of text."""
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    _out().print(table)
+
+
 def print_warnings(warnings: Sequence[str]) -> None:
     """What the lint wants a person to look at, on standard error."""
     for warning in warnings:

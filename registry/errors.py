@@ -14,6 +14,7 @@ RegistryError                     500 registry_error
 ├── AmbiguousReference            409 ambiguous_reference
 ├── AliasConflict                 412 alias_conflict
 ├── DestinationExists             409 destination_exists
+├── MissingExtra                  501 missing_extra
 ├── PushRefused                   422 push_refused
 │   ├── FileRefused               422 file_refused
 │   ├── TooLarge                  413 too_large
@@ -127,6 +128,16 @@ class DestinationExists(RegistryError):
 
     status = 409
     code = "destination_exists"
+
+
+class MissingExtra(RegistryError):
+    """Something optional is not installed; the message is the command that installs it."""
+
+    status = 501
+    code = "missing_extra"
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs more: pip install 'hatstand[{extra}]'", param=extra)
 
 
 class PushRefused(RegistryError):

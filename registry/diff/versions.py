@@ -1,0 +1,117 @@
+"""Two versions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry.adapter_config import CONFIG_FILE
+from registry.canonical import Progress
+from registry.hats import Hat
+from registry.lint import read_config
+from registry.lock import Lock
+from registry.versions import Version
+
+from .changes import Change, changes
+from .weights import Products, ShapesDiffer, Side, WeightsDiff, compare_weights
+
+
+class Source(Protocol):
+    """What a diff needs of a registry."""
+
+    def resolve(self, reference: str) -> Version: ...
+
+    def files(self, version: Version) -> Mapping[str, Path]: ...
+
+    def lock(self, version: Version) -> Lock: ...
+
+    def hat(self, version: Version) -> Hat: ...
+
+
+@dataclass(frozen=True)
+class VersionDiff:
+    """What changed from `before` to `after`. `weights` is None between bases of other shapes."""
+
+    before: Version
+    after: Version
+    documents: Mapping[str, tuple[Change, ...]]
+    weights: WeightsDiff | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "before": {"ref": self.before.ref, "digest": self.before.digest},
+            "after": {"ref": self.after.ref, "digest": self.after.digest},
+            **{
+                name: [{**asdict(change), "step": change.step} for change in found]
+                for name, found in self.documents.items()
+            },
+            "weights": None if self.weights is None else _weights(self.weights),
+        }
+
+
+def diff_versions(
+    registry: Source, before: str, after: str, *, progress: Progress | None = None
+) -> VersionDiff:
+    """Compare two references, of one adapter or of two. Raises what resolving them raises."""
+    old, new = registry.resolve(before), registry.resolve(after)
+    locks = [registry.lock(version) for version in (old, new)]
+    files = [registry.files(version) for version in (old, new)]
+    documents = {
+        name: changes(*sides)
+        for name, sides in {
+            "base": [_base(lock) for lock in locks],
+            "config": [read_config(paths[CONFIG_FILE]) for paths in files],
+            "hat": [_hat(registry.hat(version)) for version in (old, new)],
+            "recipe": [lock.recipe for lock in locks],
+            "data": [lock.data for lock in locks],
+            "environment": [lock.environment for lock in locks],
+            "metrics": [lock.metrics for lock in locks],
+        }.items()
+    }
+    try:
+        old_side, new_side = (
+            Side.open(paths, lock.base.config) for paths, lock in zip(files, locks, strict=True)
+        )
+        weights = compare_weights(old_side, new_side, progress)
+    except ShapesDiffer:
+        weights = None
+    return VersionDiff(old, new, documents, weights)
+
+
+def _base(lock: Lock) -> dict[str, Any]:
+    return lock.base.model_dump(mode="json", include={"name", "fingerprint", "quantization"})
+
+
+def _hat(hat: Hat) -> dict[str, Any]:
+    """The hat, its template by digest: a template in a table helps nobody."""
+    values = hat.model_dump(mode="json", exclude={"chat_template"}, exclude_defaults=True)
+    return {**values, "chat_template": hat.template_sha256}
+
+
+def _weights(weights: WeightsDiff) -> dict[str, Any]:
+    return {
+        "total": _products(weights.total),
+        "layers": [
+            {"layer": layer, **_products(products)} for layer, products in weights.layers.items()
+        ],
+        "modules": [
+            {
+                "layer": module.layer,
+                "projection": module.projection,
+                **_products(module.products),
+            }
+            for module in weights.modules
+        ],
+    }
+
+
+def _products(products: Products) -> dict[str, float | None]:
+    return {
+        "norm_before": products.norm_before,
+        "norm_after": products.norm_after,
+        "cosine": products.cosine,
+        "distance": products.distance,
+    }
