@@ -122,7 +122,7 @@ def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
             f"--max-context {options.max_context} is over the {base.max_context} tokens that "
             f"'{base.name}' was made for."
         )
-    settings = EngineSettings(device=choose_device(options.device))
+    settings = EngineSettings.on(choose_device(options.device))
     if options.shadow_bf16 is not None:
         settings = replace(settings, weights="nf4-shadow" if options.shadow_bf16 else "nf4")
     return replace(settings, **{key: value for key, value in asked.items() if value is not None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.adapters import AdapterSpec
@@ -15,9 +15,10 @@ from server.engine.build import build_engine
 from server.engine.config import EngineSettings, ModelConfig, WeightMode
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
-from server.engine.slots import PackedAdapter
 from server.errors import ServingError
+from server.residency.host import HostAdapter
 from server.residency.packing import pack
+from server.residency.source import Pack
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,16 @@ class FolderSource:
 
     folders: Mapping[str, Path]
     base: Base
+    pack: Pack = pack
 
-    def load(self, adapter: AdapterRef) -> PackedAdapter:
+    def packed_by(self, pack: Pack) -> FolderSource:
+        return replace(self, pack=pack)
+
+    def load(self, adapter: AdapterRef) -> HostAdapter:
         folder = self.folders[adapter.digest]
         config = json.loads((folder / "adapter_config.json").read_text())
         spec = AdapterSpec.from_config(config, self.base.record.config)
-        return pack(adapter, folder / "adapter_model.safetensors", spec, self.config)
+        return self.pack(adapter, folder / "adapter_model.safetensors", spec, self.config)
 
     @property
     def config(self) -> ModelConfig:

@@ -3,62 +3,61 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 
 from server.bases.opening import Base
 from server.engine.config import EngineSettings
+from server.engine.device_build import build_device, device_linears
 from server.engine.engine import Engine, EngineParts
-from server.engine.executor import DirectExecutor
+from server.engine.executor import DirectExecutor, Executor
 from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
-from server.engine.memory import keep_freed_memory
+from server.engine.memory import available_memory, keep_freed_memory
+from server.engine.planner import Plan, kv_only, plan
 from server.engine.runner import MistralRunner
 from server.engine.sampler import Sampler
 from server.engine.slots import SlotPool
-from server.engine.weights import Progress, load_weights
+from server.engine.weights import ModelWeights, Progress, load_weights
 from server.engine.worker import EngineWorker
-from server.errors import StartupError
 from server.residency import AdapterSource, Residency
+from server.residency.blobs import BlobPacker
+from server.residency.residency import Slots
 
 logger = logging.getLogger(__name__)
 
-MIN_CONTEXT = 64  # tokens; a cache smaller than this cannot serve anything useful
+CPU_KV_MEMORY = 512 * 2**20
 
 
 def build_engine(
     base: Base, source: AdapterSource, settings: EngineSettings, progress: Progress | None = None
 ) -> Engine:
     """Load the base's weights and make an engine around them. StartupError if it cannot fit."""
-    config = base.config
-    settings = settings.for_model(config)
-    num_blocks = count_blocks(base, settings)
-    max_context = context_limit(base, settings, num_blocks)
-    device = torch.device(settings.device)
-    if device.type == "cpu":
+    settings = settings.for_model(base.config)
+    memory = plan_memory(base, settings)
+    max_context = context_limit(base, settings, memory)
+    if settings.device == "cpu":
         keep_freed_memory()
-    weights = load_weights(base.folder, config, settings, progress)
-    slots = SlotPool(
-        config,
-        num_slots=settings.max_slots,
-        max_rank=settings.max_rank,
-        dtype=settings.dtype,
-        device=device,
-    )
-    runner = MistralRunner(
-        config,
-        weights,
-        num_blocks=num_blocks,
-        block_size=settings.block_size,
-        max_context=max_context,
-    )
+    weights = load_weights(base.folder, base.config, settings, progress, device_linears(settings))
+    sizes = {"num_blocks": memory.num_blocks, "max_context": max_context}
+    executor: Executor
+    slots: Slots
+    if settings.is_fused:
+        executor, slots = build_device(base, weights, settings, **sizes)
+        source = source.packed_by(BlobPacker(settings.dtype, pin=settings.device != "cpu"))
+    else:
+        slots = SlotPool(
+            base.config,
+            num_slots=settings.max_slots,
+            max_rank=settings.max_rank,
+            dtype=settings.dtype,
+            device=torch.device(settings.device),
+        )
+        executor = _executor(base, weights, slots, settings, **sizes)
     parts = EngineParts(
-        executor=DirectExecutor(
-            runner,
-            Layout(config, settings.block_size, settings.dtype, device, slots),
-            Sampler(base.tokenizer.eos_token_ids),
-        ),
-        blocks=BlockPool(num_blocks, settings.block_size, settings.prefix_cache),
+        executor=executor,
+        blocks=BlockPool(memory.num_blocks, settings.block_size, settings.prefix_cache),
         adapters=Residency(source, slots, host_memory=settings.host_memory),
         tokenizer=base.tokenizer,
         settings=settings,
@@ -69,7 +68,7 @@ def build_engine(
         base.name,
         weights.nbytes / 1e6,
         settings.weights,
-        (num_blocks - 1) * settings.block_size,
+        memory.kv_tokens,
     )
     return Engine(parts)
 
@@ -81,22 +80,35 @@ def start_worker(engine: Engine) -> EngineWorker:
     return worker
 
 
-def count_blocks(base: Base, settings: EngineSettings) -> int:
-    """KV blocks that the memory given for them holds, the null block included."""
-    per_block = base.config.kv_bytes_per_token(settings.dtype) * settings.block_size
-    blocks = settings.kv_memory // per_block
-    if (blocks - 1) * settings.block_size < MIN_CONTEXT:
-        raise StartupError(
-            f"{settings.kv_memory / 2**20:.0f} MiB of KV memory hold fewer than {MIN_CONTEXT} "
-            f"tokens of {base.name} ({per_block / settings.block_size / 1024:.0f} KiB each); "
-            "give more with --kv-memory"
-        )
-    return int(blocks)
+def plan_memory(base: Base, settings: EngineSettings) -> Plan:
+    """How much goes to the KV cache: what was asked, or what a device has left."""
+    if settings.device == "cpu":
+        memory = settings.kv_memory or CPU_KV_MEMORY
+        return kv_only(base.config, replace(settings, kv_memory=memory))
+    free = available_memory(torch.device(settings.device))
+    return plan(base.config, settings, int(free * settings.utilisation))
 
 
-def context_limit(base: Base, settings: EngineSettings, num_blocks: int) -> int:
+def context_limit(base: Base, settings: EngineSettings, memory: Plan) -> int:
     """Tokens that one sequence may have: the model's limit, the setting's, and the cache's."""
-    limits = [base.max_context, (num_blocks - 1) * settings.block_size]
+    limits = [base.max_context, memory.kv_tokens]
     if settings.max_context is not None:
         limits.append(settings.max_context)
     return min(limits)
+
+
+def _executor(
+    base: Base,
+    weights: ModelWeights,
+    slots: SlotPool,
+    settings: EngineSettings,
+    *,
+    num_blocks: int,
+    max_context: int,
+) -> Executor:
+    """What runs steps in plain torch, where the host runs."""
+    config, block_size = base.config, settings.block_size
+    sampler = Sampler(base.tokenizer.eos_token_ids)
+    sizes = {"num_blocks": num_blocks, "block_size": block_size, "max_context": max_context}
+    layout = Layout(config, block_size, settings.dtype, torch.device(settings.device), slots)
+    return DirectExecutor(MistralRunner(config, weights, **sizes), layout, sampler)

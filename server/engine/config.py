@@ -14,6 +14,7 @@ from registry.adapters import Projection
 from server.errors import StartupError
 
 WeightMode = Literal["auto", "nf4", "nf4-shadow", "dense"]
+GemmMode = Literal["exact", "fast", "batch-invariant"]
 SMALL_COPY = 2**30  # bytes; a dequantized copy up to this size is made without being asked for
 GROUPS: Mapping[str, tuple[Projection, ...]] = {
     "qkv": ("q_proj", "k_proj", "v_proj"),
@@ -133,17 +134,22 @@ def _rope_theta(config: Mapping[str, Any]) -> float:
 class EngineSettings:
     """How much the engine may hold and do at once.
 
-    kv_memory: bytes for the KV cache. max_batch: sequences decoding together. chunk: prompt tokens
+    kv_memory: bytes for the KV cache; None is half a GiB on CPU, and on a device what is left of
+    `utilisation` of its free memory. max_batch: sequences decoding together. chunk: prompt tokens
     that one step may take beside them. max_waiting: sequences that may wait beyond max_batch.
     max_slots, max_rank: adapters ready at once, and the highest rank each may have. host_memory:
     bytes of adapters kept in host memory beside the slots. weights: `nf4` keeps 4-bit weights only;
     `nf4-shadow` holds the same values dequantized (same tokens, faster, about four times the
     memory); `auto` takes the copy on CPU where it is small; `dense` takes the checkpoint
     unquantized.
+    fused: run steps by a device's fused kernels, beside the host; None: on CUDA devices. gemm: how
+    weights in 4 bits are multiplied there: `exact` with those that QLoRA trained against, `fast`
+    with their bf16 roundings, `batch-invariant` exactly and in one order whatever the batch.
     """
 
     block_size: int = 16
-    kv_memory: int = 512 * 2**20
+    kv_memory: int | None = None
+    utilisation: float = 0.9
     max_batch: int = 32
     chunk: int = 256
     max_waiting: int = 256
@@ -156,6 +162,19 @@ class EngineSettings:
     device: str = "cpu"
     prefix_cache: bool = True
     pinned: tuple[str, ...] = ()
+    fused: bool | None = None
+    gemm: GemmMode = "exact"
+
+    @classmethod
+    def on(cls, device: str) -> EngineSettings:
+        """The defaults for a device: one that is not the CPU takes more at once."""
+        if device == "cpu":
+            return cls()
+        return cls(device=device, block_size=32, max_batch=128, chunk=2048)
+
+    @property
+    def is_fused(self) -> bool:
+        return self.device != "cpu" if self.fused is None else self.fused
 
     def for_model(self, config: ModelConfig) -> EngineSettings:
         """The same settings with `auto` decided for one model."""

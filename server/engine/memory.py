@@ -1,9 +1,11 @@
-"""How the process holds memory on CPU."""
+"""What memory there is, and how the process holds it."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_FROM_HEAP = 32 * 2**20  # bytes; the most glibc accepts
@@ -22,3 +24,9 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_FROM_HEAP)
         mallopt(M_TRIM_THRESHOLD, KEPT_WHEN_FREE)
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes of a CUDA device that nobody holds yet."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)

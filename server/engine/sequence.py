@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ class Sequence:
     detokenizer: Detokenizer
     arrival: float = field(default_factory=time.monotonic)
     token_ids: list[int] = field(init=False)
+    noise_seed: int = field(init=False)  # of what a device draws; the host has the generator
     num_computed: int = 0
     num_pending: int = 0
     blocks: list[int] = field(default_factory=list)
@@ -43,6 +45,8 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.token_ids = list(self.request.prompt_token_ids)
+        seed = self.params.seed
+        self.noise_seed = random.getrandbits(63) if seed is None else seed & (2**63 - 1)
         if self.params.seed is not None:
             self.generator = torch.Generator().manual_seed(self.params.seed)
 

@@ -90,6 +90,10 @@ class SlotPool:
                 filled[slot].shrink.copy_(factors.shrink)
                 filled[slot].expand.copy_(factors.expand)
 
+    def has_arrived(self, slot: int) -> bool:  # noqa: ARG002
+        """Whether what was written last may be used: here, writing has an end."""
+        return True
+
     def factors(self, site: Site, slot: int) -> Factors:
         """The slot's own rows at a site; none if its adapter leaves the site alone."""
         return self._filled[site][slot]

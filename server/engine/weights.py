@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,10 @@ from server.kernels.linear import DenseLinear, Linear, Nf4Linear, Nf4Weight, mer
 
 Progress = Callable[[int, int], None]
 """Called with (layers ready, layers in all)."""
+Quantized = tuple[torch.Tensor, Any]
+"""bitsandbytes' packed codes and its QuantState."""
+MakeLinear = Callable[[Sequence[Quantized]], Linear]
+"""Makes one linear of the quantized weights of a group, one below the other."""
 UNQUANTIZED = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -59,12 +63,16 @@ def load_weights(
     config: ModelConfig,
     settings: EngineSettings,
     progress: Progress | None = None,
+    make_linear: MakeLinear | None = None,
 ) -> ModelWeights:
-    """Read a bf16 or a ready NF4 (bitsandbytes) checkpoint; StartupError names what is missing."""
+    """Read a bf16 or a ready NF4 (bitsandbytes) checkpoint; StartupError names what is missing.
+
+    make_linear: what multiplies with weights that stay in 4 bits, where it is not `Nf4Linear`.
+    """
     with _Checkpoint(folder, settings) as checkpoint:
         layers = []
         for index in range(config.num_layers):
-            layers.append(_load_layer(checkpoint, index, settings))
+            layers.append(_load_layer(checkpoint, index, settings, make_linear))
             if progress is not None:
                 progress(index + 1, config.num_layers)
         embedding = checkpoint.dense("model.embed_tokens.weight")
@@ -76,13 +84,18 @@ def load_weights(
         )
 
 
-def _load_layer(checkpoint: _Checkpoint, index: int, settings: EngineSettings) -> LayerWeights:
+def _load_layer(
+    checkpoint: _Checkpoint,
+    index: int,
+    settings: EngineSettings,
+    make_linear: MakeLinear | None,
+) -> LayerWeights:
     prefix = f"model.layers.{index}"
     linears: dict[str, Linear] = {}
     for group, projections in GROUPS.items():
         folder = "self_attn" if group in ("qkv", "o") else "mlp"
         names = [f"{prefix}.{folder}.{projection}.weight" for projection in projections]
-        linears[group] = _load_group(checkpoint, names, settings)
+        linears[group] = _load_group(checkpoint, names, settings, make_linear)
     return LayerWeights(
         **linears,
         input_norm=checkpoint.dense(f"{prefix}.input_layernorm.weight"),
@@ -90,10 +103,18 @@ def _load_layer(checkpoint: _Checkpoint, index: int, settings: EngineSettings) -
     )
 
 
-def _load_group(checkpoint: _Checkpoint, names: list[str], settings: EngineSettings) -> Linear:
+def _load_group(
+    checkpoint: _Checkpoint,
+    names: list[str],
+    settings: EngineSettings,
+    make_linear: MakeLinear | None,
+) -> Linear:
     if settings.weights == "dense":
         return DenseLinear(torch.cat([checkpoint.dense(name) for name in names]))
-    weight = merge([checkpoint.nf4(name) for name in names])
+    quantized = [checkpoint.quantized(name) for name in names]
+    if settings.weights == "nf4" and make_linear is not None:
+        return make_linear(quantized)
+    weight = merge([_decode_scales(codes, state) for codes, state in quantized])
     if settings.weights == "nf4-shadow":
         return DenseLinear(weight.dequantize(settings.dtype))
     return Nf4Linear(weight)
@@ -133,7 +154,7 @@ class _Checkpoint:
             )
         return tensor.to(self._dtype)
 
-    def nf4(self, name: str) -> Nf4Weight:
+    def quantized(self, name: str) -> Quantized:
         """The tensor quantized by bitsandbytes now, or as its ready checkpoint holds it."""
         if f"{name}.absmax" in self._where:
             codes = self.raw(name)
@@ -144,15 +165,19 @@ class _Checkpoint:
             codes, state = bnb.quantize_4bit(
                 self.dense(name), blocksize=64, compress_statistics=True, quant_type="nf4"
             )
-        return _decode_scales(codes, state, name)
+        _check_kind(state, name)
+        return codes, state
 
 
-def _decode_scales(codes: torch.Tensor, state: Any, name: str) -> Nf4Weight:
+def _check_kind(state: Any, name: str) -> None:
     if state.quant_type != "nf4" or state.blocksize != 64:
         raise StartupError(
             f"{name!r} is quantized as {state.quant_type} with blocks of {state.blocksize}; "
             "Hatstand serves NF4 with blocks of 64"
         )
+
+
+def _decode_scales(codes: torch.Tensor, state: Any) -> Nf4Weight:
     absmax = state.absmax
     if state.nested:
         absmax = bnb.dequantize_blockwise(absmax, state.state2) + state.offset

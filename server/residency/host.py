@@ -6,7 +6,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from server.engine.arena import Blob
 from server.engine.slots import PackedAdapter
+
+HostAdapter = PackedAdapter | Blob
+"""An adapter in host memory, laid out as the slots hold it."""
 
 
 @dataclass
@@ -14,15 +18,15 @@ class HostCache:
     """Beyond `capacity` bytes the least recently used adapters leave; the newest stays."""
 
     capacity: int
-    _adapters: OrderedDict[str, PackedAdapter] = field(default_factory=OrderedDict)
+    _adapters: OrderedDict[str, HostAdapter] = field(default_factory=OrderedDict)
 
-    def put(self, adapter: PackedAdapter) -> None:
+    def put(self, adapter: HostAdapter) -> None:
         self._adapters[adapter.digest] = adapter
         self._adapters.move_to_end(adapter.digest)
         while self.nbytes > self.capacity and len(self._adapters) > 1:
             self._adapters.popitem(last=False)
 
-    def get(self, digest: str) -> PackedAdapter | None:
+    def get(self, digest: str) -> HostAdapter | None:
         adapter = self._adapters.get(digest)
         if adapter is not None:
             self._adapters.move_to_end(digest)
@@ -31,7 +35,7 @@ class HostCache:
     def drop(self, digest: str) -> bool:
         return self._adapters.pop(digest, None) is not None
 
-    def __iter__(self) -> Iterator[PackedAdapter]:
+    def __iter__(self) -> Iterator[HostAdapter]:
         return iter(self._adapters.values())
 
     @property

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from server.engine.request import AdapterRef
-from server.engine.slots import PackedAdapter
 from server.engine.threads import limit_threads
 from server.errors import AdapterLoadError
+from server.residency.host import HostAdapter
 from server.residency.source import AdapterSource
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Loaded:
     """How one load came out."""
 
     digest: str
-    outcome: PackedAdapter | AdapterLoadError
+    outcome: HostAdapter | AdapterLoadError
     seconds: float  # spent reading and packing, not in the queue
 
 
@@ -81,7 +81,7 @@ class Loader:
 
     def _load(self, adapter: AdapterRef) -> Loaded:
         began = time.monotonic()
-        outcome: PackedAdapter | AdapterLoadError
+        outcome: HostAdapter | AdapterLoadError
         try:
             outcome = self._source.load(adapter)
         except AdapterLoadError as error:

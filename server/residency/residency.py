@@ -6,11 +6,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from server.engine.request import AdapterRef, ResidentAdapter
-from server.engine.slots import PackedAdapter, SlotPool
 from server.errors import AdapterLoadError
-from server.residency.host import HostCache
+from server.residency.host import HostAdapter, HostCache
 from server.residency.loader import Loader
 from server.residency.source import AdapterSource
 
@@ -21,7 +21,7 @@ MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask for it to be clea
 class _Tenant:
     """An adapter in a slot."""
 
-    adapter: PackedAdapter
+    adapter: HostAdapter
     slot: int
     users: int = 0
     pinned: bool = False
@@ -49,6 +49,21 @@ class _Tenant:
         return self.users == 0 and not self.pinned and (self.entered or self.has_stayed)
 
 
+class Slots(Protocol):
+    """Where adapters lie while they can be used."""
+
+    @property
+    def num_slots(self) -> int: ...
+
+    def write(self, slot: int, adapter: Any) -> None:
+        """Begin to put an adapter, as the source packs it for these slots, into a free slot."""
+        ...
+
+    def has_arrived(self, slot: int) -> bool:
+        """Whether what was written last may be used."""
+        ...
+
+
 class Residency:
     """Loads adapters beside decoding and gives each a slot when it is wanted.
 
@@ -58,11 +73,12 @@ class Residency:
     is empty, so that a stream of requests for resident adapters cannot keep others out for ever.
     """
 
-    def __init__(self, source: AdapterSource, slots: SlotPool, *, host_memory: int) -> None:
+    def __init__(self, source: AdapterSource, slots: Slots, *, host_memory: int) -> None:
         self._slots = slots
         self._loader = Loader(source)
         self._host = HostCache(host_memory)
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()  # least recently entered first
+        self._arriving: dict[str, _Tenant] = {}  # their slots are being filled
         self._free = list(range(slots.num_slots))
         self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()  # for a slot, oldest first
         self._again = ""  # the digest that was read a second time last
@@ -140,6 +156,7 @@ class Residency:
     def settle(self) -> None:
         self._failures = {}
         self._collect()
+        self._admit_arrived()
         self._clear_left()
         for wanted in list(self._wanted.values()):
             adapter = self._host.get(wanted.digest)
@@ -155,7 +172,7 @@ class Residency:
 
     @property
     def is_moving(self) -> bool:
-        return bool(self._wanted) or self._loader.is_busy
+        return bool(self._wanted or self._arriving) or self._loader.is_busy
 
     def residents(self) -> tuple[ResidentAdapter, ...]:
         in_slots = [
@@ -198,8 +215,10 @@ class Residency:
         self._pins.discard(digest)
         self._failures[digest] = error
 
-    def _place(self, adapter: PackedAdapter) -> bool:
-        """Write an adapter into a free or an idle slot; else have one cleared and say False."""
+    def _place(self, adapter: HostAdapter) -> bool:
+        """Have a free or an idle slot filled; else have one cleared and say False."""
+        if adapter.digest in self._arriving:
+            return True
         if adapter.digest in self._tenants:  # it is leaving, and comes back when it has left
             return True
         slot = self._free_slot()
@@ -207,10 +226,22 @@ class Residency:
             self._make_room(adapter)
             return False
         self._slots.write(slot, adapter)
-        pinned = adapter.digest in self._pins
-        self._tenants[adapter.digest] = _Tenant(adapter, slot, pinned=pinned)
-        self._give_up(adapter.digest)
+        self._arriving[adapter.digest] = _Tenant(adapter, slot)
+        self._admit_arrived()
         return True
+
+    def _admit_arrived(self) -> None:
+        """Let sequences use the slots that are filled by now, if anybody still wants that."""
+        for digest, tenant in list(self._arriving.items()):
+            if not self._slots.has_arrived(tenant.slot):
+                continue
+            del self._arriving[digest]
+            if digest in self._wanted:
+                tenant.pinned, tenant.since = digest in self._pins, time.monotonic()
+                self._tenants[digest] = tenant
+                self._give_up(digest)
+            else:
+                self._release(tenant.slot)
 
     def _free_slot(self) -> int | None:
         if self._free:
@@ -221,7 +252,7 @@ class Residency:
                 return self._free.pop()
         return None
 
-    def _make_room(self, adapter: PackedAdapter) -> None:
+    def _make_room(self, adapter: HostAdapter) -> None:
         movable = [tenant for tenant in self._tenants.values() if not tenant.pinned]
         if not movable:
             error = AdapterLoadError(
@@ -256,7 +287,9 @@ class Residency:
                 self._evict(digest)
 
     def _evict(self, digest: str) -> None:
-        tenant = self._tenants.pop(digest)
-        self._free.append(tenant.slot)
-        self._free.sort()
+        self._release(self._tenants.pop(digest).slot)
         self.num_evictions += 1
+
+    def _release(self, slot: int) -> None:
+        self._free.append(slot)
+        self._free.sort()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from registry.adapters import AdapterSpec
@@ -12,19 +14,27 @@ from registry.errors import RegistryError
 from registry.references import Reference
 from server.engine.config import ModelConfig
 from server.engine.request import AdapterRef
-from server.engine.slots import PackedAdapter
 from server.errors import AdapterLoadError
+from server.residency.host import HostAdapter
 from server.residency.packing import pack
 
 if TYPE_CHECKING:
     from registry import Registry
 
 
+Pack = Callable[[AdapterRef, Path, AdapterSpec, ModelConfig], HostAdapter]
+"""Reads an adapter's weights file into host memory, laid out as the slots hold it."""
+
+
 class AdapterSource(Protocol):
     """Gets adapters into host memory."""
 
-    def load(self, adapter: AdapterRef) -> PackedAdapter:
+    def load(self, adapter: AdapterRef) -> HostAdapter:
         """Read and pack one adapter, off the engine's thread. AdapterLoadError says why not."""
+        ...
+
+    def packed_by(self, pack: Pack) -> AdapterSource:
+        """The same adapters, laid out for other slots."""
         ...
 
 
@@ -36,8 +46,12 @@ class RegistrySource:
     record: BaseRecord
     config: ModelConfig
     max_rank: int
+    pack: Pack = pack
 
-    def load(self, adapter: AdapterRef) -> PackedAdapter:
+    def packed_by(self, pack: Pack) -> RegistrySource:
+        return replace(self, pack=pack)
+
+    def load(self, adapter: AdapterRef) -> HostAdapter:
         try:
             name = adapter.label.partition("@")[0]
             version = self.registry.resolve(Reference.parse(f"{name}@{adapter.digest}"))
@@ -45,7 +59,7 @@ class RegistrySource:
             adapter_config = json.loads(files["adapter_config.json"].read_text())
             spec = AdapterSpec.from_config(adapter_config, self.record.config)
             self._check(adapter, version.base_fingerprint, spec)
-            return pack(adapter, files["adapter_model.safetensors"], spec, self.config)
+            return self.pack(adapter, files["adapter_model.safetensors"], spec, self.config)
         except (RegistryError, OSError, ValueError, KeyError) as error:
             raise AdapterLoadError(f"adapter {adapter.label} cannot be loaded: {error}") from error
 

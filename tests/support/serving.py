@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,9 +17,10 @@ from server.engine.build import build_engine
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
-from server.engine.slots import PackedAdapter
 from server.errors import AdapterLoadError, ServingError
+from server.residency.host import HostAdapter
 from server.residency.packing import pack
+from server.residency.source import Pack
 
 _ids = itertools.count()
 
@@ -30,14 +31,18 @@ class FolderSource:
 
     folders: Mapping[str, Path]
     base: Base
+    pack: Pack = pack
 
-    def load(self, adapter: AdapterRef) -> PackedAdapter:
+    def packed_by(self, pack: Pack) -> FolderSource:
+        return replace(self, pack=pack)
+
+    def load(self, adapter: AdapterRef) -> HostAdapter:
         folder = self.folders.get(adapter.digest)
         if folder is None:
             raise AdapterLoadError(f"no adapter {adapter.digest}")
         config = json.loads((folder / "adapter_config.json").read_text())
         spec = AdapterSpec.from_config(config, self.base.record.config)
-        return pack(adapter, folder / "adapter_model.safetensors", spec, self.config)
+        return self.pack(adapter, folder / "adapter_model.safetensors", spec, self.config)
 
     @property
     def config(self) -> ModelConfig:

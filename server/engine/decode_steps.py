@@ -1,0 +1,94 @@
+"""Decode steps: one token of each running sequence, one recorded graph for each number of rows."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import partial
+
+import torch
+
+from server.engine.choosing import choose
+from server.engine.device_model import DeviceModel, Rows
+from server.engine.graphs import Recorder, Work, bucket_sizes
+from server.engine.step_buffers import DecodeRows
+
+PROGRAMS = 528  # four for each multiprocessor of an H100 or H200
+MAX_SPLITS = 32
+
+
+class DecodeSteps:
+    """Runs the first rows of static memory through the model.
+
+    rows: the static input. chosen: [rows or more] int64, where tokens go and where the step
+    before left them; -1 where logits were not finite. logits: [rows, vocab] of the newest step.
+    """
+
+    def __init__(
+        self,
+        model: DeviceModel,
+        rows: DecodeRows,
+        chosen: torch.Tensor,
+        *,
+        splits: int | None = None,
+    ) -> None:
+        self._model = model
+        self._rows = rows
+        self._chosen = chosen
+        self._splits = splits
+        max_rows = len(rows.token_ids)
+        self.sizes = bucket_sizes(max_rows)
+        embedding = model.weights.embedding
+        self.logits = torch.zeros(
+            (max_rows, model.config.vocab_size), dtype=embedding.dtype, device=embedding.device
+        )
+        self._recorded: dict[tuple[int, bool], Work] = {}
+
+    def record(self, recorder: Recorder) -> None:
+        """Record every size, with adapters and without; the largest first, for the memory pool."""
+        for size in reversed(self.sizes):
+            for adapted in (True, False):
+                self._recorded[size, adapted] = recorder.record(
+                    partial(self._compute, size, adapted)
+                )
+
+    def size_for(self, count: int) -> int:
+        """Rows of the smallest recorded step that takes `count` sequences."""
+        return self.sizes[bisect_left(self.sizes, count)]
+
+    def run(self, size: int, *, adapted: bool) -> None:
+        """Compute the first `size` rows; `adapted` if any of them has an adapter."""
+        self._recorded[size, adapted]()
+
+    def _compute(self, size: int, adapted: bool) -> None:
+        rows = self._rows.first(size)
+        known = rows.token_ids >= 0
+        tokens = torch.where(known, rows.token_ids, self._chosen[(~rows.token_ids).clamp(min=0)])
+        hidden = self._model.forward(
+            Rows(
+                tokens.clamp(min=0),  # a row that ended on logits that were not finite has none
+                rows.positions,
+                rows.kv_slots,
+                rows.tiles if adapted else None,
+                partial(self._attend, rows, self._splits or splits_for(size, self._model)),
+            )
+        )
+        logits = self._model.logits(hidden)
+        self.logits[:size] = logits
+        self._chosen[:size] = choose(logits, self._model.kernels)
+
+    def _attend(
+        self, rows: DecodeRows, splits: int, query: torch.Tensor, cache: torch.Tensor
+    ) -> torch.Tensor:
+        return self._model.kernels.decode_attention(
+            query,
+            cache,
+            rows.block_tables,
+            rows.context_lengths,
+            splits=splits,
+            window=self._model.config.sliding_window,
+        )
+
+
+def splits_for(rows: int, model: DeviceModel) -> int:
+    """Parts into which each row's context is divided, so that few rows fill the device too."""
+    return min(MAX_SPLITS, -(-PROGRAMS // (rows * model.config.num_kv_heads)))

@@ -1,0 +1,81 @@
+"""Put together what runs steps on a device."""
+
+from __future__ import annotations
+
+import torch
+
+from registry.homes import hatstand_home
+from server.bases.opening import Base
+from server.engine.arena import Arena
+from server.engine.config import EngineSettings
+from server.engine.device_executor import DeviceExecutor
+from server.engine.device_model import DeviceModel
+from server.engine.graphs import GraphRecorder, NoRecorder, Recorder
+from server.engine.sampler import Sampler
+from server.engine.step_kernels import StepKernels
+from server.engine.weights import MakeLinear, ModelWeights
+from server.kernels.rope import RopeTable
+
+INVARIANT_SPLITS = 8  # of every context, whatever the batch
+
+
+def build_device(
+    base: Base,
+    weights: ModelWeights,
+    settings: EngineSettings,
+    *,
+    num_blocks: int,
+    max_context: int,
+) -> tuple[DeviceExecutor, Arena]:
+    """What runs steps on the settings' device, and its slots."""
+    config, device = base.config, weights.embedding.device
+    slots = Arena(
+        config,
+        num_slots=settings.max_slots,
+        max_rank=settings.max_rank,
+        dtype=settings.dtype,
+        device=device,
+    )
+    shape = (config.num_layers, 2, num_blocks, settings.block_size)
+    model = DeviceModel(
+        config=config,
+        weights=weights,
+        kernels=StepKernels.of(device),
+        sites=slots.sites(),
+        rope=RopeTable.build(
+            head_dim=config.head_dim,
+            num_positions=max_context,
+            theta=config.rope_theta,
+            like=weights.embedding,
+        ),
+        cache=torch.zeros(
+            (*shape, config.num_kv_heads, config.head_dim), dtype=settings.dtype, device=device
+        ),
+    )
+    with torch.inference_mode():
+        executor = DeviceExecutor(
+            model,
+            Sampler(base.tokenizer.eos_token_ids),
+            recorder_for(device),
+            max_batch=settings.max_batch,
+            max_context=max_context,
+            splits=INVARIANT_SPLITS if settings.gemm == "batch-invariant" else None,
+        )
+    return executor, slots
+
+
+def recorder_for(device: torch.device) -> Recorder:
+    return GraphRecorder() if device.type == "cuda" else NoRecorder()
+
+
+def device_linears(settings: EngineSettings) -> MakeLinear | None:
+    """Our own NF4 products where they run: bf16 on CUDA; None leaves the plain-torch ones."""
+    device = torch.device(settings.device)
+    if device.type != "cuda" or settings.dtype != torch.bfloat16:
+        return None
+    from server.kernels.cuda.gemm import Nf4Gemm
+    from server.kernels.cuda.nested import NestedNf4Weight, merge_nested
+
+    gemm = Nf4Gemm(device, mode=settings.gemm, cache=hatstand_home() / "kernels" / "cuda")
+    gemm.prepare()
+    return lambda parts: gemm.linear(merge_nested([NestedNf4Weight.of(*part) for part in parts]))

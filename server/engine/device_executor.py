@@ -1,0 +1,144 @@
+"""Run batches on a device beside the host: the next step is launched before this one is read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import torch
+
+from server.engine.batch import Batch, Chunk
+from server.engine.choosing import NO_TOKEN, draw
+from server.engine.decode_steps import DecodeSteps
+from server.engine.device_model import DeviceModel
+from server.engine.executor import Outcome
+from server.engine.graphs import Recorder
+from server.engine.marks import Mark, set_mark
+from server.engine.prompt_pass import PromptPass
+from server.engine.sampler import Sampled, Sampler
+from server.engine.sequence import Sequence
+from server.engine.staging import Staging, is_random
+
+LOOKAHEAD = 1
+
+
+@dataclass(frozen=True)
+class _OnHost:
+    """Sequences of a step whose tokens the host chooses, and their logits on the device."""
+
+    rows: Items[int]  # among those that sample
+    sequences: Items[Sequence]
+    logits: torch.Tensor  # [sequences, vocab]
+
+
+class DeviceExecutor:
+    """Decoding sequences go through a recorded step, prompt chunks through a pass behind it.
+
+    Tokens are chosen on the device and stay there as the next step's input; the host reads them
+    one step later. A sequence whose token the host has to choose sits out one step.
+    """
+
+    lookahead = LOOKAHEAD
+
+    def __init__(
+        self,
+        model: DeviceModel,
+        sampler: Sampler,
+        recorder: Recorder,
+        *,
+        max_batch: int,
+        max_context: int,
+        splits: int | None = None,
+    ) -> None:
+        block_size = model.cache.shape[3]
+        self._model = model
+        self._sampler = sampler
+        self._device = model.cache.device
+        self._max_batch = max_batch
+        depth = LOOKAHEAD + 2
+        max_blocks = -(-max_context // block_size)
+        self._staging = Staging(max_batch, max_blocks, block_size, self._device, depth=depth)
+        # Decoding rows first, then the chunks that sample.
+        self._chosen = torch.zeros(2 * max_batch, dtype=torch.int64, device=self._device)
+        pin = self._device.type == "cuda"
+        self._read = itertools.cycle(
+            [torch.zeros(2 * max_batch, dtype=torch.int64, pin_memory=pin) for _ in range(depth)]
+        )
+        self._places: dict[Sequence, int] = {}
+        rows = self._staging.device.rows
+        self._steps = DecodeSteps(model, rows, self._chosen, splits=splits)
+        self._steps.record(recorder)
+        self._prompts = PromptPass(model, block_size, self._device)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._model.config.vocab_size
+
+    @property
+    def weight_bytes(self) -> int:
+        return self._model.weights.nbytes
+
+    def launch(self, batch: Batch) -> Outcome:
+        logits = []
+        if batch.decoding:
+            logits.append(self._decode(batch.decoding))
+        if batch.prefilling:
+            chosen = self._chosen[self._max_batch :][: _num_samples(batch.prefilling)]
+            logits.append(self._prompts.run(batch.prefilling, chosen))
+        places = [*range(len(batch.decoding)), *range(self._max_batch, 2 * self._max_batch)]
+        self._places = dict(zip(batch.sampling, places, strict=False))
+        return self._outcome(batch, logits)
+
+    def _decode(self, chunks: Items[Chunk]) -> torch.Tensor:
+        """Logits [chunks, vocab] of one token each, which the next step overwrites."""
+        count = len(chunks)
+        size = self._steps.size_for(count)
+        self._staging.send(chunks, size, self._places)
+        adapted = any(chunk.sequence.slot is not None for chunk in chunks)
+        self._steps.run(size, adapted=adapted)
+        if any(is_random(chunk.sequence) for chunk in chunks):
+            rows = self._staging.device.rows.first(count)
+            logits = self._steps.logits[:count]
+            draw(self._chosen[:count], logits, rows.sampling, rows.positions, self._model.kernels)
+        return self._steps.logits[:count]
+
+    def _outcome(self, batch: Batch, logits: Items[torch.Tensor]) -> Outcome:
+        """What reads the step's tokens once they are there."""
+        on_host = _for_host(batch, logits)
+        host = next(self._read)
+        host.copy_(self._chosen, non_blocking=True)
+        mark = set_mark(self._device)
+        places = list(self._places.values())
+
+        def read() -> Items[Sampled | None]:
+            return self._collect(host, mark, places, on_host)
+
+        return read
+
+    def _collect(
+        self, host: torch.Tensor, mark: Mark, places: Items[int], on_host: _OnHost | None
+    ) -> Items[Sampled | None]:
+        mark.wait()
+        chosen = host.tolist()
+        tokens = [chosen[place] for place in places]
+        sampled = [None if token == NO_TOKEN else Sampled(token) for token in tokens]
+        if on_host is not None:
+            theirs = self._sampler.sample(on_host.logits.cpu(), on_host.sequences)
+            for row, choice in zip(on_host.rows, theirs, strict=True):
+                sampled[row] = choice
+        return sampled
+
+
+def _num_samples(chunks: Items[Chunk]) -> int:
+    return sum(chunk.samples for chunk in chunks)
+
+
+def _for_host(batch: Batch, logits: Items[torch.Tensor]) -> _OnHost | None:
+    """Copies of the logits that the host needs, made before the next step overwrites them."""
+    sampling = batch.sampling
+    rows = [row for row, sequence in enumerate(sampling) if sequence.needs_host]
+    if not rows:
+        return None
+    picked = torch.cat(tuple(logits))[rows]
+    return _OnHost(rows, [sampling[row] for row in rows], picked)

@@ -1,0 +1,96 @@
+"""The model's arithmetic on a device: fused kernels over rows of many sequences and adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import embedding
+
+from server.engine.config import ModelConfig
+from server.engine.slots import Site
+from server.engine.step_kernels import StepKernels
+from server.engine.weights import LayerWeights, ModelWeights
+from server.kernels.linear import multiply
+from server.kernels.rope import RopeTable
+from server.kernels.triton.site import LoraSite
+from server.kernels.triton.tiles import LoraTiles
+
+Attend = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Attention of queries [rows, heads, head_dim] over one layer's cache → the same shape."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Tokens that go through the model together.
+
+    token_ids, positions, kv_slots: [rows] int64. tiles: which rows share an adapter; None if no
+    row has one.
+    """
+
+    token_ids: torch.Tensor
+    positions: torch.Tensor
+    kv_slots: torch.Tensor
+    tiles: LoraTiles | None
+    attend: Attend
+
+
+@dataclass(frozen=True)
+class DeviceModel:
+    """MistralForCausalLM over a paged KV cache, each row with its own adapter.
+
+    cache: [layers, 2, blocks, block_size, kv_heads, head_dim], keys before values. Nothing here
+    reads from the device, so a forward pass can be captured in a graph.
+    """
+
+    config: ModelConfig
+    weights: ModelWeights
+    kernels: StepKernels
+    sites: Mapping[Site, LoraSite]
+    rope: RopeTable
+    cache: torch.Tensor
+
+    def forward(self, rows: Rows) -> torch.Tensor:
+        """Hidden states [rows, hidden] after the final norm."""
+        layers, eps = self.weights.layers, self.config.rms_norm_eps
+        next_norms = [layer.input_norm for layer in layers[1:]] + [self.weights.final_norm]
+        residual = embedding(rows.token_ids, self.weights.embedding)
+        normed = self.kernels.rms_norm(residual, layers[0].input_norm, eps)
+        for index, (layer, next_norm) in enumerate(zip(layers, next_norms, strict=True)):
+            attended = self._attention(index, layer, normed, rows)
+            normed = self.kernels.add_rms_norm(residual, attended, layer.post_attention_norm, eps)
+            changed = self._mlp(index, layer, normed, rows)
+            normed = self.kernels.add_rms_norm(residual, changed, next_norm, eps)
+        return normed
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[rows, vocab] of hidden states [rows, hidden]."""
+        return multiply(hidden, self.weights.head)
+
+    def _attention(
+        self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows
+    ) -> torch.Tensor:
+        config, cache = self.config, self.cache[index]
+        qkv = layer.qkv(normed)
+        self._add_lora((index, "qkv"), qkv, normed, rows)
+        self.kernels.rotate_and_write(qkv, self.rope, rows.positions, rows.kv_slots, cache)
+        query = qkv[:, : config.num_heads * config.head_dim]
+        attended = rows.attend(query.view(len(query), -1, config.head_dim), cache).flatten(1)
+        output = layer.o(attended)
+        self._add_lora((index, "o"), output, attended, rows)
+        return output
+
+    def _mlp(
+        self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows
+    ) -> torch.Tensor:
+        gate_up = layer.gate_up(normed)
+        self._add_lora((index, "gate_up"), gate_up, normed, rows)
+        activated = self.kernels.silu_mul(gate_up)
+        output = layer.down(activated)
+        self._add_lora((index, "down"), output, activated, rows)
+        return output
+
+    def _add_lora(self, site: Site, y: torch.Tensor, x: torch.Tensor, rows: Rows) -> None:
+        if rows.tiles is not None:
+            self.kernels.add_lora(y, x, self.sites[site], rows.tiles)

@@ -1,0 +1,107 @@
+"""Prompt chunks: many tokens of a few sequences in one pass, launched kernel by kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from server.engine.batch import Chunk
+from server.engine.choosing import choose, draw
+from server.engine.device_model import DeviceModel, Rows
+from server.engine.staging import is_random, write_sampling
+from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.row_sampling import RowSampling
+from server.kernels.triton.tiles import PROMPT_ROWS, LoraTiles, group_rows
+
+
+@dataclass(frozen=True)
+class PromptPass:
+    """Runs chunks through the model; what they need travels with each pass."""
+
+    model: DeviceModel
+    block_size: int
+    device: torch.device
+
+    def run(self, chunks: Items[Chunk], chosen: torch.Tensor) -> torch.Tensor:
+        """Compute all chunks; the tokens of those that sample go to `chosen` [samples] int64.
+
+        Their logits [samples, vocab], in the order of the chunks.
+        """
+        positions = np.concatenate([np.arange(chunk.start, chunk.end) for chunk in chunks])
+        hidden = self.model.forward(
+            Rows(
+                token_ids=self._send([token for chunk in chunks for token in chunk.token_ids]),
+                positions=self._send(positions),
+                kv_slots=self._send(np.concatenate([self._kv_slots(chunk) for chunk in chunks])),
+                tiles=self._tiles(chunks),
+                attend=partial(self._attend, self._prompt_chunks(chunks)),
+            )
+        )
+        return self._choose(hidden, chunks, chosen)
+
+    def _choose(
+        self, hidden: torch.Tensor, chunks: Items[Chunk], chosen: torch.Tensor
+    ) -> torch.Tensor:
+        ends = np.cumsum([chunk.num_tokens for chunk in chunks]) - 1
+        sampling = [chunk for chunk in chunks if chunk.samples]
+        rows = ends[[chunk.samples for chunk in chunks]]
+        logits = self.model.logits(hidden[self._send(rows)])
+        chosen.copy_(choose(logits, self.model.kernels))
+        if any(is_random(chunk.sequence) for chunk in sampling):
+            positions = self._send([chunk.end - 1 for chunk in sampling])
+            draw(chosen, logits, self._sampling(sampling), positions, self.model.kernels)
+        return logits
+
+    def _attend(
+        self, chunks: PromptChunks, query: torch.Tensor, cache: torch.Tensor
+    ) -> torch.Tensor:
+        window = self.model.config.sliding_window
+        return self.model.kernels.prefill_attention(query, cache, chunks, window=window)
+
+    def _kv_slots(self, chunk: Chunk) -> NDArray[np.int64]:
+        positions = np.arange(chunk.start, chunk.end)
+        blocks = np.asarray(chunk.sequence.blocks, dtype=np.int64)
+        return blocks[positions // self.block_size] * self.block_size + positions % self.block_size
+
+    def _prompt_chunks(self, chunks: Items[Chunk]) -> PromptChunks:
+        lengths = [chunk.num_tokens for chunk in chunks]
+        counts = [-(-chunk.end // self.block_size) for chunk in chunks]
+        tables = np.zeros((len(chunks), max(counts)), dtype=np.int32)
+        for row, (chunk, count) in enumerate(zip(chunks, counts, strict=True)):
+            tables[row, :count] = chunk.sequence.blocks[:count]
+        return PromptChunks(
+            starts=self._send(np.cumsum([0, *lengths]), torch.int32),
+            context_lengths=self._send([chunk.end for chunk in chunks], torch.int32),
+            block_tables=self._send(tables, torch.int32),
+            longest=max(lengths),
+        )
+
+    def _tiles(self, chunks: Items[Chunk]) -> LoraTiles | None:
+        row_slots = [chunk.sequence.slot for chunk in chunks for _ in range(chunk.num_tokens)]
+        slots, rows = group_rows(row_slots, PROMPT_ROWS)
+        if not slots:
+            return None
+        return LoraTiles(self._send(slots, torch.int32), self._send(rows, torch.int32))
+
+    def _sampling(self, chunks: Items[Chunk]) -> RowSampling:
+        kinds = (torch.float32, torch.int32, torch.float32, torch.float32, torch.int64)
+        host = RowSampling(*(torch.zeros(len(chunks), dtype=kind) for kind in kinds))
+        write_sampling(host, [chunk.sequence for chunk in chunks])
+        columns = (host.temperature, host.top_k, host.top_p, host.min_p, host.seeds)
+        return RowSampling(*(self._send(column, column.dtype) for column in columns))
+
+    def _send(
+        self,
+        values: Items[int] | Items[Items[int]] | NDArray[np.int64 | np.int32] | torch.Tensor,
+        dtype: torch.dtype = torch.int64,
+    ) -> torch.Tensor:
+        """On the device, without waiting for it: through pinned memory."""
+        host = torch.as_tensor(values, dtype=dtype)
+        if self.device.type == "cuda":
+            host = host.pin_memory()
+        return host.to(self.device, non_blocking=True)

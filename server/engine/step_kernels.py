@@ -1,0 +1,118 @@
+"""The kernels of a device's step: Triton's on CUDA, their plain-torch twins elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+import torch
+
+from server.kernels.rope import RopeTable
+from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.row_sampling import RowSampling
+from server.kernels.triton.site import LoraSite
+from server.kernels.triton.tiles import LoraTiles
+
+KERNELS, TWINS = "server.kernels.triton", "server.kernels.triton.twins"
+
+
+class RmsNorm(Protocol):
+    def __call__(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor: ...
+
+
+class AddRmsNorm(Protocol):
+    def __call__(
+        self, residual: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float
+    ) -> torch.Tensor: ...
+
+
+class RotateAndWrite(Protocol):
+    def __call__(
+        self,
+        qkv: torch.Tensor,
+        rope: RopeTable,
+        positions: torch.Tensor,
+        kv_slots: torch.Tensor,
+        cache: torch.Tensor,
+    ) -> None: ...
+
+
+class DecodeAttention(Protocol):
+    def __call__(
+        self,
+        query: torch.Tensor,
+        cache: torch.Tensor,
+        block_tables: torch.Tensor,
+        context_lengths: torch.Tensor,
+        *,
+        splits: int,
+        window: int | None,
+    ) -> torch.Tensor: ...
+
+
+class PrefillAttention(Protocol):
+    def __call__(
+        self,
+        query: torch.Tensor,
+        cache: torch.Tensor,
+        chunks: PromptChunks,
+        *,
+        window: int | None,
+    ) -> torch.Tensor: ...
+
+
+class SiluMul(Protocol):
+    def __call__(self, gate_up: torch.Tensor) -> torch.Tensor: ...
+
+
+class AddLora(Protocol):
+    def __call__(
+        self, y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles
+    ) -> None: ...
+
+
+class Argmax(Protocol):
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor: ...
+
+
+class Sample(Protocol):
+    def __call__(
+        self, logits: torch.Tensor, parameters: RowSampling, positions: torch.Tensor
+    ) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class StepKernels:
+    """One implementation of each kernel of a step."""
+
+    rms_norm: RmsNorm
+    add_rms_norm: AddRmsNorm
+    rotate_and_write: RotateAndWrite
+    decode_attention: DecodeAttention
+    prefill_attention: PrefillAttention
+    silu_mul: SiluMul
+    add_lora: AddLora
+    argmax: Argmax
+    sample: Sample
+
+    @classmethod
+    def of(cls, device: torch.device) -> StepKernels:
+        """Triton's on a CUDA device, the twins elsewhere."""
+        package = KERNELS if device.type == "cuda" else TWINS
+
+        def module(name: str) -> Any:
+            return import_module(f"{package}.{name}")
+
+        norm, attention, sampling = module("norm"), module("attention"), module("sampling")
+        return cls(
+            rms_norm=norm.rms_norm,
+            add_rms_norm=norm.add_rms_norm,
+            rotate_and_write=module("rope").rotate_and_write,
+            decode_attention=attention.decode_attention,
+            prefill_attention=module("prefill").prefill_attention,
+            silu_mul=module("activation").silu_mul,
+            add_lora=module("lora").add_lora,
+            argmax=sampling.argmax,
+            sample=sampling.sample,
+        )
