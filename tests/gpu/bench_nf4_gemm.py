@@ -159,12 +159,10 @@ def bitsandbytes_times() -> None:
 
 
 MMA_CANDIDATES = (
-    MmaShape(1, 4, 2, 8), MmaShape(1, 4, 2, 4), MmaShape(1, 4, 2, 4, 2), MmaShape(1, 2, 4, 4),
-    MmaShape(1, 2, 4, 2), MmaShape(1, 2, 4, 2, 2),
-    MmaShape(2, 4, 2, 8), MmaShape(2, 4, 2, 4), MmaShape(2, 4, 2, 4, 2), MmaShape(2, 2, 4, 4),
-    MmaShape(2, 2, 4, 2), MmaShape(2, 2, 4, 2, 2),
-    MmaShape(4, 2, 4, 4), MmaShape(4, 2, 4, 2), MmaShape(4, 2, 4, 2, 2), MmaShape(4, 2, 8, 2),
-    MmaShape(8, 2, 4, 2), MmaShape(8, 2, 4, 2, 2), MmaShape(8, 2, 8, 1), MmaShape(8, 2, 8, 1, 2),
+    MmaShape(1, 4, 2, 8), MmaShape(1, 4, 2, 4, 2), MmaShape(1, 4, 2, 6), MmaShape(1, 4, 2, 7),
+    MmaShape(2, 4, 2, 4, 2), MmaShape(2, 4, 2, 6), MmaShape(2, 4, 2, 7),
+    MmaShape(4, 2, 4, 2, 2), MmaShape(4, 4, 2, 4), MmaShape(4, 4, 2, 4, 2),
+    MmaShape(8, 2, 4, 2, 2), MmaShape(8, 2, 4, 3),
 )  # fmt: skip
 
 
@@ -183,25 +181,26 @@ def compare_shapes(all_weights: dict[str, Weights]) -> None:
                 times.append(microseconds(calls))
             name = ",".join(map(str, astuple(shape)))
             row(f"{mode} {name}", tokens, times)
-    for shape in [WgmmaShape(tokens, bands) for tokens in (16, 32, 64) for bands in (1, 2)]:
-        for cluster in (1, 2, 3, 4, None):
-            times = []
-            for weights in all_weights.values():
-                x, out = rows_of(weights, shape.tokens)
-                k = kernels["exact"]
-                tiles = -(-weights.packed[0].out_features // shape.rows)
-                key = (shape, tiles, weights.packed[0].blocks // 2)
-                k._clusters.pop(key, None)
-                if cluster is not None:
-                    k._clusters[key] = cluster
-                calls = [
-                    lambda w=w, x=x, out=out, k=k, s=shape: k.wgmma(s, w, x, out)
-                    for w in weights.packed
-                ]
-                times.append(microseconds(calls))
-                if cluster is None:
-                    print(shape, tiles, "cluster", k._clusters[key])
-            row(f"wgmma {shape.bands} c{cluster}", shape.tokens, times)
+    for mode, of_mode in kernels.items():
+        for shape in [WgmmaShape(tokens, bands) for tokens in (8, 16, 32, 64) for bands in (1, 2)]:
+            for cluster in (1, 2, 3, 4, 0):
+                times = [wgmma(of_mode, shape, w, cluster) for w in all_weights.values()]
+                row(f"{mode} wg {shape.bands},{cluster}", shape.tokens, times)
+
+
+def wgmma(kernels: Nf4Kernels, shape: WgmmaShape, weights: Weights, cluster: int) -> float:
+    """With clusters of one size, or (0) of the size that is chosen."""
+    x, out = rows_of(weights, shape.tokens)
+    first = weights.packed[0]
+    tiles = -(-first.out_features // shape.rows)
+    key = (shape.bands, tiles, first.blocks // 2)
+    kernels._clusters.pop(key, None)
+    if cluster:
+        kernels._clusters[key] = cluster
+    time = microseconds([lambda w=w: kernels.wgmma(shape, w, x, out) for w in weights.packed])
+    if not cluster and shape.tokens == 64:
+        print(f"{first.out_features} x {first.in_features}: clusters of {kernels._clusters[key]}")
+    return time
 
 
 def main() -> None:

@@ -151,3 +151,14 @@ def test_the_twin_agrees(gemms: dict[str, Nf4Gemm]) -> None:
 def test_no_rows_give_no_rows(gemms: dict[str, Nf4Gemm]) -> None:
     linear = gemms["exact"].linear(quantized(64, 64)[0])
     assert linear(torch.empty(0, 64, device=DEVICE, dtype=torch.bfloat16)).shape == (0, 64)
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 64, 100, 300])
+def test_the_triton_fallback_gives_the_same_products(tokens: int) -> None:
+    from server.kernels.triton.nf4 import TritonNf4Linear
+
+    weight, dense = merged((520, 136), 1344)
+    linear = TritonNf4Linear.of(weight)
+    assert torch.equal(linear.dequantize(torch.bfloat16), dense)
+    x = torch.randn(tokens, 1344, device=DEVICE).bfloat16()
+    assert relative_error(product(linear, x), x.double() @ dense.double().T) < EXACT_BOUND

@@ -13,6 +13,7 @@ from server.kernels.cuda.packing import BAND, PackedNf4, pack
 from server.kernels.cuda.shapes import (
     COLUMN_TILES,
     MAX_TOKENS,
+    WGMMA_TOKENS,
     Mode,
     WgmmaShape,
     column_tiles,
@@ -21,6 +22,7 @@ from server.kernels.cuda.shapes import (
 )
 
 WGMMA_FROM = 17  # tokens; below, mma.sync with its finer split of the depth is faster
+WGMMA_DEPTH = 128  # weights of a row that one step takes
 IN_PIECES_TO = 256  # tokens; above, one dequantization costs less than reading the codes again
 SCRATCH_BYTES = 64 * 2**20  # of dequantized rows at a time
 
@@ -40,17 +42,18 @@ class Nf4Gemm:
         self._kernels = Nf4Kernels(device, mode, cache)
         self._mode = mode
         self._shapes = mma_shapes(self._kernels.gpu.shared_bytes, mode)
-        self._use_wgmma = mode == "exact" and self._kernels.gpu.has_wgmma
+        self._wgmma_from = 1 if mode == "batch-invariant" else WGMMA_FROM
         self._scratch = torch.empty(SCRATCH_BYTES // 2, dtype=torch.bfloat16, device=device)
 
     def prepare(self) -> None:
         """Compile and load every kernel, so that no later call does."""
         for tiles in COLUMN_TILES:
             self._kernels.mma_kernel(self._shapes[tiles])
-        if self._use_wgmma:
-            for tokens in (32, 64):
+        if self._kernels.gpu.has_wgmma:
+            for tokens in WGMMA_TOKENS:
                 for bands in (1, 2):
-                    self._kernels.wgmma_kernel(WgmmaShape(tokens, bands))
+                    if tokens >= self._wgmma_from:
+                        self._kernels.wgmma_kernel(WgmmaShape(tokens, bands))
         self._kernels.dequantize_kernel()
 
     def linear(self, weight: NestedNf4Weight) -> CudaNf4Linear:
@@ -72,9 +75,9 @@ class Nf4Gemm:
             self._multiply_few(weight, x[rows], out[rows])
 
     def _multiply_few(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
-        if self._use_wgmma and len(x) >= WGMMA_FROM and weight.in_features % (2 * 64) == 0:
-            shape = self._wgmma_shape(weight, len(x))
-            self._kernels.wgmma(shape, weight, x, out)
+        wgmma = self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
+        if wgmma and len(x) >= self._wgmma_from:
+            self._kernels.wgmma(self._wgmma_shape(weight, len(x)), weight, x, out)
         else:
             self._kernels.mma(self._shapes[column_tiles(len(x))], weight, x, out)
 

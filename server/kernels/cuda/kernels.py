@@ -31,7 +31,7 @@ class Nf4Kernels:
         self._exact = mode != "fast"
         self._compiler = Compiler(self.gpu.arch, cache)
         self._loaded: dict[tuple[str, tuple[tuple[str, int], ...]], CudaKernel] = {}
-        self._clusters: dict[tuple[WgmmaShape, int, int], int] = {}
+        self._clusters: dict[tuple[int, int, int], int] = {}
         parts = 2 * self.gpu.multiprocessors
         self._partials = torch.empty(parts * MAX_TOKENS * MAX_ROWS, device=device)
         self._arrivals = torch.zeros(MAX_TILES, dtype=torch.int32, device=device)
@@ -58,7 +58,7 @@ class Nf4Kernels:
     ) -> None:
         """Hopper's warpgroup products and cluster split-K; in_features a multiple of 128."""
         tiles = -(-weight.out_features // shape.rows)
-        cluster = self.cluster_size(shape, tiles, weight.blocks // 2)
+        cluster = self.cluster_size(shape.bands, tiles, weight.blocks // 2)
         grid = Grid((tiles * cluster, 1), shape.threads, cluster)
         self.wgmma_kernel(shape).launch(
             grid,
@@ -80,14 +80,18 @@ class Nf4Kernels:
             ),
         )  # fmt: skip
 
-    def cluster_size(self, shape: WgmmaShape, tiles: int, steps: int) -> int:
-        """Blocks that share a tile: as many as the device holds at once for all tiles."""
-        key = (shape, tiles, steps)
+    def cluster_size(self, bands: int, tiles: int, steps: int) -> int:
+        """Blocks that share a tile: as many as the device holds at once for all tiles.
+
+        The number of tokens has no part in it, so that a row's sum does not depend on it.
+        """
+        key = (bands, tiles, steps)
         if key not in self._clusters:
-            self._clusters[key] = self._largest_cluster(shape, tiles, steps)
+            self._clusters[key] = self._largest_cluster(bands, tiles, steps)
         return self._clusters[key]
 
-    def _largest_cluster(self, shape: WgmmaShape, tiles: int, steps: int) -> int:
+    def _largest_cluster(self, bands: int, tiles: int, steps: int) -> int:
+        shape = WgmmaShape(MAX_TOKENS, bands)
         kernel = self.wgmma_kernel(shape)
         for size in range(min(MAX_CLUSTER, steps), 1, -1):
             if kernel.max_clusters(Grid((tiles * size, 1), shape.threads, size)) >= tiles:
@@ -99,7 +103,7 @@ class Nf4Kernels:
         return self._kernel("nf4_mma", constants, self.gpu.shared_bytes)
 
     def wgmma_kernel(self, shape: WgmmaShape) -> CudaKernel:
-        constants = shape.constants(self.gpu.shared_bytes)
+        constants = shape.constants(self.gpu.shared_bytes, exact=self._exact)
         return self._kernel("nf4_wgmma", constants, self.gpu.shared_bytes)
 
     def dequantize_kernel(self) -> CudaKernel:

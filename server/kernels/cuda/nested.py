@@ -66,12 +66,12 @@ class NestedNf4Weight:
         absmax, offset = self.groups[block >> self.group_shift].unbind(1)
         return self.scale_table[self.scales.long()].mul_(absmax).add_(offset)
 
-    def dequantize(self) -> torch.Tensor:
-        """[out_features, in_features] bf16: what bitsandbytes' `dequantize_4bit` gives."""
+    def dequantize(self, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+        """[out_features, in_features]: what bitsandbytes' `dequantize_4bit` gives."""
         table = torch.tensor(NF4_TABLE, device=self.codes.device)
         values = table[torch.stack((self.codes >> 4, self.codes & 15), dim=-1).long()]
         scaled = values.view(-1, BLOCK).mul_(self.decoded_scales()[:, None])
-        return scaled.bfloat16().view(self.out_features, self.in_features)
+        return scaled.to(dtype).view(self.out_features, self.in_features)
 
     @property
     def nbytes(self) -> int:
@@ -79,11 +79,11 @@ class NestedNf4Weight:
 
 
 def multiply(x: torch.Tensor, weight: NestedNf4Weight) -> torch.Tensor:
-    """`x` [tokens, in] bf16 times the weight, summed in fp32 → [tokens, out] bf16.
+    """`x` [tokens, in] times the weight in x's dtype, summed in fp32 → [tokens, out] likewise.
 
     What every NF4 GEMM here computes; they differ in the order of the sum alone.
     """
-    return (x.float() @ weight.dequantize().float().T).bfloat16()
+    return (x.float() @ weight.dequantize(x.dtype).float().T).to(x.dtype)
 
 
 def merge_nested(weights: Sequence[NestedNf4Weight]) -> NestedNf4Weight:

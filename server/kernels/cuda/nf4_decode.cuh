@@ -72,6 +72,11 @@ __device__ __forceinline__ void store_float(u32 address, float value) {
   asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
 }
 
+__device__ __forceinline__ void store_float2(u32 address, float2 value) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(value.x), "f"(value.y)
+               : "memory");
+}
+
 __device__ __forceinline__ void store_word(u32 address, u32 value) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
@@ -83,8 +88,7 @@ __device__ __forceinline__ void fill_table(u32 window, u32 thread, u32 threads) 
     const float first = NF4[byte >> 4], second = NF4[byte & 15];
     const u32 entry = (window | TABLE) + byte * 256 + lane * ENTRY_BYTES;
     if constexpr (EXACT) {
-      store_float(entry, first);
-      store_float(entry + 4, second);
+      store_float2(entry, make_float2(first, second));
     } else {
       store_word(entry, pack_bf16(first, second));
     }

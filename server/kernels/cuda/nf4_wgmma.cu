@@ -1,11 +1,11 @@
-// y = x · Wᵀ for 16 to 64 tokens on Hopper, with W in NF4: wgmma, and clusters that split the depth.
+// y = x · Wᵀ for up to 64 tokens on Hopper, with W in NF4: wgmma, and clusters that split the depth.
 //
 // The blocks of a cluster share one output tile of ROWS rows, each taking an even run of its steps, at least one.
 // At the end each leaves its sums in its own shared memory, and each adds up one share of the tile
 // across the cluster, always from the first block to the last: the result does not depend on timing.
 //
-// Defined by whoever compiles this (gemm.py): NF4_TOKENS (16, 32 or 64), NF4_BANDS (of 128 rows in
-// a tile), NF4_SHARED (bytes of shared memory). in_features must be a multiple of 128.
+// Defined by whoever compiles this (gemm.py): NF4_TOKENS (8, 16, 32 or 64), NF4_BANDS (of 128 rows in
+// a tile), NF4_SHARED (bytes of shared memory), NF4_EXACT. in_features must be a multiple of 128.
 #include "nf4_decode.cuh"
 #include "wgmma.cuh"
 
@@ -35,7 +35,7 @@ constexpr u32 STAGES = STAGES_THAT_FIT < MAX_STAGES ? STAGES_THAT_FIT : MAX_STAG
 constexpr u32 SUMS = STAGE;
 static_assert(STAGES >= 2 && STAGE + TOKENS * ROWS * 4 <= NF4_SHARED, "shared memory is too small");
 
-struct TensorMap { u64 opaque[16]; };
+struct alignas(64) TensorMap { u64 opaque[16]; };
 
 struct Problem {
   const u8* codes;
@@ -153,12 +153,54 @@ struct Place {
 
 using Sums = float[BANDS][SUMS_PER_THREAD];
 
+// In fast mode, the product that runs: sums of one block of 64, and the scales of their rows.
+struct Unscaled {
+  float sums[SUMS_PER_THREAD] = {};
+  float upper = 0.0f, lower = 0.0f;
+
+  // Waits for the product, and holds whoever reads its sums behind the wait.
+  __device__ __forceinline__ void wait() {
+    wgmma_wait<0>();
+#pragma unroll
+    for (u32 i = 0; i < SUMS_PER_THREAD; ++i) asm volatile("" : "+f"(sums[i])::"memory");
+  }
+  __device__ __forceinline__ void add_to(float (&total)[SUMS_PER_THREAD]) const {
+#pragma unroll
+    for (u32 i = 0; i < SUMS_PER_THREAD; ++i) total[i] += (i / 2 % 2 ? lower : upper) * sums[i];
+  }
+};
+
+__device__ __forceinline__ void multiply_exact(float (&sums)[SUMS_PER_THREAD], const Slab& slab,
+                                               u64 columns) {
+  wgmma_fence();
+#pragma unroll
+  for (u32 k = 0; k < 4; ++k) wgmma<true>(sums, slab.a[k], columns + k * 2);
+  wgmma_commit();
+  wgmma_wait<1>();  // the product before this one is done: its slab and its stage are free
+}
+
+// `before`: where the product that still runs belongs.
+__device__ __forceinline__ void multiply_fast(float (&before)[SUMS_PER_THREAD], Unscaled& running,
+                                              const Slab& slab, u64 columns, float upper,
+                                              float lower) {
+  running.wait();
+  running.add_to(before);
+  running.upper = upper;
+  running.lower = lower;
+  wgmma_fence();
+  wgmma<false>(running.sums, slab.a[0], columns);
+#pragma unroll
+  for (u32 k = 1; k < 4; ++k) wgmma<true>(running.sums, slab.a[k], columns + k * 2);
+  wgmma_commit();
+}
+
 __device__ __forceinline__ void consume_all(const Problem& p, const Share& share, Sums& sums,
                                             const Place& place, u32 base) {
   const u32 lane_entry = (base & 0xff000000) | place.lane * ENTRY_BYTES;
   const u32 scale_row = place.scale_row();
   const u32 group_row = min(share.tile * ROWS + scale_row, p.out_features - 1) * p.blocks();
   Slab slabs[2];  // one being multiplied while the next is decoded
+  [[maybe_unused]] Unscaled running;
   Ring ring(base);
   u32 previous_empty = 0, step = share.begin;
   // A loop that runs at least once: else ptxas gives the sums registers of their own for the case
@@ -187,11 +229,12 @@ __device__ __forceinline__ void consume_all(const Problem& p, const Share& share
         Slab& slab = slabs[(block * BANDS + product) % 2];
         slab = decode_slab(load_quad(tile + row % BAND / 16 * 512 + place.lane * 16), lane_entry,
                            upper, lower);
-        wgmma_fence();
-#pragma unroll
-        for (u32 k = 0; k < 4; ++k) wgmma(sums[product], slab.a[k], columns + k * 2);
-        wgmma_commit();
-        wgmma_wait<1>();
+        if constexpr (EXACT) {
+          multiply_exact(sums[product], slab, columns);
+        } else {
+          constexpr u32 LAST = BANDS - 1;
+          multiply_fast(sums[product == 0 ? LAST : 0], running, slab, columns, upper, lower);
+        }
         if (block == 0 && product == 0 && previous_empty != 0 && place.lane == 0) {
           barrier_arrive(previous_empty);
         }
@@ -200,7 +243,12 @@ __device__ __forceinline__ void consume_all(const Problem& p, const Share& share
     previous_empty = ring.empty();
     ring.advance();
   } while (++step < share.end);
-  wgmma_wait<0>();
+  if constexpr (EXACT) {
+    wgmma_wait<0>();
+  } else {
+    running.wait();
+    running.add_to(sums[BANDS - 1]);
+  }
 }
 
 // Where the sum of (token, row) stands; rows are exclusive-ored so that lanes meet in no bank.

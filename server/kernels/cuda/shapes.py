@@ -50,7 +50,7 @@ class MmaShape:
 
 @dataclass(frozen=True)
 class WgmmaShape:
-    """Constants of nf4_wgmma.cu: tokens (16, 32, 64) and bands of 128 rows in a tile."""
+    """Constants of nf4_wgmma.cu: tokens (8 to 64) and bands of 128 rows in a tile."""
 
     tokens: int
     bands: int
@@ -63,8 +63,13 @@ class WgmmaShape:
     def threads(self) -> int:
         return 9 * WARP
 
-    def constants(self, shared_bytes: int) -> Mapping[str, int]:
-        return {"NF4_TOKENS": self.tokens, "NF4_BANDS": self.bands, "NF4_SHARED": shared_bytes}
+    def constants(self, shared_bytes: int, *, exact: bool) -> Mapping[str, int]:
+        return {
+            "NF4_TOKENS": self.tokens,
+            "NF4_BANDS": self.bands,
+            "NF4_SHARED": shared_bytes,
+            "NF4_EXACT": int(exact),
+        }
 
 
 # Bytes of shared memory per block: sm_86 and sm_89 have 99 KiB, sm_80 163, sm_90 227; the decode
@@ -72,29 +77,23 @@ class WgmmaShape:
 SMALL = 128 * 1024
 LARGE = 200 * 1024
 COLUMN_TILES = (1, 2, 4, 8)
-MMA_INVARIANT = {tiles: MmaShape(tiles, 2, 4, 2) for tiles in COLUMN_TILES}
+WGMMA_TOKENS = (8, 16, 32, 64)
 MMA_SMALL = {tiles: MmaShape(tiles, 2, 4, 1) for tiles in COLUMN_TILES}
-MMA_MEDIUM = {
-    1: MmaShape(1, 4, 2, 4),
-    2: MmaShape(2, 4, 2, 4),
-    4: MmaShape(4, 2, 4, 2),
-    8: MmaShape(8, 2, 4, 2),
-}
-MMA_LARGE = {
-    1: MmaShape(1, 4, 2, 8),
-    2: MmaShape(2, 4, 2, 8),
-    4: MmaShape(4, 2, 4, 4),
-    8: MmaShape(8, 2, 4, 2, 2),
-}
+MMA_MEDIUM = {tiles: MmaShape(tiles, 2, 4, 2) for tiles in COLUMN_TILES}
+MMA_LARGE = {tiles: MmaShape(tiles, 2, 4, 2, 2) for tiles in COLUMN_TILES}
+# Up to 16 tokens leave registers for 64 rows a warp, and then depth to more warps.
+MMA_MEDIUM_FEW = {tiles: MmaShape(tiles, 4, 2, 4) for tiles in (1, 2)}
+MMA_LARGE_FEW = {tiles: MmaShape(tiles, 4, 2, 4, 2) for tiles in (1, 2)}
 
 
 def mma_shapes(shared_bytes: int, mode: Mode) -> Mapping[int, MmaShape]:
     """The shape for each number of column tiles. With batch-invariant, all sum in one order."""
     if shared_bytes < SMALL:
-        return MMA_SMALL  # one shape for all: already invariant
+        return MMA_SMALL
+    alike = MMA_LARGE if shared_bytes >= LARGE else MMA_MEDIUM
     if mode == "batch-invariant":
-        return MMA_INVARIANT
-    return MMA_LARGE if shared_bytes >= LARGE else MMA_MEDIUM
+        return alike
+    return {**alike, **(MMA_LARGE_FEW if shared_bytes >= LARGE else MMA_MEDIUM_FEW)}
 
 
 def column_tiles(tokens: int) -> int:
@@ -104,4 +103,4 @@ def column_tiles(tokens: int) -> int:
 
 def wgmma_tokens(tokens: int) -> int:
     """The narrowest warpgroup product that holds `tokens`."""
-    return next(width for width in (16, 32, 64) if width >= tokens)
+    return next(width for width in WGMMA_TOKENS if width >= tokens)

@@ -26,30 +26,42 @@ __device__ __forceinline__ void wgmma_wait() {
 
 #define SUMS_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define SUMS_8(i) SUMS_4(i), SUMS_4(i + 4)
-#define OPERANDS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)
+#define OPERANDS "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(ACCUMULATE)
 
-// d[64 rows, 16 | 32 | 64 columns] += a[64 rows, 16] · b[16, columns].
+// d[64 rows, 8 | 16 | 32 | 64 columns] = a[64 rows, 16] · b[16, columns], or += it.
+template <bool ACCUMULATE>
+__device__ __forceinline__ void wgmma(float (&d)[4], const u32 (&a)[4], u64 b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "%8, %9, 1, 1, 0;"
+      : SUMS_4(0)
+      : OPERANDS);
+}
+
+template <bool ACCUMULATE>
 __device__ __forceinline__ void wgmma(float (&d)[8], const u32 (&a)[4], u64 b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, "
-      "{%8, %9, %10, %11}, %12, 1, 1, 1, 0;"
+      "{%8, %9, %10, %11}, %12, %13, 1, 1, 0;"
       : SUMS_8(0)
       : OPERANDS);
 }
 
+template <bool ACCUMULATE>
 __device__ __forceinline__ void wgmma(float (&d)[16], const u32 (&a)[4], u64 b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, "
-      "%8, %9, %10, %11, %12, %13, %14, %15}, {%16, %17, %18, %19}, %20, 1, 1, 1, 0;"
+      "%8, %9, %10, %11, %12, %13, %14, %15}, {%16, %17, %18, %19}, %20, %21, 1, 1, 0;"
       : SUMS_8(0), SUMS_8(8)
       : OPERANDS);
 }
 
+template <bool ACCUMULATE>
 __device__ __forceinline__ void wgmma(float (&d)[32], const u32 (&a)[4], u64 b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, "
       "%8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, "
-      "%26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, 1, 1, 1, 0;"
+      "%26, %27, %28, %29, %30, %31}, {%32, %33, %34, %35}, %36, %37, 1, 1, 0;"
       : SUMS_8(0), SUMS_8(8), SUMS_8(16), SUMS_8(24)
       : OPERANDS);
 }
