@@ -10,16 +10,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
-from server.engine.request import EngineStats, ResidentAdapter
+from server.engine.load_times import BOUNDS
+from server.engine.request import AdapterRef, EngineStats, ResidentAdapter
 
 TTFT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 TOKEN_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 REQUEST_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
-RequestNames = Callable[[ResidentAdapter], Iterable[str]]
+RequestNames = Callable[[AdapterRef | ResidentAdapter], Iterable[str]]
+"""Every `model` by which requests reach an adapter."""
 
 
 class Metrics:
@@ -110,7 +117,8 @@ class EngineCollector(Collector):
         """Which adapters sit where, under every name that a request may call them by."""
         in_slot = [adapter for adapter in stats.resident if adapter.level == "slot"]
         running = [name for adapter in in_slot for name in self._request_names(adapter)]
-        waiting = [label for label in stats.loading if label not in running]
+        loading = [name for adapter in stats.loading for name in self._request_names(adapter)]
+        waiting = [name for name in loading if name not in running]
         yield _gauge(
             "vllm:lora_requests_info",
             "Adapters loaded (running) and on their way (waiting); the value is Unix time.",
@@ -123,14 +131,16 @@ class EngineCollector(Collector):
         )
         loaded = GaugeMetricFamily(
             "vllm:lora_adapter_loaded",
-            "1 for each adapter held, by level.",
+            "1 for each name of each adapter held, by level.",
             labels=["adapter_name", "level", "pinned", "rank"],
         )
         for adapter in stats.resident:
             level = "gpu" if adapter.level == "slot" else "cpu"
             pinned = str(adapter.pinned).lower()
-            loaded.add_metric([adapter.label, level, pinned, str(adapter.rank)], 1)
+            for name in self._request_names(adapter):
+                loaded.add_metric([name, level, pinned, str(adapter.rank)], 1)
         yield loaded
+        yield _load_seconds(stats)
         # A slot's adapter keeps its host copy, so it counts at both levels.
         for name, help_text, value in (
             ("num_gpu_loaded_lora_adapters", "Adapters in slots.", len(in_slot)),
@@ -175,6 +185,19 @@ def _resident(stats: EngineStats) -> Metric:
     for adapter in stats.resident:
         pinned = str(adapter.pinned).lower()
         family.add_metric([adapter.label, adapter.digest, adapter.level, pinned], 1)
+    return family
+
+
+def _load_seconds(stats: EngineStats) -> Metric:
+    family = HistogramMetricFamily(
+        "vllm:lora_adapter_load_seconds",
+        "How long adapters took into host memory (load) and from there into a slot (activate).",
+        labels=["transition"],
+    )
+    for transition, times in (("load", stats.load_times), ("activate", stats.activate_times)):
+        bounds = [*map(str, BOUNDS), "+Inf"]
+        buckets = list(zip(bounds, times.cumulative, strict=True))
+        family.add_metric([transition], buckets, times.total)
     return family
 
 

@@ -111,8 +111,8 @@ class Models:
             names += [adapter.name, *(f"{adapter.name}@{alias}" for alias in sorted(aliases))]
         return names
 
-    def request_names(self, adapter: ResidentAdapter) -> list[str]:
-        """Every `model` that reaches this resident version: "sql@3", "sql@prod", "sql".
+    def request_names(self, adapter: AdapterRef | ResidentAdapter) -> list[str]:
+        """Every `model` that reaches this version: "sql@3", "sql@prod", "sql".
 
         For metrics: an answer may be NAMES_LAST seconds old.
         """
@@ -122,7 +122,7 @@ class Models:
             self._names[adapter.label] = (time.monotonic() + NAMES_LAST, names)
         return names
 
-    def _look_names_up(self, adapter: ResidentAdapter) -> list[str]:
+    def _look_names_up(self, adapter: AdapterRef | ResidentAdapter) -> list[str]:
         name = adapter.label.partition("@")[0]
         try:
             default = self._registry.resolve(Reference(name))

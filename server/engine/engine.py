@@ -16,6 +16,7 @@ from server.engine.config import EngineSettings
 from server.engine.detokenizer import Detokenizer
 from server.engine.executor import Executor, Outcome
 from server.engine.kv_cache import BlockPool
+from server.engine.load_times import LoadTimes
 from server.engine.request import (
     AdapterRef,
     EngineStats,
@@ -77,11 +78,15 @@ class Adapters(AdapterDoor, Protocol):
     def is_gone(self, digest: str) -> bool: ...
     def stop(self) -> None: ...
     def residents(self) -> tuple[ResidentAdapter, ...]: ...
-    def loading(self) -> tuple[str, ...]: ...
+    def loading(self) -> tuple[AdapterRef, ...]: ...
     @property
     def num_loads(self) -> int: ...
     @property
     def num_evictions(self) -> int: ...
+    @property
+    def load_times(self) -> LoadTimes: ...
+    @property
+    def activate_times(self) -> LoadTimes: ...
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,8 @@ class Engine:
             num_preemptions=scheduler.num_preemptions,
             num_adapter_loads=self.adapters.num_loads,
             num_adapter_evictions=self.adapters.num_evictions,
+            load_times=self.adapters.load_times,
+            activate_times=self.adapters.activate_times,
             recent_batches=tuple(self._recent),
         )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from server.engine.load_times import LoadTimes
+
 FinishReason = Literal["stop", "length", "abort", "error"]
 LOWEST_TEMPERATURE = 1e-5  # logits divided by less may overflow; there is one choice left anyway
 
@@ -119,7 +121,7 @@ class EngineStats:
     max_slots: int = 0
     max_context: int = 0
     resident: tuple[ResidentAdapter, ...] = ()
-    loading: tuple[str, ...] = ()  # labels of adapters on their way into a slot
+    loading: tuple[AdapterRef, ...] = ()  # on their way into a slot
     num_steps: int = 0
     num_prompt_tokens: int = 0
     num_generated_tokens: int = 0
@@ -127,6 +129,8 @@ class EngineStats:
     num_preemptions: int = 0
     num_adapter_loads: int = 0
     num_adapter_evictions: int = 0
+    load_times: LoadTimes = field(default_factory=LoadTimes)  # from the registry into host memory
+    activate_times: LoadTimes = field(default_factory=LoadTimes)  # from host memory into a slot
     # The newest steps, oldest first; each is {adapter label or "base": tokens in the step}.
     recent_batches: tuple[Mapping[str, int], ...] = ()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from server.engine.load_times import LoadTimes
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterLoadError
 from server.residency.host import HostAdapter, HostCache
@@ -86,6 +87,7 @@ class Residency:
         self._asked: set[str] = set()  # of the wanted, those that are not for sequences only
         self._pins: set[str] = set()
         self.num_loads = self.num_evictions = 0
+        self.load_times = self.activate_times = LoadTimes()
 
     def enter(self, adapter: AdapterRef) -> int | None:
         tenant = self._tenants.get(adapter.digest)
@@ -188,8 +190,8 @@ class Residency:
         ]
         return (*in_slots, *in_host)
 
-    def loading(self) -> tuple[str, ...]:
-        return tuple(adapter.label for adapter in self._wanted.values())
+    def loading(self) -> tuple[AdapterRef, ...]:
+        return tuple(self._wanted.values())
 
     def stop(self) -> None:
         self._loader.stop()
@@ -209,6 +211,7 @@ class Residency:
             elif loaded.digest in self._wanted:  # else it was unloaded while it was on its way
                 self._host.put(loaded.outcome)
                 self.num_loads += 1
+                self.load_times = self.load_times.plus(loaded.seconds)
 
     def _fail(self, digest: str, error: AdapterLoadError) -> None:
         self._give_up(digest)
@@ -237,7 +240,9 @@ class Residency:
                 continue
             del self._arriving[digest]
             if digest in self._wanted:
-                tenant.pinned, tenant.since = digest in self._pins, time.monotonic()
+                now = time.monotonic()
+                self.activate_times = self.activate_times.plus(now - tenant.since)
+                tenant.pinned, tenant.since = digest in self._pins, now
                 self._tenants[digest] = tenant
                 self._give_up(digest)
             else:
@@ -254,13 +259,13 @@ class Residency:
 
     def _make_room(self, adapter: HostAdapter) -> None:
         movable = [tenant for tenant in self._tenants.values() if not tenant.pinned]
-        if not movable:
+        if not movable and not self._arriving:
             error = AdapterLoadError(
                 f"adapter {adapter.label} finds no slot: all {self._slots.num_slots} are pinned; "
                 "unload one, or start the server with more --max-slots"
             )
             self._fail(adapter.digest, error)
-        elif not any(tenant.leaving for tenant in movable):
+        elif movable and not any(tenant.leaving for tenant in movable):
             oldest = movable[0]
             oldest.makes_room = oldest.has_stayed
 

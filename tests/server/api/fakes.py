@@ -20,6 +20,7 @@ from registry.hats import Hat, Sampling
 from registry.references import Reference
 from server.api.app import create_app
 from server.api.readiness import Readiness
+from server.engine.load_times import LoadTimes
 from server.engine.request import (
     AdapterRef,
     EngineStats,
@@ -48,6 +49,7 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.aborted: list[str] = []
         self.loaded: dict[str, ResidentAdapter] = {}
+        self.loading: list[AdapterRef] = []
         self.admission_error: ServingError | None = None
         self.error_after: tuple[int, Exception] | None = None
         self.delay = 0.0  # seconds before each token
@@ -109,7 +111,8 @@ class FakeEngine:
             max_slots=4,
             max_context=self.max_context,
             resident=tuple(self.loaded.values()),
-            loading=("late@1",),
+            loading=(AdapterRef("sha256:late", "late@1"), *self.loading),
+            load_times=LoadTimes().plus(0.2).plus(0.4),
             num_steps=7,
             num_generated_tokens=42,
             num_adapter_evictions=1,

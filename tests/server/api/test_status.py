@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Message
 
+from server.engine.request import AdapterRef
 from server.errors import QueueFull
 from server.settings import ApiSettings
 from tests.server.api.fakes import Site, make_site, open_client
@@ -71,9 +72,34 @@ async def test_gauges_of_the_endpoint_picker(client: httpx.AsyncClient) -> None:
         "pinned": "false",
         "rank": "8",
     }
+    assert set(loaded) == {"sql@1", "sql@prod", "sql", "pirate@1", "pirate"}
     assert found["vllm:num_gpu_loaded_lora_adapters"] == [({}, 2)]
     resident = {lb["adapter"] for lb, _ in found["hatstand_adapter_resident"]}
     assert resident == {"sql@1", "pirate@1"}
+
+
+async def test_an_adapter_on_its_way_is_announced_under_every_name(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    digest = site.registry.lines["sql"][0].digest
+    site.engine.loading = [AdapterRef(digest, "sql@1")]
+    [(labels, _)] = (await samples(client))["vllm:lora_requests_info"]
+    assert labels["waiting_lora_adapters"] == "late@1,sql@1,sql@prod,sql"
+
+
+async def test_load_times_are_a_histogram_by_transition(client: httpx.AsyncClient) -> None:
+    found = await samples(client)
+    load, activate = {"transition": "load"}, {"transition": "activate"}
+    counts = found["vllm:lora_adapter_load_seconds_count"]
+    assert counts == [(load, 2), (activate, 0)]
+    [total, _] = found["vllm:lora_adapter_load_seconds_sum"]
+    assert total == (load, pytest.approx(0.6))
+    buckets = {
+        labels["le"]: value
+        for labels, value in found["vllm:lora_adapter_load_seconds_bucket"]
+        if labels["transition"] == "load"
+    }
+    assert (buckets["0.1"], buckets["0.25"], buckets["0.5"], buckets["+Inf"]) == (0, 1, 2, 2)
 
 
 async def test_recent_batches(client: httpx.AsyncClient) -> None:

@@ -102,6 +102,10 @@ class House:
         return self.residency.failures[name]
 
     @property
+    def loading(self) -> tuple[str, ...]:
+        return tuple(adapter.label for adapter in self.residency.loading())
+
+    @property
     def in_slots(self) -> set[str]:
         return {r.digest for r in self.residency.residents() if r.level == "slot"}
 
@@ -122,11 +126,21 @@ def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
 
 def test_an_adapter_is_loaded_when_it_is_first_wanted(house: House) -> None:
     assert house.enter("a") is None
-    assert house.residency.loading() == ("a",)
+    assert house.loading == ("a",)
     slot = house.use("a")
     assert not house.residency.is_moving
     assert float(house.slots.factors(SITE, slot).shrink[0, 0]) == ord("a")
     assert house.source.loads == ["a"]
+
+
+def test_what_each_move_took_is_counted(house: House) -> None:
+    house.arrive("a", "b", "c", "a")
+    house.source.broken["d"] = AdapterLoadError("no")
+    house.enter("d")
+    house.failure("d")
+    loads, activations = house.residency.load_times, house.residency.activate_times
+    assert (sum(loads.counts), sum(activations.counts)) == (3, 4)
+    assert loads.total > 0
 
 
 def test_the_least_recently_used_leaves_first(house: House) -> None:
@@ -227,7 +241,7 @@ def test_pinning_keeps_an_adapter_that_was_about_to_leave(house: House) -> None:
     house.enter("a")
     house.residency.pin(AdapterRef("a", "a"))
     assert house.enter("a") is not None
-    assert house.residency.loading() == ("c",)
+    assert house.loading == ("c",)
 
 
 def test_when_every_slot_is_pinned_the_error_says_so(house: House) -> None:
@@ -237,6 +251,22 @@ def test_when_every_slot_is_pinned_the_error_says_so(house: House) -> None:
     house.enter("c")
     assert "all 2 are pinned" in house.failure("c").message
     assert not house.residency.is_moving
+
+
+def test_a_slot_that_is_being_filled_is_not_taken_for_pinned(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.slots, "has_arrived", lambda _: False)
+    for name in "abc":
+        house.enter(name)
+    house.settle(until=lambda: len(house.in_host) == 3)
+    house.settle()
+    assert not house.residency.failures
+    monkeypatch.setattr(house.slots, "has_arrived", lambda _: True)
+    house.use("a")
+    house.use("b")
+    house.residency.leave("a")
+    house.use("c")
 
 
 def test_a_pin_that_found_no_slot_is_not_remembered(house: House) -> None:
@@ -308,7 +338,7 @@ def test_one_that_nobody_waits_for_any_longer_is_not_brought(house: House) -> No
     gate = house.source.hold("c")
     house.enter("c")
     house.residency.unwant("c")
-    assert house.residency.loading() == ()
+    assert house.loading == ()
     gate.set()
     house.settle(until=lambda: not house.residency.is_moving)
     assert house.in_slots == {"a", "b"}
@@ -337,7 +367,7 @@ def test_one_that_was_asked_for_comes_though_no_sequence_waits_for_it(
     house.residency.unload("a")
     house.enter("a")
     house.residency.unwant("a")  # what was asked for once has come, and counts no more
-    assert not house.residency.loading()
+    assert not house.loading
 
 
 def test_a_busy_slot_opens_again_when_nobody_waits_for_it_any_longer(house: House) -> None:
@@ -402,14 +432,14 @@ def test_a_slow_load_does_not_hold_up_one_that_is_in_host_memory(house: House) -
     house.source.hold("slow")
     house.enter("slow")
     house.use("a")
-    assert house.residency.loading() == ("slow",)
+    assert house.loading == ("slow",)
 
 
 def test_a_slow_load_does_not_hold_up_one_that_has_to_be_read(house: House) -> None:
     house.source.hold("slow")
     house.enter("slow")
     house.use("a")
-    assert house.residency.loading() == ("slow",)
+    assert house.loading == ("slow",)
 
 
 def test_one_that_lost_its_host_copy_is_read_again_beside_a_slow_load() -> None:
