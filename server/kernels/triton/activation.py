@@ -6,6 +6,8 @@ import torch
 import triton
 import triton.language as tl
 
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
+
 BLOCK = 1024
 
 
@@ -15,12 +17,17 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
     intermediate = width // 2
     product = torch.empty(tokens, intermediate, dtype=gate_up.dtype, device=gate_up.device)
     grid = (tokens, triton.cdiv(intermediate, BLOCK))
-    _silu_mul_kernel[grid](product, gate_up, intermediate, block=BLOCK, num_warps=4)
+    early = starts_early(gate_up)
+    _silu_mul_kernel[grid](
+        product, gate_up, intermediate, block=BLOCK, early=early, num_warps=4, launch_pdl=early
+    )
     return product
 
 
 @triton.jit
-def _silu_mul_kernel(product, gate_up, intermediate, block: tl.constexpr):
+def _silu_mul_kernel(product, gate_up, intermediate, block: tl.constexpr, early: tl.constexpr):
+    let_next_start(early)
+    wait_for_inputs(early)
     row = tl.program_id(0).to(tl.int64)
     feature = tl.program_id(1) * block + tl.arange(0, block)
     inside = feature < intermediate

@@ -8,17 +8,31 @@ bucket a row's bits are the same in any batch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import triton
 import triton.language as tl
 
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.online_softmax import absorb
 
 LEAST_GROUP = 16  # query heads that a tensor core multiplies at least
-KEYS = 64  # tokens that a program looks at together
 PROGRAMS_PER_PROCESSOR = 4
 MOST_SPLITS = 32
 LOG2_E = 1.4426950408889634
+
+
+@dataclass(frozen=True)
+class DecodeTuning:
+    """How a program goes through its part of a context; measured on one H200."""
+
+    keys: int = 64  # tokens that it looks at together
+    warps: int = 4
+    stages: int = 3
+
+
+DEFAULT_TUNING = DecodeTuning()
 
 
 def choose_splits(rows: int, kv_heads: int, processors: int) -> int:
@@ -36,6 +50,7 @@ def decode_attention(
     splits: int,
     window: int | None = None,
     kv_scales: tuple[float, float] = (1.0, 1.0),
+    tuning: DecodeTuning = DEFAULT_TUNING,
 ) -> torch.Tensor:
     """One query a sequence: `query` [rows, heads, head_dim] → the same shape, contiguous.
 
@@ -45,41 +60,12 @@ def decode_attention(
     stored keys and values are multiplied by.
     """
     rows, heads, head_dim = query.shape
-    output = torch.empty(rows, heads, head_dim, dtype=query.dtype, device=query.device)
-    if splits == 1:
-        _launch(output, output, query, cache, block_tables, context_lengths, 1, window, kv_scales)
-        return output
-    parts = torch.empty(rows, heads, splits, head_dim, dtype=torch.float32, device=query.device)
-    weights = torch.empty(rows, heads, splits, 2, dtype=torch.float32, device=query.device)
-    _launch(parts, weights, query, cache, block_tables, context_lengths, splits, window, kv_scales)
-    _merge_kernel[(rows * heads,)](
-        output,
-        parts,
-        weights,
-        head_dim=head_dim,
-        splits=splits,
-        split_block=triton.next_power_of_2(splits),
-        lanes=triton.next_power_of_2(head_dim),
-        num_warps=2,
-    )
-    return output
-
-
-def _launch(
-    result: torch.Tensor,
-    weights: torch.Tensor,
-    query: torch.Tensor,
-    cache: torch.Tensor,
-    block_tables: torch.Tensor,
-    context_lengths: torch.Tensor,
-    splits: int,
-    window: int | None,
-    kv_scales: tuple[float, float],
-) -> None:
-    rows, heads, head_dim = query.shape
     _, _, block_size, kv_heads, _ = cache.shape
+    output = torch.empty(rows, heads, head_dim, dtype=query.dtype, device=query.device)
+    parts, weights = _partial(output, splits)
+    early = starts_early(query)
     _decode_kernel[(kv_heads, splits, rows)](
-        result,
+        parts,
         weights,
         query,
         cache,
@@ -97,10 +83,41 @@ def _launch(
         group_block=max(LEAST_GROUP, triton.next_power_of_2(heads // kv_heads)),
         lanes=triton.next_power_of_2(head_dim),
         block_size=block_size,
-        keys=KEYS,
+        keys=tuning.keys,
         splits=splits,
-        num_warps=4,
-        num_stages=3,
+        early=early,
+        num_warps=tuning.warps,
+        num_stages=tuning.stages,
+        launch_pdl=early,
+    )
+    if splits > 1:
+        _merge(output, parts, weights)
+    return output
+
+
+def _partial(output: torch.Tensor, splits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the splits' results go, and each one's highest score and sum: fp32 unless it is one."""
+    if splits == 1:
+        return output, output
+    rows, heads, head_dim = output.shape
+    parts = torch.empty(rows, heads, splits, head_dim, dtype=torch.float32, device=output.device)
+    return parts, parts.new_empty(rows, heads, splits, 2)
+
+
+def _merge(output: torch.Tensor, parts: torch.Tensor, weights: torch.Tensor) -> None:
+    rows, heads, splits, head_dim = parts.shape
+    early = starts_early(output)
+    _merge_kernel[(rows * heads,)](
+        output,
+        parts,
+        weights,
+        head_dim=head_dim,
+        splits=splits,
+        split_block=triton.next_power_of_2(splits),
+        lanes=triton.next_power_of_2(head_dim),
+        early=early,
+        num_warps=2,
+        launch_pdl=early,
     )
 
 
@@ -129,7 +146,10 @@ def _decode_kernel(
     block_size: tl.constexpr,
     keys: tl.constexpr,
     splits: tl.constexpr,
+    early: tl.constexpr,
 ):
+    let_next_start(early)
+    wait_for_inputs(early)
     kv_head, split, row = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     length = tl.load(context_lengths + row)
     oldest = tl.where(window > 0, tl.maximum(length - window, 0), 0)
@@ -189,8 +209,11 @@ def _merge_kernel(
     splits: tl.constexpr,
     split_block: tl.constexpr,
     lanes: tl.constexpr,
+    early: tl.constexpr,
 ):
     """Weigh each split's result by its share of the softmax; a split without tokens has none."""
+    let_next_start(early)
+    wait_for_inputs(early)
     at = tl.program_id(0).to(tl.int64)
     split, lane = tl.arange(0, split_block), tl.arange(0, lanes)
     is_split = split < splits

@@ -6,6 +6,8 @@ import torch
 import triton
 import triton.language as tl
 
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
+
 WIDE_ROW = 2048  # features from which eight warps share a row
 
 
@@ -38,6 +40,7 @@ def _launch(
     adds: bool,
 ) -> None:
     tokens, hidden = residual.shape
+    early = starts_early(residual)
     _rms_norm_kernel[(tokens,)](
         normed,
         residual,
@@ -46,19 +49,31 @@ def _launch(
         hidden,
         eps,
         adds=adds,
+        early=early,
         block=triton.next_power_of_2(hidden),
         num_warps=8 if hidden >= WIDE_ROW else 4,
+        launch_pdl=early,
     )
 
 
 @triton.jit
 def _rms_norm_kernel(
-    normed, residual, x, weight, hidden, eps, adds: tl.constexpr, block: tl.constexpr
+    normed,
+    residual,
+    x,
+    weight,
+    hidden,
+    eps,
+    adds: tl.constexpr,
+    early: tl.constexpr,
+    block: tl.constexpr,
 ):
+    let_next_start(early)
     row = tl.program_id(0).to(tl.int64) * hidden
     feature = tl.arange(0, block)
     inside = feature < hidden
     scale = tl.load(weight + feature, mask=inside, other=0.0)
+    wait_for_inputs(early)
     value = tl.load(residual + row + feature, mask=inside, other=0.0)
     if adds:
         added = tl.load(x + row + feature, mask=inside, other=0.0)

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.online_softmax import absorb
 
 QUERIES = 128
@@ -37,6 +38,7 @@ def prefill_attention(
     output = torch.empty(tokens, heads, head_dim, dtype=query.dtype, device=query.device)
     queries = QUERIES if query.dtype != torch.float32 else EXACT_QUERIES
     tiles = triton.cdiv(chunks.longest, queries)
+    early = starts_early(query)
     _prefill_kernel[(tiles, heads, len(chunks.context_lengths))](
         output,
         query,
@@ -58,8 +60,10 @@ def prefill_attention(
         block_size=block_size,
         queries=queries,
         keys=KEYS,
+        early=early,
         num_warps=8,
         num_stages=3,
+        launch_pdl=early,
     )
     return output
 
@@ -89,7 +93,10 @@ def _prefill_kernel(
     block_size: tl.constexpr,
     queries: tl.constexpr,
     keys: tl.constexpr,
+    early: tl.constexpr,
 ):
+    let_next_start(early)
+    wait_for_inputs(early)
     head, sequence = tl.program_id(1), tl.program_id(2)
     tile = tl.num_programs(0) - 1 - tl.program_id(0)  # the longest first
     first_row = tl.load(starts + sequence)

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 from server.kernels.rope import RopeTable
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 
 
 def rotate_and_write(
@@ -27,6 +28,7 @@ def rotate_and_write(
     """
     _, _, block_size, kv_heads, head_dim = cache.shape
     heads = qkv.shape[1] // head_dim
+    early = starts_early(qkv)
     _rotate_and_write_kernel[(len(qkv), heads)](
         qkv,
         rope.cos,
@@ -43,7 +45,9 @@ def rotate_and_write(
         kv_heads=kv_heads,
         half=head_dim // 2,
         block=triton.next_power_of_2(head_dim // 2),
+        early=early,
         num_warps=1,
+        launch_pdl=early,
     )
 
 
@@ -67,7 +71,10 @@ def _rotate_and_write_kernel(
     kv_heads: tl.constexpr,
     half: tl.constexpr,
     block: tl.constexpr,
+    early: tl.constexpr,
 ):
+    let_next_start(early)
+    wait_for_inputs(early)
     token = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
     lane = tl.arange(0, block)

@@ -10,6 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.row_sampling import LOWEST_TEMPERATURE, RowSampling
 
 CHUNK = 8192  # logits that a program looks at together
@@ -23,7 +24,17 @@ def argmax(logits: torch.Tensor) -> torch.Tensor:
     rows, vocab = logits.shape
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
     chunk = min(CHUNK, triton.next_power_of_2(vocab))
-    _argmax_kernel[(rows,)](tokens, logits, logits.stride(0), vocab, chunk=chunk, num_warps=8)
+    early = starts_early(logits)
+    _argmax_kernel[(rows,)](
+        tokens,
+        logits,
+        logits.stride(0),
+        vocab,
+        chunk=chunk,
+        early=early,
+        num_warps=8,
+        launch_pdl=early,
+    )
     return tokens
 
 
@@ -36,6 +47,7 @@ def sample(logits: torch.Tensor, parameters: RowSampling, positions: torch.Tenso
     """
     rows, vocab = logits.shape
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
+    early = starts_early(logits)
     _sample_kernel[(rows,)](
         tokens,
         logits,
@@ -48,13 +60,17 @@ def sample(logits: torch.Tensor, parameters: RowSampling, positions: torch.Tenso
         logits.stride(0),
         vocab,
         chunk=min(CHUNK, triton.next_power_of_2(vocab)),
+        early=early,
         num_warps=16,
+        launch_pdl=early,
     )
     return tokens
 
 
 @triton.jit
-def _argmax_kernel(tokens, logits, row_stride, vocab, chunk: tl.constexpr):
+def _argmax_kernel(tokens, logits, row_stride, vocab, chunk: tl.constexpr, early: tl.constexpr):
+    let_next_start(early)
+    wait_for_inputs(early)
     row = tl.program_id(0)
     tl.store(tokens + row, _best_token(logits + row.to(tl.int64) * row_stride, vocab, chunk))
 
@@ -85,7 +101,10 @@ def _sample_kernel(
     row_stride,
     vocab,
     chunk: tl.constexpr,
+    early: tl.constexpr,
 ):
+    let_next_start(early)
+    wait_for_inputs(early)
     index = tl.program_id(0)
     row = logits + index.to(tl.int64) * row_stride
     heat = tl.load(temperature + index)
@@ -201,5 +220,8 @@ def _gumbel(seed, at, position):
     words, _, _, _ = tl.philox(seed, at, zeros + position.to(tl.int32), zeros, zeros)
     folded = words.to(tl.int32, bitcast=True)
     folded = tl.where(folded < 0, -folded - 1, folded)
-    uniform = (folded.to(tl.float32) + 0.5) * 4.656612873077393e-10
-    return -tl.log(-tl.log(tl.minimum(uniform, 1.0 - 5.9604645e-8)))
+    uniform = tl.minimum((folded.to(tl.float32) + 0.5) * 4.656612873077393e-10, 1.0 - 5.9604645e-8)
+    # The winners' exponential noise is tiny, where the logarithm of 1 - u is inexact.
+    series = uniform * (1.0 + uniform * (1.0 / 2 + uniform * (1.0 / 3 + uniform / 4)))
+    exponential = tl.where(uniform < 1.0 / 64, series, -tl.log(1.0 - uniform))
+    return -tl.log(exponential)

@@ -56,8 +56,8 @@ def gumbel_noise(
     """Standard Gumbel noise in fp32, a function of its three int64 arguments (broadcast)."""
     word = philox(seeds, tokens, positions)
     folded = torch.where(word >= 1 << 31, WORD - word, word)
-    uniform = (folded.float() + 0.5) * 2.0**-31
-    return -(-uniform.clamp(max=1 - 2.0**-24).log()).log()
+    uniform = ((folded.float() + 0.5) * 2.0**-31).clamp(max=1 - 2.0**-24)
+    return -(-torch.log1p(-uniform)).log()
 
 
 def philox(seeds: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,84 @@
+"""The second half of LoRA: sum the parts of `A(x)`, multiply by B, add to the output."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from server.kernels.triton.early_launch import let_next_start, wait_for_inputs
+
+
+@triton.jit
+def expand_kernel(
+    y,
+    partial,
+    arena,
+    table,
+    tile_slots,
+    tile_row_numbers,
+    rows,
+    y_stride,
+    table_stride,
+    width0,
+    width1,
+    width2,
+    splits: tl.constexpr,
+    ranks: tl.constexpr,
+    parts: tl.constexpr,
+    tile_rows: tl.constexpr,
+    block: tl.constexpr,
+    rank_step: tl.constexpr,
+    alignment: tl.constexpr,
+    early: tl.constexpr,
+):
+    """One tile of rows and one block of columns; the first weights come before the inputs."""
+    number, tile = tl.program_id(0), tl.program_id(1)
+    let_next_start(early)
+    slot = tl.load(tile_slots + tile)
+    row = tl.load(tile_row_numbers + tile * tile_rows + tl.arange(0, tile_rows))
+    part, number, first_column, width = _part_of(number, width0, width1, width2, block)
+    entry = table + tl.maximum(slot, 0).to(tl.int64) * table_stride + part * 3
+    start = tl.multiple_of(tl.load(entry + 1), alignment)
+    rank = tl.load(entry + 2).to(tl.int32)
+    if (slot >= 0) & (rank > 0):
+        lane = tl.arange(0, rank_step)
+        column = number * block + tl.arange(0, block)
+        inside = (column < width)[None, :]
+        is_row = (row >= 0)[:, None]
+        factor_at = arena + start + lane[:, None] * width + column[None, :]
+        weight = tl.load(factor_at, mask=(lane < rank)[:, None] & inside, other=0.0)
+        wait_for_inputs(early)
+        y_at = y + row.to(tl.int64)[:, None] * y_stride + first_column + column[None, :]
+        before = tl.load(y_at, mask=is_row & inside, other=0.0)
+        sums_at = partial + part * rows * ranks + row[:, None] * ranks + lane[None, :]
+        sums = tl.zeros((tile_rows, block), tl.float32)
+        for first in range(0, rank, rank_step):
+            following = tl.load(
+                factor_at + (first + rank_step) * width,
+                mask=(first + rank_step + lane < rank)[:, None] & inside,
+                other=0.0,
+            )
+            shrunk = tl.zeros((tile_rows, rank_step), tl.float32)
+            for split in tl.static_range(splits):
+                split_at = sums_at + first + split * parts * rows * ranks
+                shrunk += tl.load(split_at, mask=is_row, other=0.0)
+            sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
+            weight = following
+        tl.store(y_at, before.to(tl.float32) + sums, mask=is_row & inside)
+    else:
+        wait_for_inputs(early)
+
+
+@triton.jit
+def _part_of(number, width0, width1, width2, block: tl.constexpr):
+    """The part that the grid's column block `number` lies in.
+
+    Returns the part, the block's number within it, the part's first column and its width.
+    """
+    blocks0, blocks1 = tl.cdiv(width0, block), tl.cdiv(width1, block)
+    is_first, is_third = number < blocks0, number >= blocks0 + blocks1
+    part = tl.where(is_first, 0, tl.where(is_third, 2, 1))
+    skipped = tl.where(is_first, 0, tl.where(is_third, blocks0 + blocks1, blocks0))
+    column = tl.where(is_first, 0, tl.where(is_third, width0 + width1, width0))
+    width = tl.where(is_first, width0, tl.where(is_third, width2, width1))
+    return part, number - skipped, column, width
