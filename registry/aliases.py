@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from .errors import AliasConflict, AliasNotFound, InvalidReference
+from .events import record
 from .references import Reference
 from .tables import adapter, alias, alias_event, version
 from .validation import near
@@ -153,6 +154,17 @@ def _point(
         "why": move.why,
     }
     connection.execute(sa.insert(alias_event).values(event))
+    record(
+        connection,
+        f"alias.{kind}",
+        target.name,
+        by=move.by,
+        alias=alias_name,
+        version=target.number,
+        digest=target.digest,
+        previous=None if current is None else current.number,
+        why=move.why,
+    )
 
 
 def _check_expected(

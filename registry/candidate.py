@@ -8,7 +8,6 @@ from pathlib import Path
 from .adapter_config import CONFIG_FILE
 from .adapters import AdapterSpec
 from .bases import BaseRecord
-from .blobs import Staged, Staging
 from .bundle import LAYERS, Bundle, scan
 from .canonical import Progress
 from .errors import BaseMismatch, FileRefused, InvalidLock
@@ -16,6 +15,7 @@ from .lint import check_lock, lint, read_config
 from .lock import LOCK_FILE, Lock
 from .manifest import LOCK_TYPE, Descriptor, Manifest
 from .report import Report
+from .staging import Staged, Staging
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,13 @@ class Candidate:
     """A manifest whose blobs are staged and whose content has passed the lint."""
 
     manifest: Manifest
-    base_fingerprint: str
+    lock: Lock
     report: Report
+
+    @property
+    def base_fingerprint(self) -> str:
+        """The base that it was trained on."""
+        return self.lock.base.fingerprint
 
 
 def prepare(
@@ -55,7 +60,7 @@ def prepare(
         layers=tuple(_layer(name, item) for name, item in staged.items()),
     )
     staging.add_bytes(manifest.to_bytes())
-    return Candidate(manifest, known_base.fingerprint, _with_left_out(report, bundle))
+    return Candidate(manifest, lock, _with_left_out(report, bundle))
 
 
 def _read_lock(bundle: Bundle) -> Lock | None:

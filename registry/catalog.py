@@ -1,59 +1,64 @@
-"""The catalog's database: SQLite in WAL mode, migrated when it is opened."""
+"""The catalog: transactions on the database of adapters, migrated when it is opened."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from .databases import open_database, write_options
 from .errors import CatalogUnavailable
 
-REVISION = "0001"  # the newest migration; a test holds this to the migrations folder
+REVISION = "0002"  # the newest migration; a test holds this to the migrations folder
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_BUSY_SECONDS = 30.0  # how long a writer waits for another
 
 
 class Catalog:
-    """Transactions on one catalog file, from any thread or process.
+    """Transactions on one catalog, from any thread or process."""
 
-    Each transaction has a connection of its own: nothing is shared across threads or forks, and
-    nothing stays open between them.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._engine = _create_engine(path)
+    def __init__(self, location: str | Path) -> None:
+        """Open a file, or a `sqlite:///` or `postgresql://` URL; migrates it where needed."""
+        self._database = open_database(location)
         with self._errors():
             self._prepare()
+
+    @property
+    def label(self) -> str:
+        """The catalog's place, for messages."""
+        return self._database.label
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view, which writers do not disturb."""
-        with self._errors(), self._engine.connect() as connection, connection.begin():
+        with self._errors(), self._database.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """One writer at a time; committed at the end, rolled back on any exception."""
-        with self._errors(), self._engine.connect() as connection:
-            # Taking the lock now spares a reader-turned-writer the busy error.
-            connection.execution_options(hatstand_write=True)
-            with connection.begin():
-                yield connection
+        with (
+            self._errors(),
+            self._database.engine.connect() as connection,
+            write_options(connection).begin(),
+        ):
+            self._database.begin_write(connection)
+            yield connection
+
+    def close(self) -> None:
+        """Let go of connections that are kept open; the catalog may be used again."""
+        self._database.engine.dispose()
 
     def _prepare(self) -> None:
-        """Switch to WAL and migrate, once, whichever process comes first."""
+        """Set up and migrate, once, whichever process comes first."""
         with self.read() as connection:
             if _current_revision(connection) == REVISION:
                 return
-        _enter_wal(self._path)
+        self._database.prepare()
         with self.write() as connection:
             current = _current_revision(connection)  # another process may have been faster
             if current != REVISION:
@@ -67,48 +72,10 @@ class Catalog:
             raise  # the code broke a rule of the tables: a bug, not a state of the disk
         except DBAPIError as failure:
             raise CatalogUnavailable(
-                f"the catalog {self._path} cannot be used: {failure.orig}"
+                f"the catalog {self.label} cannot be used: {failure.orig}"
             ) from failure
-
-
-def _create_engine(path: Path) -> Engine:
-    engine = sa.create_engine(
-        sa.URL.create("sqlite+pysqlite", database=str(path)),
-        poolclass=NullPool,
-        connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions of its own
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")  # a committed version survives a power cut
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        is_write = connection.get_execution_options().get("hatstand_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
-
-    return engine
-
-
-def _enter_wal(path: Path) -> None:
-    """WAL lets readers and a writer go on beside each other. The mode stays with the file."""
-    import sqlite3
-
-    deadline = time.monotonic() + _BUSY_SECONDS
-    with contextlib.closing(sqlite3.connect(path, timeout=_BUSY_SECONDS)) as connection:
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as failure:
-                # Changing the mode does not wait for other connections by itself.
-                if "locked" not in str(failure) or time.monotonic() > deadline:
-                    raise CatalogUnavailable(
-                        f"the catalog {path} cannot be used: {failure}"
-                    ) from failure
-                time.sleep(0.01)
+        except PoolTimeout as failure:
+            raise CatalogUnavailable(f"the catalog {self.label} is overloaded") from failure
 
 
 def _current_revision(connection: Connection) -> str | None:

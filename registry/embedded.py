@@ -1,32 +1,37 @@
-"""The registry as a folder: a catalog and blobs, used by servers and commands at once."""
+"""The registry itself: a catalog and blobs, used by servers and commands at once."""
 
 from __future__ import annotations
 
 import getpass
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .aliases import AliasEvent, AliasMove, alias_history, roll_back, set_alias
 from .bases import BaseRecord
-from .blobs import LocalBlobs
+from .blobs import Blobs, open_blobs
 from .bundle import DEFAULT_SIZE_LIMIT
-from .candidate import prepare
+from .candidate import Candidate, prepare
 from .canonical import Progress
 from .catalog import Catalog
-from .errors import CatalogUnavailable, InvalidReference
+from .commit import NewVersion, add_version, check_base, withdraw_version
+from .errors import BlobsMissing, CatalogUnavailable, InvalidReference
+from .events import Event, events_after, newest_event
 from .hats import HAT_FILE, TEMPLATE_FILE, Hat
+from .homes import adapter_cache
 from .leases import Lease, drop_lease, list_leases, take_lease
 from .lint import read_hat
 from .lock import LOCK_FILE, Lock
+from .manifest import Manifest
+from .pages import LARGEST_PAGE, Page, Search
 from .pull import copy_out
 from .references import Reference, check_alias, check_name
+from .staging import StagingArea
 from .summaries import AdapterSummary, list_adapters
 from .verification import VersionCheck, verify_version
 from .versions import (
-    NewVersion,
     Version,
-    add_version,
     alias_targets,
     every_version,
     find_version,
@@ -35,40 +40,51 @@ from .versions import (
 
 _CATALOG_FILE = "catalog.sqlite"
 _BLOBS_FOLDER = "blobs"
+_WORK_FOLDER = "staging"
+_ATTEMPTS = 3  # of a push whose blobs are collected under it
 
 
 class Registry:
-    """Adapters, versions and aliases in one folder.
+    """Adapters, versions and aliases in a catalog, and their bytes in a store of blobs.
 
-    Every method may be called from any thread, and several processes may have the same folder
+    Every method may be called from any thread, and several processes may have the same registry
     open: what one pushes, the others resolve at once. Errors are `RegistryError`s.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, blobs: LocalBlobs) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, blobs: Blobs) -> None:
         self.folder = folder
-        self._catalog = catalog
-        self._blobs = blobs
+        self.catalog = catalog
+        self.blobs = blobs
+        self.staging = StagingArea(_staging_folder(folder))
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> Registry:
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        database: str | None = None,
+        blobs: str | None = None,
+    ) -> Registry:
         """Open the registry in `folder`, making or upgrading it first where needed.
 
-        Raises `CatalogUnavailable` when the folder holds something else or cannot be used.
+        Catalog and blobs lie in the folder too, unless `database` (a `postgresql://` URL) or
+        `blobs` (a folder, or a bucket's URL) put them elsewhere. Raises `CatalogUnavailable` when
+        the folder holds something else or cannot be used.
         """
         path = Path(folder).expanduser().absolute()
         if "://" in os.fspath(folder):
             raise CatalogUnavailable(
-                f"{os.fspath(folder)} is a URL: this version opens registries in folders only"
+                f"{os.fspath(folder)} is a URL: only folders can be opened here"
             )
         try:
             _check_is_ours(path)
             path.mkdir(parents=True, exist_ok=True)
-            blobs = LocalBlobs(path / _BLOBS_FOLDER)
+            store = open_blobs(blobs or str(path / _BLOBS_FOLDER), adapter_cache() / "blobs")
+            return cls(path, Catalog(database or path / _CATALOG_FILE), store)
         except OSError as failure:
             raise CatalogUnavailable(
                 f"the registry {path} cannot be opened: {failure.strerror}"
             ) from failure
-        return cls(path, Catalog(path / _CATALOG_FILE), blobs)
 
     def push(
         self,
@@ -82,6 +98,7 @@ class Registry:
         progress: Progress | None = None,
         allow_new_base: bool = False,
         size_limit: int = DEFAULT_SIZE_LIMIT,
+        tags: Sequence[str] = (),
     ) -> Version:
         """Check an adapter folder and make it the next version of `name`.
 
@@ -93,20 +110,47 @@ class Registry:
         check_name(name)
         if alias is not None:
             check_alias(alias)
-        by = by or _whoami()
-        self._blobs.sweep()
-        with self._blobs.stage() as staging:
-            candidate = prepare(
-                Path(folder), staging, base=base, size_limit=size_limit, progress=progress
-            )
-            new = NewVersion(candidate.manifest, candidate.base_fingerprint, by, allow_new_base)
-            with self._catalog.write() as connection:
-                version, is_new = add_version(connection, name, new)
-                if alias is not None:
-                    set_alias(connection, alias, version, AliasMove(by, why or ""))
-                # Blobs before the commit: whoever sees the version finds its files.
-                staging.publish()
+        self.staging.sweep()
+        labels = _Labels(by or whoami(), allow_new_base, tuple(tags))
+        for attempt in range(1, _ATTEMPTS + 1):
+            with self.staging.stage() as staging:
+                candidate = prepare(
+                    Path(folder), staging, base=base, size_limit=size_limit, progress=progress
+                )
+                new = labels.new_version(candidate)
+                with self.catalog.read() as connection:
+                    check_base(connection, name, new)
+                # Bytes before the commit: whoever sees the version finds its files.
+                staging.publish(self.blobs)
+            try:
+                version, is_new = self.commit(name, new, alias=alias, why=why or "")
+            except BlobsMissing:  # an impatient collection took them before they were committed
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                break
         return replace(version, report=candidate.report, is_new=is_new)
+
+    def commit(
+        self, name: str, new: NewVersion, *, alias: str | None = None, why: str = ""
+    ) -> tuple[Version, bool]:
+        """Make a manifest whose blobs are stored a version, and move the alias, at once or not.
+
+        The flag says whether the version was not there before. Raises `BlobsMissing`.
+        """
+        with self.catalog.write() as connection:
+            # A collection holds the same lock, so what is there now stays.
+            self._check_blobs(new.manifest)
+            version, is_new = add_version(connection, name, new)
+            if alias is not None:
+                set_alias(connection, alias, version, AliasMove(new.by, why))
+            return version, is_new
+
+    def _check_blobs(self, manifest: Manifest) -> None:
+        digests = {manifest.digest, *(blob.digest for blob in manifest.files.values())}
+        absent = [digest for digest in sorted(digests) if self.blobs.find(digest) is None]
+        if absent:
+            raise BlobsMissing(absent)
 
     def resolve(self, reference: str | Reference) -> Version:
         """The version a reference means now: a bare name is alias `prod`, else the newest.
@@ -115,7 +159,7 @@ class Registry:
         `AmbiguousReference`, or `InvalidReference`.
         """
         parsed = _parse(reference)
-        with self._catalog.read() as connection:
+        with self.catalog.read() as connection:
             return find_version(connection, parsed)
 
     def files(self, version: Version) -> dict[str, Path]:
@@ -125,7 +169,7 @@ class Registry:
         the registry's own: read them, never write.
         """
         return {
-            name: self._blobs.verified_path(blob.digest, blob.size)
+            name: self.blobs.local(blob.digest, blob.size)
             for name, blob in version.manifest.files.items()
         }
 
@@ -135,7 +179,7 @@ class Registry:
         blobs = {name: version.manifest.files.get(name) for name in names}
         return read_hat(
             {
-                name: self._blobs.verified_path(blob.digest, blob.size)
+                name: self.blobs.local(blob.digest, blob.size)
                 for name, blob in blobs.items()
                 if blob is not None
             }
@@ -144,23 +188,35 @@ class Registry:
     def lock(self, version: Version) -> Lock:
         """What a version's behaviour depends on."""
         blob = version.manifest.files[LOCK_FILE]
-        return Lock.from_bytes(self._blobs.verified_path(blob.digest, blob.size).read_bytes())
+        return Lock.from_bytes(self.blobs.local(blob.digest, blob.size).read_bytes())
 
     def adapters(self) -> list[AdapterSummary]:
         """Every adapter, by name."""
-        with self._catalog.read() as connection:
-            return list_adapters(connection)
+        found: list[AdapterSummary] = []
+        after: str | None = ""
+        while after is not None:
+            page = self.search(after=after, limit=LARGEST_PAGE)
+            found += page.items
+            after = page.next
+        return found
+
+    def search(
+        self, search: Search | None = None, *, after: str = "", limit: int = 100
+    ) -> Page[AdapterSummary]:
+        """One page of the adapters that `search` describes, by name."""
+        with self.catalog.read() as connection:
+            return list_adapters(connection, search, after=after, limit=limit)
 
     def versions(self, name: str) -> list[Version]:
         """All versions of an adapter, oldest first."""
         check_name(name)
-        with self._catalog.read() as connection:
+        with self.catalog.read() as connection:
             return list_versions(connection, name)
 
     def aliases(self, name: str) -> dict[str, Version]:
         """Alias → version, of one adapter."""
         check_name(name)
-        with self._catalog.read() as connection:
+        with self.catalog.read() as connection:
             find_version(connection, Reference(name))
             return alias_targets(connection, name)
 
@@ -186,16 +242,16 @@ class Registry:
                 f"{name}@{alias} can point at versions of {name} only, not at {parsed}",
                 param="reference",
             )
-        with self._catalog.write() as connection:
+        with self.catalog.write() as connection:
             target = find_version(connection, parsed)
-            set_alias(connection, alias, target, AliasMove(by or _whoami(), why, expected))
+            set_alias(connection, alias, target, AliasMove(by or whoami(), why, expected))
             return target
 
     def alias_history(self, name: str, alias: str) -> list[AliasEvent]:
         """Every move of an alias, oldest first."""
         check_name(name)
         check_alias(alias)
-        with self._catalog.read() as connection:
+        with self.catalog.read() as connection:
             return alias_history(connection, name, alias)
 
     def rollback_alias(
@@ -213,30 +269,53 @@ class Registry:
         """
         check_name(name)
         check_alias(alias)
-        with self._catalog.write() as connection:
-            move = AliasMove(by or _whoami(), why, expected)
+        with self.catalog.write() as connection:
+            move = AliasMove(by or whoami(), why, expected)
             return roll_back(connection, name, alias, move)
+
+    def withdraw(
+        self, reference: str | Reference, *, by: str | None = None, why: str = ""
+    ) -> Version:
+        """Let nobody find a version any more; collections may then remove its bytes.
+
+        Raises `VersionInUse` while an alias points at it. Its number stays taken; pushing the
+        same bytes again brings it back.
+        """
+        with self.catalog.write() as connection:
+            version = find_version(connection, _parse(reference))
+            withdraw_version(connection, version, by=by or whoami(), why=why)
+            return version
+
+    def events(self, after: int = 0, *, limit: int = 1000) -> list[Event]:
+        """What happened after the event of that number, oldest first."""
+        with self.catalog.read() as connection:
+            return events_after(connection, after, limit=limit)
+
+    def newest_event(self) -> int:
+        """The last event's number: the cursor that means "from now on"."""
+        with self.catalog.read() as connection:
+            return newest_event(connection)
 
     def lease(self, digest: str, holder: str, seconds: float) -> Lease:
         """Say that `holder` uses a version for so many seconds; call again to prolong."""
-        with self._catalog.write() as connection:
+        with self.catalog.write() as connection:
             return take_lease(connection, digest, holder, seconds)
 
     def release(self, digest: str, holder: str) -> None:
         """Give a lease back early."""
-        with self._catalog.write() as connection:
+        with self.catalog.write() as connection:
             drop_lease(connection, digest, holder)
 
     def leases(self) -> list[Lease]:
         """The leases that have not expired."""
-        with self._catalog.read() as connection:
+        with self.catalog.read() as connection:
             return list_leases(connection)
 
     def verify(
         self, reference: str | Reference | None = None, *, progress: Progress | None = None
     ) -> list[VersionCheck]:
         """Re-hash and re-lint one version, all versions of a bare name, or everything."""
-        with self._catalog.read() as connection:
+        with self.catalog.read() as connection:
             if reference is None:
                 versions = every_version(connection)
             else:
@@ -245,7 +324,7 @@ class Registry:
                     versions = list_versions(connection, parsed.name)
                 else:
                     versions = [find_version(connection, parsed)]
-        return [verify_version(version, self._blobs, progress=progress) for version in versions]
+        return [verify_version(version, self.blobs, progress=progress) for version in versions]
 
     def pull(
         self,
@@ -260,22 +339,45 @@ class Registry:
         Raises `DestinationExists` when the folder is not empty, unless `force`.
         """
         version = self.resolve(reference)
-        sources = {
-            name: self._blobs.path(blob.digest) for name, blob in version.manifest.files.items()
-        }
-        copy_out(sources, version.manifest.files, Path(folder), force=force, progress=progress)
+        copy_out(self.blobs, version.manifest.files, Path(folder), force=force, progress=progress)
         return version
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What a push says of its version beside the files."""
+
+    by: str
+    allow_new_base: bool
+    tags: tuple[str, ...]
+
+    def new_version(self, candidate: Candidate) -> NewVersion:
+        return NewVersion(
+            candidate.manifest,
+            candidate.base_fingerprint,
+            self.by,
+            self.allow_new_base,
+            base_name=candidate.lock.base.name,
+            tags=self.tags,
+            metrics=candidate.lock.metrics,
+        )
 
 
 def _parse(reference: str | Reference) -> Reference:
     return reference if isinstance(reference, Reference) else Reference.parse(reference)
 
 
-def _whoami() -> str:
+def whoami() -> str:
+    """Who runs this process, for the history."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return f"uid-{os.getuid()}"
+
+
+def _staging_folder(folder: Path) -> Path:
+    """On the same disk as the blobs where they are local, so that a rename moves them in."""
+    return folder / _BLOBS_FOLDER / _WORK_FOLDER
 
 
 def _check_is_ours(folder: Path) -> None:

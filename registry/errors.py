@@ -30,6 +30,8 @@ RegistryError                     500 registry_error
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RegistryError(Exception):
     """Base of the tree."""
@@ -185,8 +187,90 @@ class Corrupted(RegistryError):
     code = "corrupted"
 
 
-class CatalogUnavailable(RegistryError):
-    """The catalog cannot be opened: locked, unreadable, or made by a newer Hatstand."""
+class BlobNotFound(Corrupted):
+    """A blob that should be there is not."""
+
+    status = 404
+    code = "blob_not_found"
+
+
+class BlobsMissing(RegistryError):
+    """A commit names blobs that the store lacks: upload them (again) and commit again."""
+
+    status = 409
+    code = "blobs_missing"
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__(
+            f"{len(digests)} blobs are not in the store, {digests[0]} among them: upload them and "
+            "commit again",
+            param="manifest",
+        )
+        self.digests = tuple(digests)
+
+
+class VersionInUse(RegistryError):
+    """The version cannot be withdrawn: an alias points at it."""
+
+    status = 409
+    code = "version_in_use"
+
+
+class UploadNotFound(RegistryError):
+    """No such upload: it was finished, given up, or swept away."""
+
+    status = 404
+    code = "upload_not_found"
+
+
+class UploadConflict(RegistryError):
+    """The piece does not begin where the upload ends; ask for its state and go on from there."""
+
+    status = 416
+    code = "upload_conflict"
+
+
+class InvalidRequest(RegistryError):
+    """A request to the registry's HTTP API that cannot be understood; `param` names the place."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class KeyNeeded(RegistryError):
+    """No key was given, or none that is valid now."""
+
+    status = 401
+    code = "key_needed"
+
+
+class Forbidden(RegistryError):
+    """The key is valid, but not for this adapter or not for this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class Unavailable(RegistryError):
+    """Something the registry rests on does not answer; trying again may help."""
 
     status = 503
+    code = "unavailable"
+
+
+class CatalogUnavailable(Unavailable):
+    """The catalog cannot be opened: locked, unreadable, or made by a newer Hatstand."""
+
     code = "catalog_unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The bucket that holds the blobs does not answer, or refuses."""
+
+    code = "store_unavailable"
+
+
+class RegistryUnreachable(Unavailable):
+    """The registry's server does not answer, or not as a registry."""
+
+    code = "registry_unreachable"

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .blobs import Blobs, missing
 from .bundle import LAYERS
-from .canonical import CHUNK, Progress
+from .canonical import Progress
 from .errors import Corrupted, DestinationExists
 from .lock import LOCK_FILE
 from .manifest import Descriptor
 
 
 def copy_out(
-    files: Mapping[str, Path],
-    blobs: Mapping[str, Descriptor],
+    blobs: Blobs,
+    files: Mapping[str, Descriptor],
     folder: Path,
     *,
     force: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Copy `files` into `folder`, verifying each on the way; a file is whole or not there.
+    """Copy `files` from `blobs` into `folder`, verifying each; a file is whole or not there.
 
     A folder that is not empty needs `force`; then a bundle's files are replaced, those that this
     version lacks go, and strangers stay. Raises `DestinationExists` or `Corrupted`.
@@ -34,24 +35,25 @@ def copy_out(
             f"{folder} is not empty: name another folder, or write over it with --force",
             param=str(folder),
         )
-    for name, source in files.items():
-        if not source.is_file():
-            digest = blobs[name].digest
-            raise Corrupted(f"blob {digest} ({name}) is missing from the registry", param=digest)
+    for blob in files.values():
+        if blobs.find(blob.digest) is None:
+            raise missing(blob.digest)
     folder.mkdir(parents=True, exist_ok=True)
     for name in {*LAYERS, LOCK_FILE} - set(files):
         (folder / name).unlink(missing_ok=True)  # a leftover template would join this version
-    for name, source in files.items():
-        _copy(source, folder / name, blobs[name], progress)
+    for name, blob in files.items():
+        _copy(blobs.read(blob.digest), folder / name, blob, progress)
 
 
-def _copy(source: Path, target: Path, blob: Descriptor, progress: Progress | None) -> None:
+def _copy(
+    pieces: Iterator[bytes], target: Path, blob: Descriptor, progress: Progress | None
+) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     hasher = hashlib.sha256()
     done = 0
     try:
-        with source.open("rb") as reader, partial.open("wb") as writer:
-            while piece := reader.read(CHUNK):
+        with partial.open("wb") as writer:
+            for piece in pieces:
                 writer.write(piece)
                 hasher.update(piece)
                 done += len(piece)

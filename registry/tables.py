@@ -6,7 +6,9 @@ from sqlalchemy import (
     BigInteger,
     Column,
     DateTime,
+    Float,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
@@ -75,6 +77,7 @@ alias_event = Table(
     Column("at", DateTime, nullable=False),
     Column("by", String(255), nullable=False),
     Column("why", Text, nullable=False),
+    Index(None, "adapter_id", "alias"),
 )
 
 # Who is using a version, until when: what garbage collection must spare.
@@ -87,4 +90,103 @@ lease = Table(
     Column("created_at", DateTime, nullable=False),
     Column("expires_at", DateTime, nullable=False, index=True),
     UniqueConstraint("digest", "holder"),
+)
+
+_LONG = BigInteger().with_variant(Integer, "sqlite")
+
+# The feed, append-only: writers come one at a time, so numbers are in the order of commits.
+event = Table(
+    "event",
+    metadata,
+    Column("id", _LONG, primary_key=True),
+    Column("at", DateTime, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("adapter", String(63), nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("data", Text, nullable=False),  # a JSON object
+    sqlite_autoincrement=True,
+)
+
+# What was asked for over HTTP that changes something, granted or not; append-only.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _LONG, primary_key=True),
+    Column("at", DateTime, nullable=False, index=True),
+    Column("by", String(255), nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("action", String(255), nullable=False),
+    Column("status", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Only a secret's sha256 is kept. Verbs and patterns are separated by spaces.
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("verbs", String(255), nullable=False),
+    Column("patterns", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("expires_at", DateTime, nullable=True),
+    Column("revoked_at", DateTime, nullable=True),
+)
+
+# Aliases that only keys with the verb `protect` may move.
+protected_alias = Table(
+    "protected_alias",
+    metadata,
+    Column("adapter_id", ForeignKey("adapter.id"), primary_key=True),
+    Column("name", String(63), primary_key=True),
+)
+
+# Versions that nobody finds any more. Their numbers are not given out again.
+withdrawal = Table(
+    "withdrawal",
+    metadata,
+    Column("version_id", ForeignKey("version.id"), primary_key=True, autoincrement=False),
+    Column("at", DateTime, nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+# What to search by: names of bases, tags and numbers of versions.
+base = Table(
+    "base",
+    metadata,
+    Column("fingerprint", String(71), primary_key=True),
+    Column("name", String(255), primary_key=True),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("version_id", ForeignKey("version.id"), primary_key=True),
+    Column("tag", String(63), primary_key=True, index=True),
+)
+
+metric = Table(
+    "metric",
+    metadata,
+    Column("version_id", ForeignKey("version.id"), primary_key=True),
+    Column("name", String(63), primary_key=True),
+    Column("value", Float, nullable=False),
+    Index(None, "name", "value"),
+)
+
+# What is said later about a version (`subject`): evaluations, approvals, signatures.
+referrer = Table(
+    "referrer",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", String(71), nullable=False),
+    Column("digest", String(71), nullable=False),
+    Column("artifact_type", String(255), nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("at", DateTime, nullable=False),
+    Column("by", String(255), nullable=False),
+    UniqueConstraint("subject", "digest"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .blobs import LocalBlobs
+from .blobs import Blobs
 from .canonical import Progress, digest_of
 from .errors import RegistryError
 from .lint import check_lock, lint
@@ -28,7 +28,7 @@ class VersionCheck:
 
 
 def verify_version(
-    version: Version, blobs: LocalBlobs, *, progress: Progress | None = None
+    version: Version, blobs: Blobs, *, progress: Progress | None = None
 ) -> VersionCheck:
     """Re-hash the manifest and every blob, then lint; problems are collected, not raised."""
     problems: list[str] = []
@@ -41,7 +41,7 @@ def verify_version(
     for name, (digest, size) in expected.items():
         try:
             blobs.check(digest, progress)
-            blobs.verified_path(digest, size)
+            blobs.local(digest, size)
         except RegistryError as problem:
             problems.append(f"{name}: {problem.message}")
     if problems:
@@ -53,8 +53,10 @@ def verify_version(
     return VersionCheck(version, (), report)
 
 
-def _lint_again(version: Version, blobs: LocalBlobs, progress: Progress | None) -> Report:
-    files = {name: blobs.path(blob.digest) for name, blob in version.manifest.files.items()}
+def _lint_again(version: Version, blobs: Blobs, progress: Progress | None) -> Report:
+    files = {
+        name: blobs.local(blob.digest, blob.size) for name, blob in version.manifest.files.items()
+    }
     lock = Lock.from_bytes(files["lock.json"].read_bytes())
     report = lint(files, lock.base.config, progress=progress)
     check_lock(lock, files, report)

@@ -1,4 +1,4 @@
-"""Versions in the catalog: adding one, and finding the one a reference means."""
+"""Versions in the catalog: finding the one that a reference means."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from .errors import (
     AdapterNotFound,
     AliasNotFound,
     AmbiguousReference,
-    BaseMismatch,
     VersionNotFound,
 )
 from .manifest import Manifest
 from .references import Reference
 from .report import Report
-from .tables import adapter, alias, version
+from .tables import adapter, alias, version, withdrawal
 from .validation import near
 
 DEFAULT_ALIAS = "prod"  # what a bare name means, once it is set
@@ -51,57 +50,9 @@ class Version:
         return f"{self.name}@{self.number}"
 
 
-@dataclass(frozen=True)
-class NewVersion:
-    """What `add_version` needs to know."""
-
-    manifest: Manifest
-    base_fingerprint: str
-    by: str
-    allow_new_base: bool = False
-
-
 def now() -> datetime:
     """The time as the catalog keeps it: UTC, to the microsecond, without a zone."""
     return datetime.now(UTC).replace(tzinfo=None)
-
-
-def add_version(connection: Connection, name: str, new: NewVersion) -> tuple[Version, bool]:
-    """Insert the next number, or return the version that has this digest already.
-
-    The flag says whether it was inserted. Raises `BaseMismatch` when the adapter's newest version
-    belongs to another base and `allow_new_base` is not set.
-    """
-    adapter_id = adapter_key(connection, name)
-    digest = new.manifest.digest
-    if adapter_id is None:
-        values = {"name": name, "created_at": now()}
-        connection.execute(sa.insert(adapter).values(values))
-        adapter_id = adapter_key(connection, name)
-    else:
-        there = select_versions(
-            connection, version.c.adapter_id == adapter_id, version.c.digest == digest
-        )
-        if there:
-            return there[0], False
-    newest = _newest(connection, name)
-    if newest is not None and newest.base_fingerprint != new.base_fingerprint:
-        _refuse_new_base(newest, new)
-    row = {
-        "adapter_id": adapter_id,
-        "number": 1 if newest is None else newest.number + 1,
-        "digest": digest,
-        "manifest": new.manifest.to_bytes().decode(),
-        "size": new.manifest.size,
-        "base_fingerprint": new.base_fingerprint,
-        "created_at": now(),
-        "created_by": new.by,
-    }
-    connection.execute(sa.insert(version).values(row))
-    (added,) = select_versions(
-        connection, version.c.adapter_id == adapter_id, version.c.digest == digest
-    )
-    return added, True
 
 
 def find_version(connection: Connection, reference: Reference) -> Version:
@@ -123,7 +74,7 @@ def find_version(connection: Connection, reference: Reference) -> Version:
                 param="alias",
             )
         return aliases[reference.alias]
-    newest = aliases.get(DEFAULT_ALIAS) or _newest(connection, reference.name)
+    newest = aliases.get(DEFAULT_ALIAS) or newest_version(connection, reference.name)
     if newest is None:
         raise VersionNotFound(f"{reference.name} has no versions", param="version")
     return newest
@@ -171,6 +122,7 @@ def version_key(connection: Connection, found: Version) -> int:
 
 
 _VERSIONS = version.join(adapter, adapter.c.id == version.c.adapter_id)
+STANDING = ~sa.exists().where(withdrawal.c.version_id == version.c.id)  # not withdrawn
 _COLUMNS = (
     adapter.c.name,
     version.c.number,
@@ -188,7 +140,7 @@ def select_versions(connection: Connection, *conditions: sa.ColumnElement[bool])
     rows = connection.execute(
         sa.select(*_COLUMNS)
         .select_from(_VERSIONS)
-        .where(*conditions)
+        .where(STANDING, *conditions)
         .order_by(adapter.c.name, version.c.number)
     ).mappings()
     return [_version(row) for row in rows]
@@ -207,14 +159,20 @@ def _version(row: RowMapping) -> Version:
     )
 
 
-def _newest(connection: Connection, name: str) -> Version | None:
-    number = connection.execute(
-        sa.select(sa.func.max(version.c.number))
-        .select_from(_VERSIONS)
-        .where(adapter.c.name == name)
-    ).scalar()
-    found = select_versions(connection, adapter.c.name == name, version.c.number == number)
-    return found[0] if found else None
+def newest_version(connection: Connection, name: str) -> Version | None:
+    """The standing version with the highest number."""
+    row = (
+        connection.execute(
+            sa.select(*_COLUMNS)
+            .select_from(_VERSIONS)
+            .where(STANDING, adapter.c.name == name)
+            .order_by(version.c.number.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
+    )
+    return None if row is None else _version(row)
 
 
 def _by_number(connection: Connection, reference: Reference) -> Version:
@@ -223,7 +181,7 @@ def _by_number(connection: Connection, reference: Reference) -> Version:
     )
     if found:
         return found[0]
-    newest = _newest(connection, reference.name)
+    newest = newest_version(connection, reference.name)
     raise VersionNotFound(
         f"{reference.name} has no version {reference.number}; the newest is "
         f"{newest.number if newest else 'none'}",
@@ -259,15 +217,3 @@ def _no_adapter(name: str, known: Sequence[str]) -> AdapterNotFound:
 def _some(names: Sequence[str], many: int = 8) -> str:
     more = f" and {len(names) - many} more" if len(names) > many else ""
     return ", ".join(names[:many]) + more
-
-
-def _refuse_new_base(newest: Version, new: NewVersion) -> None:
-    if new.allow_new_base:
-        return
-    raise BaseMismatch(
-        f"{newest.ref} was trained on another base ({newest.base_fingerprint[:19]}… there, "
-        f"{new.base_fingerprint[:19]}… here). Servers run one base, so a new one takes effect "
-        "for every request that names the adapter: push with --allow-new-base if that is meant, "
-        "or push under another name.",
-        param="base",
-    )

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from registry import BaseRecord, Registry
 from registry.bases import read_base
+from tests.registry.backends import (
+    BACKENDS,
+    Backend,
+    bucket,
+    postgres,
+    postgres_database,
+    s3_prefix,
+)
 from tests.registry.making import TINY_CONFIG, make_adapter, write_safetensors
+
+__all__ = ["bucket", "postgres", "postgres_database", "s3_prefix"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module that says `EVERY_BACKEND = True` runs against every kind of catalog and store."""
+    if "backend" in metafunc.fixturenames:
+        everywhere = getattr(metafunc.module, "EVERY_BACKEND", False)
+        metafunc.parametrize("backend", BACKENDS if everywhere else BACKENDS[:1], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +54,20 @@ def base(base_folder: Path) -> BaseRecord:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry.open(tmp_path / "registry")
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    database, blobs = request.param.split("-")
+    return Backend(
+        tmp_path / "registry",
+        request.getfixturevalue("postgres_database") if database == "postgres" else None,
+        request.getfixturevalue("s3_prefix") if blobs == "s3" else None,
+    )
+
+
+@pytest.fixture
+def registry(backend: Backend) -> Iterator[Registry]:
+    opened = backend.open()
+    yield opened
+    opened.catalog.close()
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import registry
-from registry import catalog, tables
+from registry import catalog, databases, tables
 from registry.catalog import Catalog
+from registry.databases import open_database
 from registry.errors import CatalogUnavailable
 
 
@@ -23,6 +24,23 @@ def test_migrations_lead_to_the_tables_as_declared(tmp_path: Path) -> None:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_they_do_in_postgres_too(postgres_database: str) -> None:
+    opened = Catalog(postgres_database)
+    with opened.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    opened.close()
+    again = Catalog(postgres_database)
+    with again.read() as connection:
+        assert connection.execute(sa.select(tables.version)).all() == []
+    again.close()
+
+
+def test_a_database_that_is_none_is_said_at_once() -> None:
+    with pytest.raises(CatalogUnavailable, match="no database for a catalog"):
+        Catalog("mysql://somewhere/else")
+    assert "secret" not in open_database("postgresql://ann:secret@somewhere/hats").label
 
 
 def test_the_newest_revision_is_the_one_the_code_expects() -> None:
@@ -73,7 +91,7 @@ def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
 def test_a_catalog_that_stays_locked_is_an_error_not_a_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(databases, "BUSY_SECONDS", 0.05)
     opened = Catalog(tmp_path / "catalog.sqlite")
     with (
         opened.write(),

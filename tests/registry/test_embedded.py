@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from registry import BaseRecord, Hat, Lock, Reference, Registry
 from registry.canonical import digest_of
@@ -23,7 +23,11 @@ from registry.errors import (
     VersionNotFound,
 )
 from registry.lint import read_config
+from registry.tables import version
+from tests.registry.backends import Backend
 from tests.registry.making import make_adapter
+
+EVERY_BACKEND = True
 
 
 def test_push_then_resolve_then_read(registry: Registry, adapter: Path, base: BaseRecord) -> None:
@@ -126,14 +130,14 @@ def test_a_prefix_of_two_digests_is_ambiguous(
 ) -> None:
     registry.push(adapter, "sql")
     registry.push(make_adapter(tmp_path / "b", seed=1, lock=base), "sql")
-    catalog = registry.folder / "catalog.sqlite"
-    connection = sqlite3.connect(catalog)
-    connection.execute("DROP TRIGGER version_no_update")
-    for number in (1, 2):
-        digest = "sha256:" + "a" * 63 + str(number)
-        connection.execute("UPDATE version SET digest = ? WHERE number = ?", (digest, number))
-    connection.commit()
-    connection.close()
+    with registry.catalog.write() as connection:
+        on_table = " ON version" if connection.dialect.name == "postgresql" else ""
+        connection.exec_driver_sql(f"DROP TRIGGER version_no_update{on_table}")
+        for number in (1, 2):
+            digest = "sha256:" + "a" * 63 + str(number)
+            connection.execute(
+                sa.update(version).where(version.c.number == number).values(digest=digest)
+            )
     with pytest.raises(AmbiguousReference, match="fits 2 versions") as refusal:
         registry.resolve("sql@sha256:" + "a" * 20)
     assert refusal.value.status == 409
@@ -199,23 +203,18 @@ def test_pull_asks_before_it_writes_over(registry: Registry, adapter: Path, tmp_
         registry.pull("sql", target / "mine.txt")
 
 
-def damage(path: Path, content: bytes) -> None:
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
 def test_damage_is_found_and_a_new_push_heals_it(
-    registry: Registry, adapter: Path, tmp_path: Path
+    registry: Registry, backend: Backend, adapter: Path, tmp_path: Path
 ) -> None:
     version = registry.push(adapter, "sql")
     assert [check.is_sound for check in registry.verify()] == [True]
-    weights = registry.files(version)["adapter_model.safetensors"]
-    content = weights.read_bytes()
+    weights = version.manifest.files["adapter_model.safetensors"].digest
+    content = registry.files(version)["adapter_model.safetensors"].read_bytes()
 
-    damage(weights, content[:-1] + b"x")
-    fresh = Registry.open(registry.folder)
+    backend.overwrite(registry, weights, content[:-1] + b"x")
+    fresh = backend.open()
     with pytest.raises(Corrupted, match="bytes changed"):
-        fresh.files(version)
+        fresh.blobs.check(weights)
     with pytest.raises(Corrupted, match="no longer matches"):
         fresh.pull("sql", tmp_path / "out")
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()
@@ -223,17 +222,32 @@ def test_damage_is_found_and_a_new_push_heals_it(
     assert "adapter_model.safetensors" in check.problems[0]
     assert check.report is None
 
-    damage(weights, content[:-1])
-    with pytest.raises(Corrupted, match="instead of"):
-        registry.files(version)
-    weights.unlink()
-    with pytest.raises(Corrupted, match="missing"):
-        fresh.files(version)
+    backend.overwrite(registry, weights, content[:-1])
+    assert not fresh.verify("sql")[0].is_sound
+    backend.overwrite(registry, weights, None)
+    (check,) = fresh.verify("sql")
+    assert "missing" in check.problems[0]
     with pytest.raises(Corrupted, match="missing"):
         fresh.pull("sql", tmp_path / "out2")
 
     assert not registry.push(adapter, "sql").is_new
     assert [check.is_sound for check in registry.verify("sql@1")] == [True]
+    fresh.catalog.close()
+
+
+def test_files_read_from_a_folder_are_checked_once_and_their_size_always(
+    adapter: Path, tmp_path: Path
+) -> None:
+    opened = Registry.open(tmp_path / "local")
+    version = opened.push(adapter, "sql")
+    weights = opened.files(version)["adapter_model.safetensors"]
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(Corrupted, match="instead of"):
+        opened.files(version)
+    weights.unlink()
+    with pytest.raises(Corrupted, match="missing"):
+        opened.files(version)
 
 
 def test_files_are_hashed_once_in_a_process(
@@ -245,7 +259,7 @@ def test_files_are_hashed_once_in_a_process(
     def refuse(*_: object) -> str:
         raise AssertionError("hashed again")
 
-    monkeypatch.setattr("registry.blobs.digest_file", refuse)
+    monkeypatch.setattr("registry.local_blobs.digest_file", refuse)
     assert registry.files(version) == files
 
 

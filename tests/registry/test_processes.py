@@ -134,7 +134,7 @@ def test_a_killed_push_leaves_the_registry_as_it_was(
     registry = Registry.open(root)
     staging = root / "blobs" / "staging"
     assert any(staging.iterdir())
-    assert registry._blobs.sweep(older_than=-1) > 0
+    assert registry.staging.sweep(older_than=-1) > 0
     assert not any(staging.iterdir())
     version = registry.push(second, "sql", alias="prod")
     assert registry.resolve("sql") == version

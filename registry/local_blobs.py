@@ -1,0 +1,125 @@
+"""Blobs in a folder of the local disk."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .blobs import StoredBlob, missing
+from .canonical import CHUNK, Progress, digest_file
+from .errors import Corrupted
+
+
+class LocalBlobs:
+    """Blobs under one folder, two levels of fan-out: `sha256/ab/cd/abcd…`.
+
+    A blob is written elsewhere on the same disk, synced, and renamed into place.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._verified: set[str] = set()
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Where a blob lies, whether or not it is there."""
+        name = digest.removeprefix("sha256:")
+        return self.folder / "sha256" / name[:2] / name[2:4] / name
+
+    def find(self, digest: str) -> StoredBlob | None:
+        try:
+            return _stored(digest, self.path(digest).stat())
+        except FileNotFoundError:
+            return None
+
+    def read(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        try:
+            file = self.path(digest).open("rb")
+        except FileNotFoundError:
+            raise missing(digest) from None
+        left = (os.fstat(file.fileno()).st_size if stop is None else stop) - start
+
+        def pieces(left: int) -> Iterator[bytes]:
+            with file:
+                file.seek(start)
+                while left > 0 and (piece := file.read(min(CHUNK, left))):
+                    left -= len(piece)
+                    yield piece
+
+        return pieces(left)
+
+    def check(self, digest: str, progress: Progress | None = None) -> None:
+        try:
+            found = digest_file(self.path(digest), progress)
+        except FileNotFoundError:
+            raise missing(digest) from None
+        except OSError as failure:
+            raise Corrupted(
+                f"blob {digest} cannot be read: {failure.strerror}", param=digest
+            ) from None
+        with self._lock:
+            if found == digest:
+                self._verified.add(digest)
+            else:
+                self._verified.discard(digest)
+        if found != digest:
+            raise Corrupted(f"blob {digest} now hashes to {found}: its bytes changed", param=digest)
+
+    def local(self, digest: str, size: int) -> Path:
+        path = self.path(digest)
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            raise missing(digest) from None
+        if found != size:
+            raise Corrupted(f"blob {digest} has {found} bytes instead of {size}", param=digest)
+        with self._lock:
+            if digest in self._verified:
+                return path
+        self.check(digest)
+        return path
+
+    def put(self, digest: str, file: Path) -> None:
+        """Move a synced file in. One already there is replaced, which heals damage."""
+        target = self.path(digest)
+        _make_folders(target.parent)
+        os.replace(file, target)  # noqa: PTH105 (one call, easy to interrupt in a test)
+        _sync_folder(target.parent)
+
+    def delete(self, digest: str) -> None:
+        self.path(digest).unlink(missing_ok=True)
+        with self._lock:
+            self._verified.discard(digest)
+
+    def list(self) -> Iterator[StoredBlob]:
+        for path in (self.folder / "sha256").glob("??/??/*"):
+            try:
+                yield _stored(f"sha256:{path.name}", path.stat())
+            except FileNotFoundError:
+                continue  # deleted while we looked
+
+
+def _stored(digest: str, status: os.stat_result) -> StoredBlob:
+    return StoredBlob(digest, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _make_folders(folder: Path) -> None:
+    """Create a folder and make each new name durable."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

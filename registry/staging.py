@@ -1,0 +1,130 @@
+"""Bytes on their way into a store: copied, hashed and synced before anybody may see them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from .blobs import Blobs
+from .canonical import CHUNK, Progress
+from .errors import FileRefused, TooLarge
+
+_STALE_AFTER = 3600.0  # seconds without a write until a staging folder counts as abandoned
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file copied and hashed, not yet part of the store."""
+
+    digest: str
+    size: int
+    path: Path
+
+
+class StagingArea:
+    """A folder in which pushes collect their blobs, each in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def stage(self) -> Iterator[Staging]:
+        """A place to collect blobs; what is not published vanishes at the end."""
+        folder = self._folder / uuid.uuid4().hex
+        folder.mkdir()
+        try:
+            yield Staging(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self, *, older_than: float = _STALE_AFTER) -> int:
+        """Remove what killed pushes left; returns how many folders went. Times are seconds."""
+        swept = 0
+        for folder in list(self._folder.iterdir()):
+            with contextlib.suppress(OSError):  # another process may be sweeping too
+                newest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
+                if time.time() - newest > older_than:
+                    shutil.rmtree(folder)
+                    swept += 1
+        return swept
+
+
+class Staging:
+    """Blobs of one push on their way in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._staged: list[Staged] = []
+
+    def add_file(self, source: Path, progress: Progress | None = None) -> Staged:
+        """Copy a file in; what is checked and stored later is this copy.
+
+        Raises `FileRefused` if the file cannot be read or grows meanwhile.
+        """
+        try:
+            with source.open("rb") as file:
+                limit = os.fstat(file.fileno()).st_size
+                return self._add(_pieces(file, source.name, limit, progress))
+        except OSError as failure:
+            raise FileRefused(
+                f"{source.name} cannot be copied: {failure.strerror}", param=source.name
+            ) from failure
+
+    def add_bytes(self, content: bytes) -> Staged:
+        """Take bytes in."""
+        return self._add(iter([content]))
+
+    def add_pieces(self, pieces: Iterator[bytes], *, limit: int) -> Staged:
+        """Take a stream in; raises `TooLarge` when it goes on beyond `limit` bytes."""
+        return self._add(_bounded(pieces, limit))
+
+    def publish(self, blobs: Blobs) -> None:
+        """Hand everything over to the store."""
+        for staged in self._staged:
+            blobs.put(staged.digest, staged.path)
+
+    def _add(self, pieces: Iterator[bytes]) -> Staged:
+        path = self._folder / f"{len(self._staged)}"
+        hasher = hashlib.sha256()
+        size = 0
+        # Read-only from the start: nobody edits a blob by accident.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
+        with os.fdopen(handle, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                hasher.update(piece)
+                size += len(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        staged = Staged("sha256:" + hasher.hexdigest(), size, path)
+        self._staged.append(staged)
+        return staged
+
+
+def _pieces(file: BinaryIO, name: str, limit: int, progress: Progress | None) -> Iterator[bytes]:
+    done = 0
+    while piece := file.read(CHUNK):
+        done += len(piece)
+        if done > limit:
+            raise FileRefused(f"{name} grew while it was copied: push it again", param=name)
+        yield piece
+        if progress is not None:
+            progress(f"copying {name}", done, limit)
+
+
+def _bounded(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    done = 0
+    for piece in pieces:
+        done += len(piece)
+        if done > limit:
+            raise TooLarge(f"more than the {limit} bytes that were announced arrived")
+        yield piece
