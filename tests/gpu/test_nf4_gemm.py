@@ -22,7 +22,7 @@ DEVICE = torch.device("cuda:0")
 EXACT_BOUND = 2.0e-3  # relative error; rounding the result to bf16 alone makes 1.7e-3
 FAST_BOUND = 4.0e-3
 SHAPES_7B = [((4096, 1024, 1024), 4096), ((4096,), 4096), ((14336, 14336), 4096), ((4096,), 14336)]
-TOKENS = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 48, 63, 64, 65, 130, 300)
+TOKENS = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 128, 129, 200, 300)
 
 
 def quantized(out: int, into: int) -> tuple[NestedNf4Weight, torch.Tensor]:
@@ -86,7 +86,7 @@ def test_one_hot_rows_read_the_exact_weights(gemms: dict[str, Nf4Gemm]) -> None:
     identity = torch.eye(192, device=DEVICE, dtype=torch.bfloat16)
     for mode in ("exact", "batch-invariant"):
         linear = gemms[mode].linear(weight)
-        for step in (1, 8, 16, 24, 64, 192):
+        for step in (1, 8, 16, 24, 64, 96, 192):
             rows = [product(linear, identity[i : i + step]) for i in range(0, 192, step)]
             assert torch.equal(torch.cat(rows).T, dense), (mode, step)
 
@@ -102,7 +102,7 @@ def test_dequantized_rows_are_bitwise_those_of_bitsandbytes(gemms: dict[str, Nf4
 
 def test_the_same_product_has_the_same_bits(gemms: dict[str, Nf4Gemm]) -> None:
     linear = gemms["exact"].linear(merged((4096, 1024, 1024), 4096)[0])
-    for tokens in (1, 16, 32, 64):
+    for tokens in (1, 16, 32, 64, 128):
         x = torch.randn(tokens, 4096, device=DEVICE).bfloat16()
         first = product(linear, x)
         assert all(torch.equal(product(linear, x), first) for _ in range(30))

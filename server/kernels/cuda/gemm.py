@@ -14,6 +14,7 @@ from server.kernels.cuda.shapes import (
     COLUMN_TILES,
     MAX_TOKENS,
     WGMMA_TOKENS,
+    WIDE_TOKENS,
     Mode,
     WgmmaShape,
     column_tiles,
@@ -34,16 +35,22 @@ class Nf4Gemm:
     table to bf16 and scales sums over 64: other weights, not those of training. `batch-invariant`
     is exact and sums in one order for every number of rows.
     cache: a folder for compiled kernels; without it every start compiles them again.
+    scratch_bytes: how much of a weight is dequantized at a time for many rows.
     """
 
     def __init__(
-        self, device: torch.device, *, mode: Mode = "exact", cache: Path | None = None
+        self,
+        device: torch.device,
+        *,
+        mode: Mode = "exact",
+        cache: Path | None = None,
+        scratch_bytes: int = SCRATCH_BYTES,
     ) -> None:
         self._kernels = Nf4Kernels(device, mode, cache)
         self._mode = mode
         self._shapes = mma_shapes(self._kernels.gpu.shared_bytes, mode)
         self._wgmma_from = 1 if mode == "batch-invariant" else WGMMA_FROM
-        self._scratch = torch.empty(SCRATCH_BYTES // 2, dtype=torch.bfloat16, device=device)
+        self._scratch = torch.empty(scratch_bytes // 2, dtype=torch.bfloat16, device=device)
 
     def prepare(self) -> None:
         """Compile and load every kernel, so that no later call does."""
@@ -54,6 +61,8 @@ class Nf4Gemm:
                 for bands in (1, 2):
                     if tokens >= self._wgmma_from:
                         self._kernels.wgmma_kernel(WgmmaShape(tokens, bands))
+            if self._mode == "exact":
+                self._kernels.wgmma_kernel(WgmmaShape(WIDE_TOKENS, 1))
         self._kernels.dequantize_kernel()
 
     def linear(self, weight: NestedNf4Weight) -> CudaNf4Linear:
@@ -70,21 +79,24 @@ class Nf4Gemm:
         if len(x) > IN_PIECES_TO and self._mode != "batch-invariant":
             self._multiply_many(weight, x, out)
             return
-        for start in range(0, len(x), MAX_TOKENS):
-            rows = slice(start, start + MAX_TOKENS)
-            self._multiply_few(weight, x[rows], out[rows])
-
-    def _multiply_few(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
         wgmma = self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
+        at_once = WIDE_TOKENS if wgmma and self._mode == "exact" else MAX_TOKENS
+        for start in range(0, len(x), at_once):
+            rows = slice(start, start + at_once)
+            self._multiply_few(weight, x[rows], out[rows], wgmma=wgmma)
+
+    def _multiply_few(
+        self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor, *, wgmma: bool
+    ) -> None:
         if wgmma and len(x) >= self._wgmma_from:
             self._kernels.wgmma(self._wgmma_shape(weight, len(x)), weight, x, out)
         else:
             self._kernels.mma(self._shapes[column_tiles(len(x))], weight, x, out)
 
     def _wgmma_shape(self, weight: PackedNf4, tokens: int) -> WgmmaShape:
-        """Two bands a tile where one would need a second wave of blocks."""
-        one_wave = weight.out_features <= BAND * self._kernels.gpu.multiprocessors
-        return WgmmaShape(wgmma_tokens(tokens), 1 if one_wave else 2)
+        if tokens > MAX_TOKENS:
+            return WgmmaShape(WIDE_TOKENS, 1)
+        return WgmmaShape(wgmma_tokens(tokens), self._kernels.bands(weight))
 
     def _multiply_many(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
         """Dequantize some rows, multiply with them, go on to the next."""

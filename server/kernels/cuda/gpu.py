@@ -21,7 +21,7 @@ class Gpu:
         return cls(
             capability=(properties.major, properties.minor),
             multiprocessors=properties.multi_processor_count,
-            shared_bytes=properties.shared_memory_per_block_optin,
+            shared_bytes=properties.shared_memory_per_block_optin,  # type: ignore[attr-defined]
         )
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from cuda.bindings import driver
 from cuda.core import Device, ObjectCode
 
-Argument = torch.Tensor | int | driver.CUtensorMap
+Argument: TypeAlias = Any
 """A tensor's address, an unsigned 32-bit integer, or a tensor map by value."""
 
 
@@ -34,15 +34,15 @@ class CudaKernel:
     def __init__(
         self, cubin: bytes, name: str, device: torch.device, *, shared_bytes: int, overlap: bool
     ) -> None:
-        torch.cuda.init()
-        Device(device.index).set_current()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        Device(index).set_current()
         self._code = ObjectCode.from_cubin(cubin, name=name)  # unloads the kernel when it goes
         self._kernel = self._code.get_kernel(name)
         self._handle = int(self._kernel.handle)
         self._shared_bytes = shared_bytes
         self._overlap = overlap
         if shared_bytes:
-            self._allow_shared(shared_bytes, device.index)
+            self._allow_shared(shared_bytes, index)
 
     def launch(self, grid: Grid, arguments: Sequence[Argument]) -> None:
         """Raises RuntimeError if the driver refuses; what fails on the device shows up later."""

@@ -10,13 +10,13 @@ import torch
 from server.kernels.cuda.compiler import Compiler
 from server.kernels.cuda.gpu import Gpu
 from server.kernels.cuda.kernel import CudaKernel, Grid
-from server.kernels.cuda.packing import PackedNf4
-from server.kernels.cuda.shapes import MAX_TOKENS, MmaShape, Mode, WgmmaShape
+from server.kernels.cuda.packing import BAND, PackedNf4
+from server.kernels.cuda.shapes import MAX_TOKENS, MMA_ROWS, MmaShape, Mode, WgmmaShape
 from server.kernels.cuda.tensor_map import tensor_map
 
 MAX_CLUSTER = 8  # blocks; larger clusters are not portable
 MAX_TILES = 8192  # of 128 rows: over a million output features
-MAX_ROWS = 256  # rows of the largest tile
+MIN_STEPS = 8  # of 128 weights, which a block of a cluster should take at least
 
 
 class Nf4Kernels:
@@ -33,7 +33,7 @@ class Nf4Kernels:
         self._loaded: dict[tuple[str, tuple[tuple[str, int], ...]], CudaKernel] = {}
         self._clusters: dict[tuple[int, int, int], int] = {}
         parts = 2 * self.gpu.multiprocessors
-        self._partials = torch.empty(parts * MAX_TOKENS * MAX_ROWS, device=device)
+        self._partials = torch.empty(parts * MAX_TOKENS * MMA_ROWS, device=device)
         self._arrivals = torch.zeros(MAX_TILES, dtype=torch.int32, device=device)
 
     @property
@@ -79,6 +79,12 @@ class Nf4Kernels:
                 first_row, rows, weight.in_features, weight.group_shift,
             ),
         )  # fmt: skip
+
+    def bands(self, weight: PackedNf4) -> int:
+        """Two bands a tile, so that x is read half as often, where the work suffices for it."""
+        steps = weight.blocks // 2
+        tiles = -(-weight.out_features // (2 * BAND))
+        return 2 if steps // self.cluster_size(2, tiles, steps) >= MIN_STEPS else 1
 
     def cluster_size(self, bands: int, tiles: int, steps: int) -> int:
         """Blocks that share a tile: as many as the device holds at once for all tiles.

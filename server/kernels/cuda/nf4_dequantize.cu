@@ -1,13 +1,16 @@
 // NF4 back to bf16, row by row: what a product with many tokens multiplies with.
 //
 // One warp writes 16 rows by 64 weights. Lane 4g + t holds rows g and g + 8, weights 8i + 2t and
-// 8i + 2t + 1 of each; four lanes exchange them so that each stores runs of eight weights.
+// 8i + 2t + 1 of each; four lanes exchange them so that each stores runs of eight weights. The
+// table is spread over a warp, lane q holding value q: constant memory serves one address at a time.
 #include "nf4_decode.cuh"
 
 constexpr u32 WARPS = 8;  // one band's slabs
 
-__device__ __forceinline__ u32 decode_byte(u32 byte, float scale) {
-  return pack_bf16(__fmul_rn(NF4[byte >> 4], scale), __fmul_rn(NF4[byte & 15], scale));
+__device__ __forceinline__ u32 decode_byte(u32 byte, float value, float scale) {
+  const float first = __shfl_sync(~0u, value, byte >> 4);
+  const float second = __shfl_sync(~0u, value, byte & 15);
+  return pack_bf16(__fmul_rn(first, scale), __fmul_rn(second, scale));
 }
 
 // Each lane of a quad holds four words; afterwards lane t holds word t of every lane, in order.
@@ -25,12 +28,15 @@ __device__ __forceinline__ void transpose_quad(u32 (&word)[4], u32 t) {
   }
 }
 
-__device__ __forceinline__ void store_row(u16* row, const u32 (&codes)[2], float scale, u32 t) {
+__device__ __forceinline__ void store_row(u16* row, const u32 (&codes)[2], float value,
+                                          float scale, u32 t) {
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) {  // 32 weights: four runs of eight
     u32 words[4];
 #pragma unroll
-    for (u32 i = 0; i < 4; ++i) words[i] = decode_byte(codes[half] >> 8 * i & 255, scale);
+    for (u32 i = 0; i < 4; ++i) {
+      words[i] = decode_byte(codes[half] >> 8 * i & 255, value, scale);
+    }
     transpose_quad(words, t);
     if (row != nullptr) {
       *reinterpret_cast<uint4*>(row + half * 32 + t * 8) =
@@ -50,6 +56,7 @@ extern "C" __global__ void __launch_bounds__(WARPS * WARP)
   const u64 tile = static_cast<u64>(first_row / BAND + blockIdx.y) * blocks + block;
   const uint4 quad =
       __ldg(reinterpret_cast<const uint4*>(codes + tile * TILE_BYTES + slab * 512) + lane);
+  const float value = NF4[lane % 16];
   const u32 half_codes[2][2] = {{quad.x, quad.y}, {quad.z, quad.w}};
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) {
@@ -60,6 +67,6 @@ extern "C" __global__ void __launch_bounds__(WARPS * WARP)
     const float code = __ldg(scale_table + __ldg(scales + tile * BAND + band_row));
     const float scale = decode_scale(code, __ldg(groups + group));
     u16* to = exists ? out + static_cast<u64>(row) * in_features + block * BLOCK : nullptr;
-    store_row(to, half_codes[half], scale, t);
+    store_row(to, half_codes[half], value, scale, t);
   }
 }

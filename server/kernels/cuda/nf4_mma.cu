@@ -177,7 +177,7 @@ struct Place {
 
   __device__ Place(u32 warp, u32 lane_)
       : lane(lane_), row(warp % ROW_WARPS * WARP_ROWS), depth(warp / ROW_WARPS) {}
-  __device__ u32 lane_entry() const { return lane * ENTRY_BYTES; }
+  __device__ u32 lane_entry() const { return entry_of_lane(0, lane); }
 };
 
 using Sums = float[ROW_TILES][COLUMN_TILES][4];

@@ -1,10 +1,10 @@
-// y = x · Wᵀ for up to 64 tokens on Hopper, with W in NF4: wgmma, and clusters that split the depth.
+// y = x · Wᵀ for up to 128 tokens on Hopper, with W in NF4: wgmma, and clusters that split the depth.
 //
 // The blocks of a cluster share one output tile of ROWS rows, each taking an even run of its steps, at least one.
 // At the end each leaves its sums in its own shared memory, and each adds up one share of the tile
 // across the cluster, always from the first block to the last: the result does not depend on timing.
 //
-// Defined by whoever compiles this (gemm.py): NF4_TOKENS (8, 16, 32 or 64), NF4_BANDS (of 128 rows in
+// Defined by whoever compiles this (gemm.py): NF4_TOKENS (8, 16, 32, 64 or 128), NF4_BANDS (of 128 rows in
 // a tile), NF4_SHARED (bytes of shared memory), NF4_EXACT. in_features must be a multiple of 128.
 #include "nf4_decode.cuh"
 #include "wgmma.cuh"
@@ -196,7 +196,7 @@ __device__ __forceinline__ void multiply_fast(float (&before)[SUMS_PER_THREAD], 
 
 __device__ __forceinline__ void consume_all(const Problem& p, const Share& share, Sums& sums,
                                             const Place& place, u32 base) {
-  const u32 lane_entry = (base & 0xff000000) | place.lane * ENTRY_BYTES;
+  const u32 lane_entry = entry_of_lane(base & 0xff000000, place.lane);
   const u32 scale_row = place.scale_row();
   const u32 group_row = min(share.tile * ROWS + scale_row, p.out_features - 1) * p.blocks();
   Slab slabs[2];  // one being multiplied while the next is decoded

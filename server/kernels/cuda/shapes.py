@@ -9,7 +9,9 @@ from typing import Literal
 from server.kernels.cuda.packing import BAND
 
 Mode = Literal["exact", "fast", "batch-invariant"]
-MAX_TOKENS = 64  # rows that one launch multiplies
+MAX_TOKENS = 64  # rows that one launch of any kernel multiplies
+WIDE_TOKENS = 128  # rows that the widest warpgroup product multiplies
+MMA_ROWS = 128  # output features of a tile in every MmaShape
 WARP = 32
 
 

@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 
 from server.kernels.cuda.compiler import SOURCES, Compiler
-from server.kernels.cuda.shapes import WGMMA_TOKENS, MmaShape, Mode, WgmmaShape, mma_shapes
+from server.kernels.cuda.shapes import (
+    WGMMA_TOKENS,
+    WIDE_TOKENS,
+    MmaShape,
+    Mode,
+    WgmmaShape,
+    mma_shapes,
+)
 
 SHARED_BYTES = {"sm_80": 163 * 1024, "sm_89": 99 * 1024, "sm_90a": 227 * 1024}
 MODES: tuple[Mode, ...] = ("exact", "fast", "batch-invariant")
 WGMMA_SHAPES = [WgmmaShape(tokens, bands) for tokens in WGMMA_TOKENS for bands in (1, 2)]
+WGMMA_CASES = [(shape, exact) for shape in WGMMA_SHAPES for exact in (True, False)]
+WGMMA_CASES.append((WgmmaShape(WIDE_TOKENS, 1), True))
 
 
 def mma_cases() -> Iterator[tuple[str, Mode, MmaShape]]:
@@ -42,8 +51,7 @@ def test_the_mma_kernel_compiles_without_spilling(arch: str, mode: Mode, shape: 
         assert_nothing_spills(log)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize("shape", WGMMA_SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "exact"), WGMMA_CASES, ids=str)
 def test_the_wgmma_kernel_neither_spills_nor_serializes(shape: WgmmaShape, exact: bool) -> None:
     constants = shape.constants(SHARED_BYTES["sm_90a"], exact=exact)
     log = compiled("sm_90a", "nf4_wgmma.cu", constants)
