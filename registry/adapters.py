@@ -13,6 +13,7 @@ from typing import Any, Literal
 from .adapter_config import CONFIG_FILE, judge
 from .bases import shape_fields
 from .errors import ConfigRefused
+from .matching import TooManySteps
 from .patterns import Ranks, Targets
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -65,13 +66,16 @@ class AdapterSpec:
         shapes = shape_fields(base_config)
         targets = Targets.from_config(adapter_config)
         ranks = Ranks.from_config(adapter_config)
-        _refuse_embeddings(targets)
-        modules = {
-            (layer, projection): _module(ranks, key, _features(projection, shapes))
-            for layer in range(shapes["num_hidden_layers"])
-            for projection in PROJECTIONS
-            if targets.matches(key := module_key(layer, projection))
-        }
+        try:
+            _refuse_embeddings(targets)
+            modules = {
+                (layer, projection): _module(ranks, key, _features(projection, shapes))
+                for layer in range(shapes["num_hidden_layers"])
+                for projection in PROJECTIONS
+                if targets.matches(key := module_key(layer, projection))
+            }
+        except TooManySteps as failure:
+            raise ConfigRefused(f"{CONFIG_FILE}: {failure}", param=failure.key) from None
         if not modules:
             raise ConfigRefused(
                 f"{CONFIG_FILE}: target_modules {targets.modules!r} matches no projection of the "

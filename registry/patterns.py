@@ -1,22 +1,26 @@
 """PEFT's ways to name modules and give them ranks, followed to the letter.
 
 PEFT 0.21's `check_target_module_exists` and `get_pattern_key` decide what an adapter changed in
-training; a test compares both with PEFT itself.
+training; a test compares both with PEFT itself. Patterns are matched without backtracking
+(`registry.matching`): nobody's adapter_config.json can keep a push or a server busy.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .adapter_config import CONFIG_FILE
 from .errors import ConfigRefused
+from .matching import Budget, Pattern, UnusablePattern, branches_at_top
 
 _PEFT_DEFAULT = ("q_proj", "v_proj")  # what PEFT targets on Mistral when told nothing
 _LONGEST_PATTERN = 1024
+_MOST_PATTERNS = 4096  # in one key: seven projections of more layers than any model has
+_LAYER_INDEX = re.compile(r"\.(\d+)\.")
 
 V = TypeVar("V")
 
@@ -25,61 +29,52 @@ V = TypeVar("V")
 class Targets:
     """Which modules are adapted: PEFT's `check_target_module_exists`."""
 
-    modules: str | tuple[str, ...]
-    excluded: str | tuple[str, ...]
+    modules: Pattern | str | tuple[str, ...]
+    excluded: Pattern | tuple[str, ...]
     layers: frozenset[int] | None
-    layers_patterns: tuple[str, ...]
+    layers_patterns: tuple[Pattern, ...]
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Targets:
         """Parse the keys; raises `ConfigRefused` naming the one at fault."""
-        named = config.get("target_modules") is not None
-        modules = _names(config, "target_modules") if named else _PEFT_DEFAULT
-        if isinstance(modules, str):
-            if modules.lower() == "all-linear":
-                modules = "all-linear"
-            else:
-                _check_pattern(modules, "target_modules")
-        excluded = _names(config, "exclude_modules")
-        if isinstance(excluded, str):
-            _check_pattern(excluded, "exclude_modules")
-        patterns = _names(config, "layers_pattern")
-        patterns = (patterns,) if isinstance(patterns, str) else patterns
-        for pattern in patterns:
-            _check_pattern(pattern, "layers_pattern")
         layers = _layers(config)
-        if layers is not None and isinstance(modules, str):
+        modules = _modules(config)
+        if layers is not None and not isinstance(modules, tuple):
             raise ConfigRefused(
                 f"{CONFIG_FILE}: layers_to_transform needs target_modules as a list",
                 param="layers_to_transform",
             )
-        return cls(modules, excluded, layers, patterns)
+        return cls(
+            modules=modules,
+            excluded=_pattern_or_names(config, "exclude_modules"),
+            layers=layers,
+            layers_patterns=_layers_patterns(config),
+        )
 
     def matches(self, key: str) -> bool:
         """Whether the module of that name is adapted."""
         if self._is_excluded(key):
             return False
-        if self.modules == "all-linear":
-            return True
         if isinstance(self.modules, str):
-            return re.fullmatch(self.modules, key) is not None
+            return True  # all-linear
+        if isinstance(self.modules, Pattern):
+            return self.modules.matches_all(key)
         if key in self.modules:
             return True
         return _ends_with_any(key, self.modules) and self._is_in_layers(key)
 
     def _is_excluded(self, key: str) -> bool:
-        if isinstance(self.excluded, str):
-            return bool(self.excluded) and re.fullmatch(self.excluded, key) is not None
+        if isinstance(self.excluded, Pattern):
+            return bool(self.excluded.text) and self.excluded.matches_all(key)
         return key in self.excluded or _ends_with_any(key, self.excluded)
 
     def _is_in_layers(self, key: str) -> bool:
+        """Module names hold one number between dots, so it is the one that PEFT's pattern finds."""
         if self.layers is None:
             return True
-        expressions = [rf"(?:^|.*?\.){pattern}\.(?P<idx>\d+)\." for pattern in self.layers_patterns]
-        for expression in expressions or [r".*?\.[^.]*\.(?P<idx>\d+)\."]:
-            if match := re.match(expression, key):
-                return int(match["idx"]) in self.layers
-        return False
+        index = _LAYER_INDEX.search(key)
+        fits = any(pattern.matches_start(key) for pattern in self.layers_patterns)
+        return fits and index is not None and int(index[1]) in self.layers
 
 
 @dataclass(frozen=True)
@@ -88,8 +83,8 @@ class Ranks:
 
     rank: int
     alpha: float
-    rank_pattern: Mapping[str, int]
-    alpha_pattern: Mapping[str, float]
+    rank_pattern: Sequence[tuple[Pattern, int]]
+    alpha_pattern: Sequence[tuple[Pattern, float]]
     is_rank_stabilized: bool
 
     @classmethod
@@ -103,14 +98,14 @@ class Ranks:
         return cls(
             rank=_rank(config.get("r", 8), "r"),
             alpha=_alpha(config.get("lora_alpha", 8), "lora_alpha"),
-            rank_pattern={
-                pattern: _rank(value, "rank_pattern")
+            rank_pattern=[
+                (pattern, _rank(value, "rank_pattern"))
                 for pattern, value in _pattern_items(config, "rank_pattern")
-            },
-            alpha_pattern={
-                pattern: _alpha(value, "alpha_pattern")
+            ],
+            alpha_pattern=[
+                (pattern, _alpha(value, "alpha_pattern"))
                 for pattern, value in _pattern_items(config, "alpha_pattern")
-            },
+            ],
             is_rank_stabilized=stabilized,
         )
 
@@ -123,12 +118,9 @@ class Ranks:
         return rank, alpha, alpha / divisor
 
 
-def _first_match(patterns: Mapping[str, V], key: str, default: V) -> V:
+def _first_match(patterns: Sequence[tuple[Pattern, V]], key: str, default: V) -> V:
     """PEFT's `get_pattern_key`: the first pattern that matches the whole end of the name."""
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", key):
-            return value
-    return default
+    return next((value for pattern, value in patterns if pattern.matches_start(key)), default)
 
 
 def _ends_with_any(key: str, names: Sequence[str]) -> bool:
@@ -160,27 +152,59 @@ def _layers(config: Mapping[str, Any]) -> frozenset[int] | None:
     return frozenset(layers)
 
 
-def _pattern_items(config: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+def _modules(config: Mapping[str, Any]) -> Pattern | str | tuple[str, ...]:
+    named = config.get("target_modules")
+    if named is None:
+        return _PEFT_DEFAULT
+    if isinstance(named, str) and named.lower() == "all-linear":
+        return "all-linear"
+    return _pattern_or_names(config, "target_modules")
+
+
+def _pattern_or_names(config: Mapping[str, Any], key: str) -> Pattern | tuple[str, ...]:
+    """PEFT reads a string as a pattern, a list as the ends of names."""
+    value = _names(config, key)
+    return _pattern(value, key, Budget(key)) if isinstance(value, str) else value
+
+
+def _layers_patterns(config: Mapping[str, Any]) -> tuple[Pattern, ...]:
+    names = _names(config, "layers_pattern")
+    names = (names,) if isinstance(names, str) else names
+    _check_number(names, "layers_pattern")
+    for name in names:
+        if branches_at_top(name):
+            raise _unusable(name, "layers_pattern", "put alternatives in parentheses")
+    whole = [rf"(?:^|.*?\.){name}\.\d+\." for name in names] or [r".*?\.[^.]*\.\d+\."]
+    budget = Budget("layers_pattern")
+    return tuple(_pattern(each, "layers_pattern", budget) for each in whole)
+
+
+def _pattern_items(config: Mapping[str, Any], key: str) -> list[tuple[Pattern, Any]]:
     value = config.get(key) or {}
     if not isinstance(value, dict):
         raise ConfigRefused(f"{CONFIG_FILE}: {key} must map module names to numbers", param=key)
-    for pattern in value:
-        _check_pattern(pattern, key)
-    return list(value.items())
+    _check_number(value, key)
+    budget = Budget(key)
+    return [(_pattern(rf"(.*\.)?({name})$", key, budget), item) for name, item in value.items()]
 
 
-def _check_pattern(pattern: str, key: str) -> None:
-    """Refuse what is no regular expression, in the form PEFT would compile it."""
+def _check_number(patterns: Collection[str], key: str) -> None:
+    if len(patterns) > _MOST_PATTERNS:
+        raise ConfigRefused(f"{CONFIG_FILE}: {key} has over {_MOST_PATTERNS} patterns", param=key)
+
+
+def _pattern(text: str, key: str, budget: Budget) -> Pattern:
+    if len(text) > _LONGEST_PATTERN:
+        raise _unusable(text, key, f"longer than {_LONGEST_PATTERN} characters")
     try:
-        re.compile(rf"(.*\.)?({pattern})$")
-    except (re.error, OverflowError, RecursionError) as failure:
-        reason = str(failure)
-    else:
-        if len(pattern) <= _LONGEST_PATTERN:
-            return
-        reason = f"longer than {_LONGEST_PATTERN} characters"
-    raise ConfigRefused(
-        f"{CONFIG_FILE}: {key}: {pattern[:80]!r} is not a usable pattern: {reason}", param=key
+        return Pattern(text, budget)
+    except UnusablePattern as failure:
+        raise _unusable(text, key, str(failure)) from None
+
+
+def _unusable(text: str, key: str, reason: str) -> ConfigRefused:
+    return ConfigRefused(
+        f"{CONFIG_FILE}: {key}: {text[:80]!r} is not a usable pattern: {reason}", param=key
     )
 
 

@@ -207,6 +207,11 @@ def test_what_peft_saves_by_default_is_accepted(init: str | bool) -> None:
         ("rank_pattern", [1], "must map"),
         ("alpha_pattern", {"q_proj": "8"}, "finite number"),
         ("alpha_pattern", {"a" * 2000: 8}, "longer than"),
+        ("alpha_pattern", {r"(\w+)\1": 8}, "groupref is not supported"),
+        ("rank_pattern", {str(number): 8 for number in range(5000)}, "over 4096 patterns"),
+        ("rank_pattern", {rf"(\w|.|\w)*!{n}": 2 for n in range(4000)}, "too many steps"),
+        ("target_modules", "(?i)Q_PROJ", "flags"),
+        ("layers_pattern", "layers|blocks", "in parentheses"),
         ("layers_to_transform", ["1"], "integer"),
         ("r", 0, "positive integer"),
         ("r", True, "positive integer"),
@@ -223,6 +228,15 @@ def test_what_cannot_be_served_is_refused_by_key(key: str, value: Any, reason: s
     with pytest.raises(ConfigRefused, match=reason) as refusal:
         parse(**{key: value})
     assert refusal.value.param == key
+
+
+@pytest.mark.parametrize("key", ["target_modules", "exclude_modules"])
+def test_a_pattern_that_backtracks_for_years_is_answered(key: str) -> None:
+    values = {"target_modules": ["q_proj", "v_proj"], key: r"((\w+)+\.?)+!|.*q_proj"}
+    modules = parse(**values).modules
+    assert {projection for _, projection in modules} == (
+        {"q_proj"} if key == "target_modules" else {"v_proj"}
+    )
 
 
 def test_a_misspelled_key_names_the_nearest() -> None:
