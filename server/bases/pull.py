@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from registry.bases import BASE_FILE, NF4, find_base, shard_digests, write_base
-from registry.errors import BaseNotFound
+from registry.bases import BASE_FILE, NF4, read_base, shard_digests, write_base
+from registry.errors import InvalidBase
 from registry.homes import base_cache
 from server.bases import embedded
 from server.bases.report import Report, silent
@@ -19,6 +20,7 @@ from server.errors import StartupError
 
 HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "README.md", "LICENSE*")
 WEIGHT_FILES = (".safetensors", ".safetensors.index.json", BASE_FILE)
+COMMIT = re.compile("[0-9a-f]{40}")  # a branch or a tag may have moved: nothing to compare with
 HUB_DUPLICATES = ("consolidated*", "*.bin", "original/*")
 
 
@@ -34,22 +36,44 @@ def pull(
 
     source: the embedded default's name, a Hub id ("org/name"), or a checkpoint folder. nf4 writes a
     ready 4-bit checkpoint, which starts faster and is a quarter of the size. The folder appears
-    whole or not at all; an interrupted download goes on where it stopped. StartupError otherwise.
+    whole or not at all; an interrupted download goes on where it stopped. StartupError otherwise,
+    also when the name is taken by another base.
     """
     name = name or _default_name(source, nf4=nf4)
+    target = base_cache() / name
+    if not target.is_dir():
+        base_cache().mkdir(parents=True, exist_ok=True)
+        with FileLock(base_cache() / f".{name}.lock"):  # a second pull waits, then finds it there
+            if not target.is_dir():
+                return _pull(source, name, nf4=nf4, revision=revision, progress=progress)
+    _check_same(source, revision, target, progress)
+    return target
+
+
+def _check_same(source: str, revision: str | None, target: Path, report: Report) -> None:
+    """StartupError if what lies under the name was pulled from something else."""
     try:
-        return find_base(base_cache() / name)
-    except BaseNotFound:
-        pass
-    base_cache().mkdir(parents=True, exist_ok=True)
-    with FileLock(base_cache() / f".{name}.lock"):  # a second pull waits, then finds it there
-        return _pull(source, name, nf4=nf4, revision=revision, progress=progress)
+        there = read_base(target)
+        folder = Path(source).expanduser()
+        if folder.is_dir():
+            report("hashing", 0, None)
+            is_same = read_base(folder).fingerprint == there.fingerprint
+        else:
+            moved = revision and COMMIT.fullmatch(revision) and there.revision != revision
+            is_same = there.source == source and not moved
+    except InvalidBase as error:
+        raise StartupError(str(error)) from error
+    if not is_same:
+        came_from = there.source if there.revision is None else f"{there.source} {there.revision}"
+        raise StartupError(
+            f"{there.name!r} is the name of another base here: {came_from}, fingerprint "
+            f"{there.fingerprint}. Give this one a name of its own with --name, or delete {target} "
+            "first."
+        )
 
 
 def _pull(source: str, name: str, *, nf4: bool, revision: str | None, progress: Report) -> Path:
     target = base_cache() / name
-    if target.is_dir():
-        return target
     downloads = base_cache() / f".{name}.downloads"  # kept when interrupted, to go on from there
     work = base_cache() / f".{name}.partial"
     shutil.rmtree(work, ignore_errors=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from registry.bases import read_base
+from registry.bases import read_base, write_base
 from registry.homes import base_cache
 from server.bases import embedded, open_base, pull
 from server.bases.opening import Base
@@ -58,11 +58,44 @@ def test_a_name_can_be_given(folder: Path) -> None:
     assert open_base("mine").name == "mine"
 
 
-def test_the_second_pull_is_instant(folder: Path) -> None:
-    first = pull(str(folder))
-    for path in folder.iterdir():
-        path.write_bytes(b"")  # it is not looked at again
-    assert pull(str(folder)) == first
+@pytest.mark.parametrize("nf4", [False, True])
+def test_the_second_pull_copies_nothing(
+    nf4: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pull(str(folder), nf4=nf4)
+    monkeypatch.delattr(pull_module, "_fetch")
+    assert pull(str(folder), nf4=nf4) == first
+    mirror = shutil.copytree(folder, folder.parent / "mirror" / "tiny")
+    assert pull(str(mirror), nf4=nf4) == first  # who it is decides, not where it lies
+
+
+@pytest.mark.parametrize("nf4", [False, True])
+def test_another_base_of_the_same_name_is_refused_and_can_be_given_one(
+    nf4: bool, folder: Path, tmp_path: Path
+) -> None:
+    first = pull(str(folder), nf4=nf4)
+    before = read_base(first)
+    other = write_tiny_base(tmp_path / "other" / "tiny", intermediate_size=96)
+    with pytest.raises(StartupError, match=f"{before.fingerprint}.*--name"):
+        pull(str(other), nf4=nf4)
+    assert read_base(first) == before
+    mine = pull(str(other), name="mine", nf4=nf4)
+    assert read_base(mine).fingerprint == read_base(other).fingerprint != before.fingerprint
+
+
+def test_a_name_that_another_source_has_is_refused(folder: Path) -> None:
+    pull(str(folder), name="org--base")
+    with pytest.raises(StartupError, match="name of another base here"):
+        pull("org/base")
+
+
+def test_another_commit_of_a_repository_is_refused(folder: Path) -> None:
+    target = pull(str(folder), name="org--base")
+    write_base(target, name="org--base", source="org/base", revision="a" * 40)
+    for same in (None, "main", "a" * 40):
+        assert pull("org/base", revision=same) == target
+    with pytest.raises(StartupError, match=f"org/base {'a' * 40}"):
+        pull("org/base", revision="b" * 40)
 
 
 def test_pulls_at_the_same_time_make_one_base(folder: Path) -> None:
