@@ -27,9 +27,18 @@ def _size(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
-Count = Annotated[int | None, typer.Option(min=1, show_default=False)]
-Size = Annotated[int | None, typer.Option(parser=_size, metavar="SIZE", show_default=False)]
-Seconds = Annotated[float | None, typer.Option(min=0, show_default=False)]
+def _count(help_text: str, default: str) -> Any:
+    return typer.Option(min=1, help=help_text, show_default=default)
+
+
+def _memory(help_text: str, default: str) -> Any:
+    return typer.Option(
+        parser=_size, metavar="SIZE", help=f"{help_text} (512MiB, 20GB).", show_default=default
+    )
+
+
+def _seconds(help_text: str, default: str) -> Any:
+    return typer.Option(min=0, help=help_text, show_default=default)
 
 
 def serve(
@@ -39,17 +48,25 @@ def serve(
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the base lives.")] = Device.auto,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     pin: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Load at start, never evict.")
     ] = None,
-    max_slots: Count = None,
-    max_rank: Count = None,
-    max_batch: Count = None,
-    max_queue: Count = None,
-    max_context: Count = None,
-    kv_memory: Size = None,
-    host_memory: Size = None,
+    max_slots: Annotated[int | None, _count("Adapters ready at once.", "16")] = None,
+    max_rank: Annotated[int | None, _count("The highest rank an adapter may have.", "64")] = None,
+    max_batch: Annotated[
+        int | None, _count("Sequences that run together.", "32; on a GPU 128")
+    ] = None,
+    max_queue: Annotated[int | None, _count("Sequences that may wait beyond those.", "256")] = None,
+    max_context: Annotated[
+        int | None, _count("Tokens of prompt and answer together.", "the base's, if the KV fits")
+    ] = None,
+    kv_memory: Annotated[
+        int | None, _memory("The KV cache", "512MiB on CPU; on a GPU what the rest leaves")
+    ] = None,
+    host_memory: Annotated[
+        int | None, _memory("Adapters kept beside the slots, in host memory", "2GiB")
+    ] = None,
     shadow_bf16: Annotated[
         bool | None,
         typer.Option(
@@ -58,8 +75,12 @@ def serve(
             show_default="where it fits",
         ),
     ] = None,
-    request_timeout: Seconds = None,
-    drain_timeout: Seconds = None,
+    request_timeout: Annotated[
+        float | None, _seconds("Longest a request may take, in seconds.", "600")
+    ] = None,
+    drain_timeout: Annotated[
+        float | None, _seconds("Seconds that running requests have at the end.", "30")
+    ] = None,
     api_keys_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="KEY[:SCOPE+SCOPE] lines.")
     ] = None,

@@ -14,13 +14,14 @@ from server.engine.engine import Engine, EngineParts
 from server.engine.executor import DirectExecutor, Executor
 from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
-from server.engine.memory import available_memory, keep_freed_memory
+from server.engine.memory import available_memory, keep_freed_memory, physical_memory
 from server.engine.planner import Plan, kv_only, plan
 from server.engine.runner import MistralRunner
 from server.engine.sampler import Sampler
 from server.engine.slots import SlotPool
 from server.engine.weights import ModelWeights, Progress, load_weights
 from server.engine.worker import EngineWorker
+from server.errors import StartupError
 from server.residency import AdapterSource, Residency
 from server.residency.blobs import BlobPacker
 from server.residency.residency import Slots
@@ -83,7 +84,12 @@ def start_worker(engine: Engine) -> EngineWorker:
 def plan_memory(base: Base, settings: EngineSettings) -> Plan:
     """How much goes to the KV cache: what was asked, or what a device has left."""
     if settings.device == "cpu":
-        memory = settings.kv_memory or CPU_KV_MEMORY
+        memory, there_is = settings.kv_memory or CPU_KV_MEMORY, physical_memory()
+        if memory > there_is:
+            raise StartupError(
+                f"{memory / 2**30:.1f} GiB of KV cache do not fit into this machine's "
+                f"{there_is / 2**30:.1f} GiB; give less --kv-memory"
+            )
         return kv_only(base.config, replace(settings, kv_memory=memory))
     free = available_memory(torch.device(settings.device))
     return plan(base.config, settings, int(free * settings.utilisation))
@@ -93,6 +99,11 @@ def context_limit(base: Base, settings: EngineSettings, memory: Plan) -> int:
     """Tokens that one sequence may have: the model's limit, the setting's, and the cache's."""
     limits = [base.max_context, memory.kv_tokens]
     if settings.max_context is not None:
+        if settings.max_context > memory.kv_tokens:
+            raise StartupError(
+                f"--max-context {settings.max_context} is over the {memory.kv_tokens} tokens that "
+                "the KV cache holds; give more --kv-memory"
+            )
         limits.append(settings.max_context)
     return min(limits)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -24,6 +25,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_FROM_HEAP)
         mallopt(M_TRIM_THRESHOLD, KEPT_WHEN_FREE)
+
+
+def physical_memory() -> int:
+    """Bytes of this machine's memory, in use or not."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def available_memory(device: torch.device) -> int:

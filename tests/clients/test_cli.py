@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -103,6 +104,31 @@ def test_serve_options_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert settings.engine.kv_memory == 512 << 20
     assert settings.engine.max_rank is None
     assert settings.engine.shadow_bf16
+
+
+def test_every_serve_option_says_what_it_does() -> None:
+    options = typer.main.get_command(app).commands["serve"].params  # type: ignore[attr-defined]
+    assert all(option.help for option in options)
+
+
+def test_the_defaults_that_help_states_are_the_engines() -> None:
+    from server.engine.config import EngineSettings
+    from server.settings import ApiSettings
+
+    options = typer.main.get_command(app).commands["serve"].params  # type: ignore[attr-defined]
+    stated = {option.name: option.show_default for option in options}
+    host, device, api = EngineSettings.on("cpu"), EngineSettings.on("cuda"), ApiSettings()
+    assert stated["max_batch"] == f"{host.max_batch}; on a GPU {device.max_batch}"
+    for name, value in (
+        ("max_slots", host.max_slots),
+        ("max_rank", host.max_rank),
+        ("max_queue", host.max_waiting),
+        ("host_memory", f"{host.host_memory // 2**30}GiB"),
+        ("request_timeout", f"{api.request_timeout:g}"),
+        ("drain_timeout", f"{api.drain_timeout:g}"),
+    ):
+        assert stated[name] == str(value), name
+    assert (device.max_slots, device.max_rank) == (host.max_slots, host.max_rank)
 
 
 def test_serve_refuses_other_machines_without_keys() -> None:

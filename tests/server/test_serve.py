@@ -127,7 +127,12 @@ def test_what_cannot_start_says_so(settings: Settings, tmp_path: Path) -> None:
         ({"base": str(tmp_path / "nothing")}, "nothing"),
         ({"api": ApiSettings(pins=("nobody",))}, "--pin nobody: There is no adapter"),
         ({"engine": EngineOptions(device="cpu", kv_memory=1)}, "--kv-memory"),
+        ({"engine": EngineOptions(device="cpu", kv_memory=1 << 50)}, "less --kv-memory"),
         ({"engine": EngineOptions(device="cpu", max_context=4096)}, "--max-context 4096"),
+        (
+            {"engine": EngineOptions(device="cpu", kv_memory=1 << 16, max_context=512)},
+            "--max-context 512 is over the [0-9]+ tokens.*more --kv-memory",
+        ),
     ):
         with pytest.raises(StartupError, match=words):
             assemble(replace_settings(settings, change), silent)
