@@ -29,3 +29,8 @@ def default_registry() -> Path:
 def adapter_cache() -> Path:
     """A server's local copies of adapter files."""
     return hatstand_home() / "cache"
+
+
+def kernel_cache() -> Path:
+    """Compiled CPU kernels, by what they were compiled from."""
+    return hatstand_home() / "kernels"

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from server.bases.opening import Base
+from server.engine.compiled_runner import CompiledRunner, can_run
 from server.engine.config import EngineSettings
 from server.engine.device_build import build_device, device_linears
 from server.engine.engine import Engine, EngineParts
@@ -16,6 +17,7 @@ from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
 from server.engine.memory import available_memory, keep_freed_memory, physical_memory
 from server.engine.planner import Plan, kv_only, plan
+from server.engine.row_layout import RowLayout
 from server.engine.runner import MistralRunner
 from server.engine.sampler import Sampler
 from server.engine.slots import SlotPool
@@ -117,9 +119,14 @@ def _executor(
     num_blocks: int,
     max_context: int,
 ) -> Executor:
-    """What runs steps in plain torch, where the host runs."""
+    """Compiled kernels where this machine and the base's shape allow them, else plain torch."""
     config, block_size = base.config, settings.block_size
     sampler = Sampler(base.tokenizer.eos_token_ids)
     sizes = {"num_blocks": num_blocks, "block_size": block_size, "max_context": max_context}
+    if can_run(config, settings):
+        compiled = CompiledRunner(
+            config, weights, slots, **sizes, num_threads=torch.get_num_threads()
+        )
+        return DirectExecutor(compiled, RowLayout(block_size), sampler)
     layout = Layout(config, block_size, settings.dtype, torch.device(settings.device), slots)
     return DirectExecutor(MistralRunner(config, weights, **sizes), layout, sampler)

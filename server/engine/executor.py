@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+import torch
 
 from server.engine.batch import Batch
-from server.engine.layout import Layout
-from server.engine.runner import MistralRunner
+from server.engine.config import ModelConfig
 from server.engine.sampler import Sampled, Sampler
+from server.engine.weights import ModelWeights
+
+Input = TypeVar("Input")
+Step = TypeVar("Step", contravariant=True)
+LaidOut = TypeVar("LaidOut", covariant=True)
 
 Outcome = Callable[[], Rows[Sampled | None]]
 """Waits for a step; what was chosen for each of its `batch.sampling`, in order. None where the
@@ -36,12 +42,32 @@ class Executor(Protocol):
         ...
 
 
+class Runner(Protocol[Step]):
+    """A model that computes laid out batches."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def weights(self) -> ModelWeights: ...
+
+    def forward(self, step: Step) -> torch.Tensor:
+        """Logits [samples, vocab] of the rows that sample."""
+        ...
+
+
+class BatchLayout(Protocol[LaidOut]):
+    """How batches are laid out for one runner."""
+
+    def build(self, batch: Batch) -> LaidOut: ...
+
+
 @dataclass(frozen=True)
-class DirectExecutor:
+class DirectExecutor(Generic[Input]):
     """Runs each batch where the host runs, before it is asked for the next."""
 
-    runner: MistralRunner
-    layout: Layout
+    runner: Runner[Input]
+    layout: BatchLayout[Input]
     sampler: Sampler
     lookahead: int = 0
 

@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from server.engine.config import GROUPS, ModelConfig
-from server.kernels.lora import LoraSegment, LoraStack, add_segment, add_stack
+from server.kernels.lora import MULTIPLE, LoraSegment, LoraStack, add_segment, add_stack
 
 MAX_STACKED = 16  # adapters multiplied at once; beyond this each goes by itself
+WHOLE_ROWS = 16  # the compiled kernels multiply so many rank rows together
+MOST_PARTS = max(len(projections) for projections in GROUPS.values())
 Site = tuple[int, str]
 """A layer's index and the group of projections in it."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One adapter's part at one site. shrink: [rank, in]; expand: [rank, out], scaled."""
+    """One adapter's part at one site. shrink: [rank, in]; expand: [rank, out], scaled.
+
+    ranks: how many of the rows, in order, belong to each of the projections that were merged; in
+    `expand` they are zero outside that projection's columns.
+    """
 
     shrink: torch.Tensor
     expand: torch.Tensor
+    ranks: tuple[int, ...]
 
     @property
     def rank(self) -> int:
@@ -44,8 +53,8 @@ class PackedAdapter:
 class SlotPool:
     """`[slots, rank rows, ·]` factors for every site, and which rows each slot really uses.
 
-    A merged group of p projections has up to p · max_rank rows. Rows beyond an adapter's own rank
-    are never multiplied.
+    A merged group of p projections has up to p · max_rank rows, in multiples of WHOLE_ROWS.
+    ranks: by site, int64 [slots, MOST_PARTS]: the rows of each merged projection.
     """
 
     def __init__(
@@ -59,13 +68,14 @@ class SlotPool:
     ) -> None:
         self.num_slots = num_slots
         self.max_rank = max_rank
+        self.ranks: dict[Site, npt.NDArray[np.int64]] = {}
         self._shrink: dict[Site, torch.Tensor] = {}
         self._expand: dict[Site, torch.Tensor] = {}
         self._filled: dict[Site, list[Factors]] = {}  # by slot: the rows in use
         for layer in range(config.num_layers):
             for group, projections in GROUPS.items():
                 out_features, in_features = config.group_shape(group)
-                rows = len(projections) * max_rank
+                rows = _whole(len(projections) * max_rank, WHOLE_ROWS)
                 site = (layer, group)
                 self._shrink[site] = torch.empty(
                     num_slots, rows, in_features, dtype=dtype, device=device
@@ -73,8 +83,18 @@ class SlotPool:
                 self._expand[site] = torch.empty(
                     num_slots, rows, out_features, dtype=dtype, device=device
                 )
-                self._filled[site] = [self._rows(site, slot, 0) for slot in range(num_slots)]
+                self._filled[site] = [self._rows(site, slot, ()) for slot in range(num_slots)]
+                self.ranks[site] = np.zeros((num_slots, MOST_PARTS), np.int64)
         self._stacks: _StackCache = _StackCache(self)
+
+    @property
+    def most_rows(self) -> int:
+        """Rank rows of the site that has the most."""
+        return max(shrink.shape[1] for shrink in self._shrink.values())
+
+    def tensors(self, site: Site) -> tuple[torch.Tensor, torch.Tensor]:
+        """All slots' A [slots, rows, in] and B [slots, rows, out] at a site."""
+        return self._shrink[site], self._expand[site]
 
     @property
     def sites(self) -> Sequence[Site]:
@@ -85,21 +105,27 @@ class SlotPool:
         self._stacks.forget(slot)
         for site, filled in self._filled.items():
             factors = adapter.sites.get(site)
-            filled[slot] = self._rows(site, slot, factors.rank if factors else 0)
+            ranks = factors.ranks if factors else ()
+            filled[slot] = self._rows(site, slot, ranks)
+            self.ranks[site][slot] = [*ranks, *[0] * (MOST_PARTS - len(ranks))]
             if factors:
-                filled[slot].shrink.copy_(factors.shrink)
-                filled[slot].expand.copy_(factors.expand)
+                assert sum(ranks) == factors.rank
+                _fill(filled[slot].shrink, factors.shrink)
+                _fill(filled[slot].expand, factors.expand)
 
     def has_arrived(self, slot: int) -> bool:  # noqa: ARG002
         """Whether what was written last may be used: here, writing has an end."""
         return True
 
     def factors(self, site: Site, slot: int) -> Factors:
-        """The slot's own rows at a site; none if its adapter leaves the site alone."""
+        """The slot's own rows at a site, and zeros up to a whole number of MULTIPLE; none if its
+        adapter leaves the site alone.
+        """
         return self._filled[site][slot]
 
-    def _rows(self, site: Site, slot: int, rank: int) -> Factors:
-        return Factors(self._shrink[site][slot, :rank], self._expand[site][slot, :rank])
+    def _rows(self, site: Site, slot: int, ranks: tuple[int, ...]) -> Factors:
+        rows = _whole(sum(ranks), MULTIPLE)
+        return Factors(self._shrink[site][slot, :rows], self._expand[site][slot, :rows], ranks)
 
     def plan(self, row_slots: Sequence[int | None], num_decoding: int) -> LoraPlan:
         """How the rows of a batch reach their adapters.
@@ -113,6 +139,16 @@ class SlotPool:
             stack = self._stacks.cover(used, decoding)
             return LoraPlan(self, stack, _runs(row_slots, start=num_decoding))
         return LoraPlan(self, None, _runs(row_slots, start=0))
+
+
+def _whole(count: int, multiple: int) -> int:
+    """`count`, rounded up to a multiple."""
+    return -(-count // multiple) * multiple
+
+
+def _fill(rows: torch.Tensor, own: torch.Tensor) -> None:
+    rows[: len(own)].copy_(own)
+    rows[len(own) :].zero_()
 
 
 @dataclass(frozen=True)
@@ -181,6 +217,7 @@ class _StackCache:
                 self.factors[site] = Factors(
                     torch.cat([part.shrink for part in parts]),
                     torch.cat([part.expand for part in parts]),
+                    sum((part.ranks for part in parts), ()),
                 )
 
     def _mask(self, rows: Sequence[int | None]) -> dict[Site, LoraStack]:

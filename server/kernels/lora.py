@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import linear, pad
 
-MIN_ROWS = 8  # below this, CPU libraries sum an fp32 row in another order than above it
+MULTIPLE = 8
+"""Fewer rows than this, and ranks that are no multiple of it, CPU libraries sum in another order:
+rows are padded here, ranks where factors are put into slots."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class LoraStack:
 
 
 def padded(x: torch.Tensor) -> torch.Tensor:
-    """`x` [rows, features], with zero rows below it up to MIN_ROWS where the dtype needs that."""
-    if x.dtype != torch.float32 or x.shape[0] >= MIN_ROWS:
+    """`x` [rows, features], with zero rows below it up to MULTIPLE."""
+    if x.shape[0] >= MULTIPLE:
         return x
-    return pad(x, (0, 0, 0, MIN_ROWS - x.shape[0]))
+    return pad(x, (0, 0, 0, MULTIPLE - x.shape[0]))
 
 
 def add_segment(y: torch.Tensor, x: torch.Tensor, segment: LoraSegment) -> None:
@@ -64,5 +66,5 @@ def _add_product(y: torch.Tensor, shrunk: torch.Tensor, expand: torch.Tensor) ->
     """`y` [rows, out] += `shrunk` [rows or more, rank] @ `expand` [rank, out]."""
     if len(shrunk) == len(y):
         y.addmm_(shrunk, expand)
-    else:
-        y += (shrunk @ expand)[: len(y)]
+    else:  # added inside the product here too: in bf16 a sum of rounded parts is another number
+        y.copy_(torch.addmm(padded(y), shrunk, expand)[: len(y)])

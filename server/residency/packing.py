@@ -36,11 +36,12 @@ def _pack_site(
     file: Any, layer: int, group: str, spec: AdapterSpec, config: ModelConfig
 ) -> Factors:
     out_features, _ = config.group_shape(group)
-    shrinks, expands = [], []
+    shrinks, expands, ranks = [], [], []
     column = 0
     for projection in GROUPS[group]:
         width, _ = config.projection_shape(projection)
         module = spec.modules.get((layer, projection))
+        ranks.append(module.rank if module else 0)
         if module is not None:
             names = [spec.tensor_name(layer, projection, part) for part in ("lora_A", "lora_B")]
             a = _read(file, names[0], (module.rank, module.in_features))
@@ -50,7 +51,7 @@ def _pack_site(
             shrinks.append(a)
             expands.append(expand)
         column += width
-    return Factors(torch.cat(shrinks), torch.cat(expands))
+    return Factors(torch.cat(shrinks), torch.cat(expands), tuple(ranks))
 
 
 def _read(file: Any, name: str, shape: tuple[int, int]) -> torch.Tensor:

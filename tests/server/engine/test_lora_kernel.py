@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -26,6 +28,7 @@ def adapters(dtype: torch.dtype) -> list[Factors]:
         Factors(
             random(rank, IN, dtype=dtype, seed=index) / 8,
             random(rank, OUT, dtype=dtype, seed=index + 50) / 8,
+            (rank,),
         )
         for index, rank in enumerate(RANKS)
     ]
@@ -127,7 +130,7 @@ def test_a_row_of_a_stack_is_bitwise_its_own_whatever_the_others_are(
 @both_dtypes
 def test_numbers_of_one_adapter_never_reach_anothers_rows(dtype: torch.dtype) -> None:
     factors = adapters(dtype)
-    factors[3] = Factors(factors[3].shrink * torch.inf, factors[3].expand)
+    factors[3] = replace(factors[3], shrink=factors[3].shrink * torch.inf)
     x, y = random(3, IN, dtype=dtype, seed=1), random(3, OUT, dtype=dtype, seed=2)
     add_stack(y, x, stack_of(factors, [2, 3, None]))
     assert y[0].isfinite().all()

@@ -35,7 +35,7 @@ CONFIG = ModelConfig.from_dict(
 def packed(name: str) -> PackedAdapter:
     """An adapter whose factors are filled with a number of its own."""
     value = float(ord(name[0]))
-    factors = Factors(torch.full((RANK, IN), value), torch.full((RANK, OUT), value))
+    factors = Factors(torch.full((RANK, IN), value), torch.full((RANK, OUT), value), (RANK,))
     return PackedAdapter(name, name, RANK, {SITE: factors})
 
 

@@ -1,0 +1,229 @@
+"""The model runner of CPUs that the compiled kernels support."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from server.engine.config import GROUPS, EngineSettings, ModelConfig
+from server.engine.row_layout import RowStep
+from server.engine.slots import SlotPool
+from server.engine.weights import LayerWeights, ModelWeights
+from server.kernels.cpu.forward import PHASES_BESIDE, PHASES_PER_LAYER, forward
+from server.kernels.cpu.phases import PHASE_BYTES
+from server.kernels.cpu.records import LAYER, MODEL, MOST_PARTS, ROOM, STEP
+from server.kernels.cpu.support import HEAD_DIMS, is_supported
+from server.kernels.cpu.team import Team
+from server.kernels.linear import DenseLinear, Linear, Nf4Linear
+from server.kernels.rope import RopeTable
+
+NO_WINDOW = 2**40  # positions
+
+
+def can_run(config: ModelConfig, settings: EngineSettings) -> bool:
+    """Whether the compiled kernels take this shape, on this machine, with these settings."""
+    widths = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
+    return (
+        settings.device == "cpu"
+        and settings.dtype == torch.bfloat16
+        and settings.block_size % 16 == 0
+        and config.head_dim in HEAD_DIMS
+        and all(width % 64 == 0 for width in widths)
+        and is_supported()
+    )
+
+
+class CompiledRunner:
+    """MistralForCausalLM over a paged KV cache, each row with its own adapter, in one call.
+
+    cache: [layers, 2, blocks, block_size, kv_heads, head_dim], keys before values.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: ModelWeights,
+        slots: SlotPool,
+        *,
+        num_blocks: int,
+        block_size: int,
+        max_context: int,
+        num_threads: int,
+    ) -> None:
+        self.config = config
+        self.weights = weights
+        self.cache = torch.zeros(
+            (config.num_layers, 2, num_blocks, block_size, config.num_kv_heads, config.head_dim),
+            dtype=torch.bfloat16,
+        )
+        self._rope = RopeTable.build(
+            head_dim=config.head_dim,
+            num_positions=max_context,
+            theta=config.rope_theta,
+            like=weights.embedding,
+        )
+        self._slots = slots  # the records below hold addresses of its tensors
+        self._model = _describe_model(config, weights, self._rope, block_size)
+        self._layers = _describe_layers(config, weights, slots, self.cache)
+        self._team = Team(num_threads)
+        self._max_context = max_context
+        self._buffers = _Buffers(config, slots, num_threads, max_context, rows=16)
+
+    def forward(self, step: RowStep) -> torch.Tensor:
+        """Logits [samples, vocab] of the rows that sample, in bf16."""
+        if len(step.positions) > self._buffers.rows:
+            self._buffers = _Buffers(
+                self.config,
+                self._slots,
+                self._team.size,
+                self._max_context,
+                rows=len(step.positions),
+            )
+        if step.begun_blocks:  # what their last users left counts nothing, unless it is infinite
+            self.cache[:, :, step.begun_blocks] = 0
+        buffers, tables = self._buffers, step.blocks.ctypes.data + 8 * step.table_starts
+        logits = torch.empty(len(step.sample_rows), self.config.vocab_size, dtype=torch.bfloat16)
+        counters = np.zeros(_num_phases(self.config) * PHASE_BYTES, np.uint8)
+        described = _describe_step(step, tables, buffers.tensors, logits, counters)
+        kept_alive = (step, tables, buffers, logits, counters)
+
+        def work(number: int, _kept_alive: object = kept_alive) -> None:
+            forward(self._model, self._layers, described, step.runs, buffers.rooms[number])
+
+        self._team.run(work)
+        return logits
+
+
+def _num_phases(config: ModelConfig) -> int:
+    return PHASES_BESIDE + PHASES_PER_LAYER * config.num_layers
+
+
+class _Buffers:
+    """What the phases of a step hand one another, and each thread's own scratch memory."""
+
+    def __init__(
+        self, config: ModelConfig, slots: SlotPool, num_threads: int, positions: int, *, rows: int
+    ) -> None:
+        self.rows = rows
+        query, key = (n * config.head_dim for n in (config.num_heads, config.num_kv_heads))
+        self.tensors = {
+            "hidden": torch.empty(rows, config.hidden_size, dtype=torch.bfloat16),
+            "normed": torch.empty(rows, config.hidden_size, dtype=torch.bfloat16),
+            "qkv": torch.empty(rows, query + 2 * key, dtype=torch.bfloat16),
+            "attended": torch.empty(rows, query, dtype=torch.bfloat16),
+            "gated": torch.empty(rows, config.intermediate_size, dtype=torch.bfloat16),
+            "shrunk": torch.empty(slots.most_rows, rows),
+        }
+        widest = max(config.group_shape(group)[1] for group in GROUPS)
+        self._scratch = [
+            {
+                "weights": torch.empty(16, widest, dtype=torch.bfloat16),
+                "sums": torch.empty(2, rows, 16),
+                "scores": torch.empty(positions + 32),
+            }
+            for _ in range(num_threads)
+        ]
+        self.rooms = [_filled(ROOM, _addresses(scratch)) for scratch in self._scratch]
+
+
+def _addresses(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    return {name: tensor.data_ptr() for name, tensor in tensors.items()}
+
+
+def _filled(kind: np.dtype[np.void], values: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """One record of a kind, all of its fields named."""
+    record = np.zeros(1, kind)
+    assert set(values) == set(kind.names or ())
+    for name, value in values.items():
+        record[name] = value
+    return record
+
+
+def _describe_model(
+    config: ModelConfig, weights: ModelWeights, rope: RopeTable, block_size: int
+) -> np.ndarray[Any, Any]:
+    values: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_heads": config.num_heads,
+        "num_kv_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "block_size": block_size,
+        "window": config.sliding_window or NO_WINDOW,
+        "embedding": weights.embedding.data_ptr(),
+        "cos": rope.cos.data_ptr(),
+        "sin": rope.sin.data_ptr(),
+        "final_norm": weights.final_norm.data_ptr(),
+        "head": _describe_weight(DenseLinear(weights.head)),
+        "eps": config.rms_norm_eps,
+    }
+    return _filled(MODEL, values)
+
+
+def _describe_layers(
+    config: ModelConfig, weights: ModelWeights, slots: SlotPool, cache: torch.Tensor
+) -> np.ndarray[Any, Any]:
+    layers = np.zeros(config.num_layers, LAYER)
+    for index, layer in enumerate(weights.layers):
+        for group in GROUPS:
+            layers[index][group]["weight"] = _describe_weight(_linear(layer, group))
+            layers[index][group]["factors"] = _describe_factors(config, slots, index, group)
+        layers[index]["input_norm"] = layer.input_norm.data_ptr()
+        layers[index]["post_attention_norm"] = layer.post_attention_norm.data_ptr()
+        layers[index]["keys"] = cache[index, 0].data_ptr()
+        layers[index]["values"] = cache[index, 1].data_ptr()
+    return layers
+
+
+def _linear(layer: LayerWeights, group: str) -> Linear:
+    linear: Linear = getattr(layer, group)
+    return linear
+
+
+def _describe_weight(linear: Linear) -> tuple[int, ...]:
+    """A WEIGHT."""
+    if isinstance(linear, Nf4Linear):
+        weight = linear.weight
+        assert weight.codes.is_contiguous()
+        assert weight.absmax.is_contiguous()
+        places = (weight.codes.data_ptr(), weight.absmax.data_ptr(), 0)
+        return (*places, weight.out_features, weight.in_features)
+    assert isinstance(linear, DenseLinear)
+    assert linear.weight.is_contiguous()
+    return (0, 0, linear.weight.data_ptr(), *linear.weight.shape)
+
+
+def _describe_factors(
+    config: ModelConfig, slots: SlotPool, layer: int, group: str
+) -> tuple[Any, ...]:
+    """A FACTORS."""
+    shrink, expand = slots.tensors((layer, group))
+    ends = np.cumsum([config.projection_shape(p)[0] for p in GROUPS[group]])
+    padded = [*ends.tolist(), *[ends[-1]] * (MOST_PARTS - len(ends))]
+    ranks = slots.ranks[layer, group]
+    return shrink.data_ptr(), expand.data_ptr(), shrink.shape[1], ranks.ctypes.data, padded
+
+
+def _describe_step(
+    step: RowStep,
+    tables: np.ndarray[Any, Any],
+    buffers: Mapping[str, torch.Tensor],
+    logits: torch.Tensor,
+    counters: np.ndarray[Any, Any],
+) -> np.ndarray[Any, Any]:
+    values = {
+        "num_rows": len(step.positions),
+        "num_samples": len(step.sample_rows),
+        "token_ids": step.token_ids.ctypes.data,
+        "positions": step.positions.ctypes.data,
+        "kv_slots": step.kv_slots.ctypes.data,
+        "tables": tables.ctypes.data,
+        "sample_rows": step.sample_rows.ctypes.data,
+        "logits": logits.data_ptr(),
+        "counters": counters.ctypes.data,
+        **_addresses(buffers),
+    }
+    return _filled(STEP, values)
