@@ -22,7 +22,7 @@ DEVICE = torch.device("cuda:0")
 EXACT_BOUND = 2.0e-3  # relative error; rounding the result to bf16 alone makes 1.7e-3
 FAST_BOUND = 4.0e-3
 SHAPES_7B = [((4096, 1024, 1024), 4096), ((4096,), 4096), ((14336, 14336), 4096), ((4096,), 14336)]
-TOKENS = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 128, 129, 200, 300)
+TOKENS = (1, 2, 7, 8, 9, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 128, 129, 200, 300, 400)
 
 
 def quantized(out: int, into: int) -> tuple[NestedNf4Weight, torch.Tensor]:

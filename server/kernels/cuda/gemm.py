@@ -24,7 +24,7 @@ from server.kernels.cuda.shapes import (
 
 WGMMA_FROM = 17  # tokens; below, mma.sync with its finer split of the depth is faster
 WGMMA_DEPTH = 128  # weights of a row that one step takes
-IN_PIECES_TO = 256  # tokens; above, one dequantization costs less than reading the codes again
+MAX_PIECES = 3  # launches; from there on, one dequantization costs less than decoding in each
 SCRATCH_BYTES = 64 * 2**20  # of dequantized rows at a time
 
 
@@ -61,7 +61,7 @@ class Nf4Gemm:
                 for bands in (1, 2):
                     if tokens >= self._wgmma_from:
                         self._kernels.wgmma_kernel(WgmmaShape(tokens, bands))
-            if self._mode == "exact":
+            if self._mode != "batch-invariant":
                 self._kernels.wgmma_kernel(WgmmaShape(WIDE_TOKENS, 1))
         self._kernels.dequantize_kernel()
 
@@ -76,11 +76,12 @@ class Nf4Gemm:
 
     def multiply(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
         """`x` [tokens, in] bf16 times the weight → `out` [tokens, out] bf16, both contiguous."""
-        if len(x) > IN_PIECES_TO and self._mode != "batch-invariant":
+        invariant = self._mode == "batch-invariant"
+        wgmma = self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
+        at_once = WIDE_TOKENS if wgmma and not invariant else MAX_TOKENS
+        if len(x) > MAX_PIECES * at_once and not invariant:
             self._multiply_many(weight, x, out)
             return
-        wgmma = self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
-        at_once = WIDE_TOKENS if wgmma and self._mode == "exact" else MAX_TOKENS
         for start in range(0, len(x), at_once):
             rows = slice(start, start + at_once)
             self._multiply_few(weight, x[rows], out[rows], wgmma=wgmma)

@@ -11,7 +11,7 @@ from server.kernels.cuda.compiler import Compiler
 from server.kernels.cuda.gpu import Gpu
 from server.kernels.cuda.kernel import CudaKernel, Grid
 from server.kernels.cuda.packing import BAND, PackedNf4
-from server.kernels.cuda.shapes import MAX_TOKENS, MMA_ROWS, MmaShape, Mode, WgmmaShape
+from server.kernels.cuda.shapes import MAX_TOKENS, MMA_ROWS, WIDE_TOKENS, MmaShape, Mode, WgmmaShape
 from server.kernels.cuda.tensor_map import tensor_map
 
 MAX_CLUSTER = 8  # blocks; larger clusters are not portable
@@ -109,7 +109,8 @@ class Nf4Kernels:
         return self._kernel("nf4_mma", constants, self.gpu.shared_bytes)
 
     def wgmma_kernel(self, shape: WgmmaShape) -> CudaKernel:
-        constants = shape.constants(self.gpu.shared_bytes, exact=self._exact)
+        exact = self._exact or shape.tokens == WIDE_TOKENS  # whose fast form spills registers
+        constants = shape.constants(self.gpu.shared_bytes, exact=exact)
         return self._kernel("nf4_wgmma", constants, self.gpu.shared_bytes)
 
     def dequantize_kernel(self) -> CudaKernel:

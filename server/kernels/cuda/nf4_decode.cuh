@@ -1,9 +1,8 @@
 // NF4 codes to bf16 weights, through a table in shared memory.
 //
 // A byte holds two consecutive weights, the first in its high half. The table has an entry for each
-// of the 256 bytes, copied so that no lanes that are served together meet in a bank (a warp's loads
-// of eight bytes are served half by half):
-//   entry (byte, lane) stands at TABLE + byte * 256 + lane % COPIES * ENTRY_BYTES.
+// of the 256 bytes and a copy of it for each lane, so that no two lanes of a warp meet in a bank:
+//   entry (byte, lane) stands at TABLE + byte * 256 + lane * ENTRY_BYTES.
 // The address without TABLE is a byte permutation of the code word and a per-lane constant.
 //
 // Exact weights: s = rn32(rn32(code[u8] * absmax2) + offset), w = rn_bf16(rn32(NF4[q] * s)), which
@@ -21,10 +20,6 @@ constexpr u32 SHARED_BASE = 1024;  // where a block's dynamic shared memory star
 constexpr u32 TABLE = SHARED_BASE;
 constexpr u32 TABLE_BYTES = 65536;
 constexpr u32 ENTRY_BYTES = EXACT ? 8 : 4;
-#ifndef NF4_COPIES
-#define NF4_COPIES (EXACT ? 16 : 32)
-#endif
-constexpr u32 COPIES = NF4_COPIES;
 constexpr u32 BLOCK = 64;          // weights that share a scale
 constexpr u32 BAND = 128;          // rows that are stored together
 constexpr u32 TILE_BYTES = BAND * BLOCK / 2;
@@ -88,10 +83,10 @@ __device__ __forceinline__ void store_word(u32 address, u32 value) {
 
 // Fill the decode table; `window` is the high byte of this block's shared addresses.
 __device__ __forceinline__ void fill_table(u32 window, u32 thread, u32 threads) {
-  for (u32 i = thread; i < 256 * COPIES; i += threads) {
-    const u32 byte = i / COPIES;
+  for (u32 i = thread; i < 256 * WARP; i += threads) {
+    const u32 byte = i / WARP;
     const float first = NF4[byte >> 4], second = NF4[byte & 15];
-    const u32 entry = (window | TABLE) + byte * 256 + i % COPIES * ENTRY_BYTES;
+    const u32 entry = (window | TABLE) + byte * 256 + i % WARP * ENTRY_BYTES;
     if constexpr (EXACT) {
       store_float2(entry, make_float2(first, second));
     } else {
@@ -102,7 +97,7 @@ __device__ __forceinline__ void fill_table(u32 window, u32 thread, u32 threads) 
 
 // What `decode` must know of a lane; `window` as above.
 __device__ __forceinline__ u32 entry_of_lane(u32 window, u32 lane) {
-  return window | lane % COPIES * ENTRY_BYTES;
+  return window | lane * ENTRY_BYTES;
 }
 
 // The table address of byte AT of `codes`, less TABLE.
