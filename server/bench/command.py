@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from server.bases import open_base, pull
 from server.bases.embedded import NAME as EMBEDDED
+from server.bench.device_command import run_on_device
 from server.bench.engine_side import EngineSide
 from server.bench.peer_side import PeerSide
 from server.bench.report import print_table, write_json
@@ -40,10 +41,16 @@ def run(
     json_file: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, dict[Case, Measured]]:
-    """Measure one stream and `streams` over `adapters`; print the table, write `json_file`."""
+    """Measure one stream and `streams` over `adapters`; print the table, write `json_file`.
+
+    On CUDA devices the cases are those of the performance targets, without the other side.
+    """
     console = console or Console()
     cases = list(dict.fromkeys([Case(1, min(adapters, 1)), Case(streams, adapters)]))
     opened = open_base(str(pull(base)) if base == EMBEDDED else base)
+    if device == "cuda":
+        run_on_device(opened, json_file=json_file, console=console)
+        return {}
     vocab_size = opened.config.vocab_size
     results: dict[str, dict[Case, Measured]] = {}
     with tempfile.TemporaryDirectory() as scratch, _progress(console) as progress:

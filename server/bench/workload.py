@@ -69,13 +69,15 @@ def prompts(case: Case, vocab_size: int, *, round_number: int) -> list[list[int]
     ]
 
 
-def write_adapters(folder: Path, record: BaseRecord, count: int) -> dict[str, Path]:
-    """Random rank-16 adapters on all linear layers, in PEFT's format, by name."""
+def write_adapters(
+    folder: Path, record: BaseRecord, count: int, *, rank: int = RANK
+) -> dict[str, Path]:
+    """Random adapters on all linear layers, in PEFT's format, by name."""
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "r": RANK,
-        "lora_alpha": 2 * RANK,
+        "r": rank,
+        "lora_alpha": 2 * rank,
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": ALL_LINEAR,

@@ -14,6 +14,7 @@ from server.engine.step_buffers import DecodeRows
 
 PROGRAMS = 528  # four for each multiprocessor of an H100 or H200
 MAX_SPLITS = 32
+INVARIANT_SPLITS = 8  # whatever the batch
 
 
 class DecodeSteps:
@@ -23,18 +24,10 @@ class DecodeSteps:
     before left them; -1 where logits were not finite. logits: [rows, vocab] of the newest step.
     """
 
-    def __init__(
-        self,
-        model: DeviceModel,
-        rows: DecodeRows,
-        chosen: torch.Tensor,
-        *,
-        splits: int | None = None,
-    ) -> None:
+    def __init__(self, model: DeviceModel, rows: DecodeRows, chosen: torch.Tensor) -> None:
         self._model = model
         self._rows = rows
         self._chosen = chosen
-        self._splits = splits
         max_rows = len(rows.token_ids)
         self.sizes = bucket_sizes(max_rows)
         embedding = model.weights.embedding
@@ -69,7 +62,7 @@ class DecodeSteps:
                 rows.positions,
                 rows.kv_slots,
                 rows.tiles if adapted else None,
-                partial(self._attend, rows, self._splits or splits_for(size, self._model)),
+                partial(self._attend, rows, splits_for(size, self._model)),
             )
         )
         logits = self._model.logits(hidden)
@@ -91,4 +84,6 @@ class DecodeSteps:
 
 def splits_for(rows: int, model: DeviceModel) -> int:
     """Parts into which each row's context is divided, so that few rows fill the device too."""
+    if model.invariant:
+        return INVARIANT_SPLITS
     return min(MAX_SPLITS, -(-PROGRAMS // (rows * model.config.num_kv_heads)))

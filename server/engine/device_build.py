@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import time
+
 import torch
 
 from registry.homes import hatstand_home
@@ -16,7 +19,7 @@ from server.engine.step_kernels import StepKernels
 from server.engine.weights import MakeLinear, ModelWeights
 from server.kernels.rope import RopeTable
 
-INVARIANT_SPLITS = 8  # of every context, whatever the batch
+logger = logging.getLogger(__name__)
 
 
 def build_device(
@@ -51,16 +54,19 @@ def build_device(
         cache=torch.zeros(
             (*shape, config.num_kv_heads, config.head_dim), dtype=settings.dtype, device=device
         ),
+        invariant=settings.gemm == "batch-invariant",
     )
+    executor = DeviceExecutor(
+        model,
+        Sampler(base.tokenizer.eos_token_ids),
+        recorder_for(device),
+        max_batch=settings.max_batch,
+        max_context=max_context,
+    )
+    started = time.perf_counter()
     with torch.inference_mode():
-        executor = DeviceExecutor(
-            model,
-            Sampler(base.tokenizer.eos_token_ids),
-            recorder_for(device),
-            max_batch=settings.max_batch,
-            max_context=max_context,
-            splits=INVARIANT_SPLITS if settings.gemm == "batch-invariant" else None,
-        )
+        executor.prepare(min(settings.chunk, max_context))
+    logger.info("steps recorded in %.1f s", time.perf_counter() - started)
     return executor, slots
 
 
@@ -77,5 +83,7 @@ def device_linears(settings: EngineSettings) -> MakeLinear | None:
     from server.kernels.cuda.nested import NestedNf4Weight, merge_nested
 
     gemm = Nf4Gemm(device, mode=settings.gemm, cache=hatstand_home() / "kernels" / "cuda")
+    started = time.perf_counter()
     gemm.prepare()
+    logger.info("NF4 kernels ready in %.1f s", time.perf_counter() - started)
     return lambda parts: gemm.linear(merge_nested([NestedNf4Weight.of(*part) for part in parts]))

@@ -49,7 +49,6 @@ class DeviceExecutor:
         *,
         max_batch: int,
         max_context: int,
-        splits: int | None = None,
     ) -> None:
         block_size = model.cache.shape[3]
         self._model = model
@@ -67,9 +66,14 @@ class DeviceExecutor:
         )
         self._places: dict[Sequence, int] = {}
         rows = self._staging.device.rows
-        self._steps = DecodeSteps(model, rows, self._chosen, splits=splits)
-        self._steps.record(recorder)
+        self.steps = DecodeSteps(model, rows, self._chosen)
         self._prompts = PromptPass(model, block_size, self._device)
+        self._recorder = recorder
+
+    def prepare(self, chunk: int) -> None:
+        """Record all steps, and have everything compiled that passes of `chunk` tokens need."""
+        self.steps.record(self._recorder)
+        self._prompts.warm_up(chunk)
 
     @property
     def vocab_size(self) -> int:
@@ -93,15 +97,15 @@ class DeviceExecutor:
     def _decode(self, chunks: Items[Chunk]) -> torch.Tensor:
         """Logits [chunks, vocab] of one token each, which the next step overwrites."""
         count = len(chunks)
-        size = self._steps.size_for(count)
+        size = self.steps.size_for(count)
         self._staging.send(chunks, size, self._places)
         adapted = any(chunk.sequence.slot is not None for chunk in chunks)
-        self._steps.run(size, adapted=adapted)
+        self.steps.run(size, adapted=adapted)
         if any(is_random(chunk.sequence) for chunk in chunks):
             rows = self._staging.device.rows.first(count)
-            logits = self._steps.logits[:count]
+            logits = self.steps.logits[:count]
             draw(self._chosen[:count], logits, rows.sampling, rows.positions, self._model.kernels)
-        return self._steps.logits[:count]
+        return self.steps.logits[:count]
 
     def _outcome(self, batch: Batch, logits: Items[torch.Tensor]) -> Outcome:
         """What reads the step's tokens once they are there."""

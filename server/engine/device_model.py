@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, linear, pad
 
 from server.engine.config import ModelConfig
 from server.engine.slots import Site
@@ -17,6 +17,7 @@ from server.kernels.rope import RopeTable
 from server.kernels.triton.site import LoraSite
 from server.kernels.triton.tiles import LoraTiles
 
+INVARIANT_ROWS = 64  # multiplied at once by the head: libraries sum differently for other counts
 Attend = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Attention of queries [rows, heads, head_dim] over one layer's cache → the same shape."""
 
@@ -40,8 +41,9 @@ class Rows:
 class DeviceModel:
     """MistralForCausalLM over a paged KV cache, each row with its own adapter.
 
-    cache: [layers, 2, blocks, block_size, kv_heads, head_dim], keys before values. Nothing here
-    reads from the device, so a forward pass can be captured in a graph.
+    cache: [layers, 2, blocks, block_size, kv_heads, head_dim], keys before values. invariant:
+    whether a row's bits may depend on nothing but the row. Nothing here reads from the device, so a
+    forward pass can be captured in a graph.
     """
 
     config: ModelConfig
@@ -50,6 +52,7 @@ class DeviceModel:
     sites: Mapping[Site, LoraSite]
     rope: RopeTable
     cache: torch.Tensor
+    invariant: bool = False
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """Hidden states [rows, hidden] after the final norm."""
@@ -66,7 +69,11 @@ class DeviceModel:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[rows, vocab] of hidden states [rows, hidden]."""
-        return multiply(hidden, self.weights.head)
+        if not self.invariant:
+            return multiply(hidden, self.weights.head)
+        missing = -len(hidden) % INVARIANT_ROWS
+        tiles = pad(hidden, (0, 0, 0, missing)).split(INVARIANT_ROWS)
+        return torch.cat([linear(tile, self.weights.head) for tile in tiles])[: len(hidden)]
 
     def _attention(
         self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from server.engine.batch import Chunk
 from server.engine.choosing import choose, draw
 from server.engine.device_model import DeviceModel, Rows
-from server.engine.staging import is_random, write_sampling
+from server.engine.staging import NOWHERE, is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.row_sampling import RowSampling
-from server.kernels.triton.tiles import PROMPT_ROWS, LoraTiles, group_rows
+from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_rows
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,39 @@ class PromptPass:
             )
         )
         return self._choose(hidden, chunks, chosen)
+
+    def warm_up(self, most: int) -> None:
+        """Have the kernels compiled for passes of up to `most` tokens, so that no request waits.
+
+        One sequence in the null block, whose tokens are written nowhere.
+        """
+        tokens = most
+        while tokens:
+            self._pass_of_nothing(tokens)
+            self._pass_of_nothing(tokens - 1 or 1)
+            tokens //= 2
+
+    def _pass_of_nothing(self, tokens: int) -> None:
+        positions = np.arange(tokens)
+        num_tiles = -(-tokens // self._tile_rows)
+        chunks = PromptChunks(
+            starts=self._send([0, tokens], torch.int32),
+            context_lengths=self._send([tokens], torch.int32),
+            block_tables=self._send(
+                np.zeros((1, -(-tokens // self.block_size)), np.int32), torch.int32
+            ),
+            longest=tokens,
+        )
+        hidden = self.model.forward(
+            Rows(
+                token_ids=self._send(np.zeros_like(positions)),
+                positions=self._send(positions),
+                kv_slots=self._send(np.full_like(positions, NOWHERE)),
+                tiles=LoraTiles.empty(num_tiles, self._tile_rows, self.device),
+                attend=partial(self._attend, chunks),
+            )
+        )
+        choose(self.model.logits(hidden[:1]), self.model.kernels)
 
     def _choose(
         self, hidden: torch.Tensor, chunks: Items[Chunk], chosen: torch.Tensor
@@ -83,10 +116,17 @@ class PromptPass:
 
     def _tiles(self, chunks: Items[Chunk]) -> LoraTiles | None:
         row_slots = [chunk.sequence.slot for chunk in chunks for _ in range(chunk.num_tokens)]
-        slots, rows = group_rows(row_slots, PROMPT_ROWS)
+        slots, rows = group_rows(row_slots, self._tile_rows)
         if not slots:
             return None
         return LoraTiles(self._send(slots, torch.int32), self._send(rows, torch.int32))
+
+    @property
+    def _tile_rows(self) -> int:
+        """Rows that go through an adapter together; sums over tiles of the few are the same in any
+        company.
+        """
+        return DECODE_ROWS if self.model.invariant else PROMPT_ROWS
 
     def _sampling(self, chunks: Items[Chunk]) -> RowSampling:
         kinds = (torch.float32, torch.int32, torch.float32, torch.float32, torch.int64)

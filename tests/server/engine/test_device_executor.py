@@ -56,7 +56,8 @@ def test_fewer_slots_than_adapters(
 def test_when_blocks_run_out(
     direct: Driver, tiny_base: Path, tiny_adapters: dict[str, Path]
 ) -> None:
-    small = make_engine(tiny_base, tiny_adapters, chunk=24, fused=True, kv_memory=64 << 10)
+    limits = {"block_size": 4, "kv_memory": 72 << 10}
+    small = make_engine(tiny_base, tiny_adapters, chunk=24, fused=True, **limits)
     driver = Driver(small)
     assert say_all(driver) == say_all(direct)
     assert small.stats().num_preemptions > 0
