@@ -27,7 +27,7 @@ Where cuda-core is not installed, `server.kernels.triton.nf4.TritonNf4Linear` ta
 | `kernels.py`, `kernel.py` | the three kernels and their workspace; one kernel and its launch |
 | `shapes.py` | how a product is cut into tiles |
 | `compiler.py` | NVRTC and the cache of what it made |
-| `nf4_mma.cu` | up to 64 rows: mma.sync, stream-K |
+| `nf4_mma.cu`, `nf4_mma_*.cuh` | up to 64 rows: mma.sync, stream-K |
 | `nf4_wgmma.cu` | up to 128 rows on Hopper: wgmma, clusters that split the depth |
 | `nf4_dequantize.cu` | rows of a weight as bf16, for cuBLAS |
 """

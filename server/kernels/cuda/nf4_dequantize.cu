@@ -2,7 +2,7 @@
 //
 // One warp writes 16 rows by 64 weights. Lane 4g + t holds rows g and g + 8, weights 8i + 2t and
 // 8i + 2t + 1 of each; four lanes exchange them so that each stores runs of eight weights. The
-// table is spread over a warp, lane q holding value q: constant memory serves one address at a time.
+// table is spread over a warp, lane q holding value q: constant memory serves one address a time.
 #include "nf4_decode.cuh"
 
 constexpr u32 WARPS = 8;  // one band's slabs

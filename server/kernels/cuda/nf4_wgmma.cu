@@ -1,11 +1,13 @@
-// y = x · Wᵀ for up to 128 tokens on Hopper, with W in NF4: wgmma, and clusters that split the depth.
+// y = x · Wᵀ for up to 128 tokens on Hopper, with W in NF4: wgmma, clusters that split the depth.
 //
-// The blocks of a cluster share one output tile of ROWS rows, each taking an even run of its steps, at least one.
-// At the end each leaves its sums in its own shared memory, and each adds up one share of the tile
-// across the cluster, always from the first block to the last: the result does not depend on timing.
+// The blocks of a cluster share one output tile of ROWS rows, each taking an even run of its steps,
+// at least one. At the end each leaves its sums in its own shared memory, and each adds up one part
+// of the tile across the cluster, always from the first block to the last: the result does not
+// depend on timing.
 //
-// Defined by whoever compiles this (gemm.py): NF4_TOKENS (8, 16, 32, 64 or 128), NF4_BANDS (of 128 rows in
-// a tile), NF4_SHARED (bytes of shared memory), NF4_EXACT. in_features must be a multiple of 128.
+// Defined by whoever compiles this (shapes.py): NF4_TOKENS (8, 16, 32, 64 or 128), NF4_BANDS (of 128
+// rows in a tile), NF4_SHARED (bytes of shared memory), NF4_EXACT. in_features must be a multiple of 128.
+#include "cluster.cuh"
 #include "nf4_decode.cuh"
 #include "wgmma.cuh"
 
@@ -48,23 +50,6 @@ struct Problem {
   __device__ u32 blocks() const { return in_features / BLOCK; }
   __device__ u32 bands() const { return (out_features + BAND - 1) / BAND; }
 };
-
-__device__ __forceinline__ u32 cluster_rank() {
-  u32 rank;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-
-__device__ __forceinline__ u32 cluster_size() {
-  u32 size;
-  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
-  return size;
-}
-
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;"
-               ::: "memory");
-}
 
 // The block's share of its tile: steps [begin, end), never none.
 struct Share {
@@ -116,7 +101,8 @@ __device__ __forceinline__ void copy_weights(const Problem& p, u32 tile, u32 ste
             scales, ring.full(), lane);
 }
 
-__device__ __forceinline__ void copy_tokens(const Problem& p, u32 step, const Ring& ring, u32 lane) {
+__device__ __forceinline__ void copy_tokens(const Problem& p, u32 step, const Ring& ring,
+                                            u32 lane) {
   if (lane < STEP_BLOCKS) {
     copy_x(p, ring.stage() + lane * X_TILE_BYTES, (step * STEP_BLOCKS + lane) * BLOCK, ring.full());
   }
@@ -266,17 +252,6 @@ __device__ __forceinline__ void leave_sums(const Sums& sums, const Place& place,
       store_float(sum_at(base, token, row), sums[product][i]);
     }
   }
-}
-
-__device__ __forceinline__ float4 load_remote(u32 address, u32 rank) {
-  u32 remote;
-  float4 v;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(rank));
-  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "r"(remote)
-               : "memory");
-  return v;
 }
 
 // Add up this block's share of the tile, four rows of a token at a time, and store it.
