@@ -9,10 +9,10 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .errors import AliasConflict, AliasNotFound, InvalidReference
+from .errors import AliasConflict, AliasNotFound, Forbidden, InvalidReference
 from .events import record
 from .references import Reference
-from .tables import adapter, alias, alias_event, version
+from .tables import adapter, alias, alias_event, protected_alias, version
 from .validation import near
 from .versions import Version, adapter_key, alias_targets, find_version, now, version_key
 
@@ -26,6 +26,7 @@ class AliasMove:
     by: str
     why: str = ""
     expected: str | int | None = None
+    may_move_protected: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def set_alias(connection: Connection, alias_name: str, target: Version, move: Al
     _check_expected(target.name, alias_name, current, move.expected)
     if current is not None and current.digest == target.digest:
         return False
+    _check_protection(connection, target.name, alias_name, move)
     _point(connection, alias_name, current, target, "set", move)
     return True
 
@@ -66,6 +68,7 @@ def roll_back(connection: Connection, name: str, alias_name: str, move: AliasMov
     history = alias_history(connection, name, alias_name)
     current = alias_targets(connection, name)[alias_name]
     _check_expected(name, alias_name, current, move.expected)
+    _check_protection(connection, name, alias_name, move)
     standing: list[int] = []
     for event in history:
         if event.kind == "rollback":
@@ -121,6 +124,39 @@ def alias_history(connection: Connection, name: str, alias_name: str) -> list[Al
         )
         for row in rows
     ]
+
+
+def protect_alias(
+    connection: Connection, name: str, alias_name: str, *, is_protected: bool, by: str
+) -> None:
+    """Let only those with the verb `protect` move an alias, or anybody again."""
+    find_version(connection, Reference(name))
+    key = adapter_key(connection, name)
+    if (alias_name in protected_aliases(connection, name)) == is_protected:
+        return
+    if is_protected:
+        connection.execute(sa.insert(protected_alias).values(adapter_id=key, name=alias_name))
+    else:
+        mine = (protected_alias.c.adapter_id == key, protected_alias.c.name == alias_name)
+        connection.execute(sa.delete(protected_alias).where(*mine))
+    kind = "alias.protected" if is_protected else "alias.unprotected"
+    record(connection, kind, name, by=by, alias=alias_name)
+
+
+def protected_aliases(connection: Connection, name: str) -> set[str]:
+    """The aliases of an adapter that are protected, whether or not they are set."""
+    query = sa.select(protected_alias.c.name).where(
+        protected_alias.c.adapter_id == adapter_key(connection, name)
+    )
+    return set(connection.execute(query).scalars())
+
+
+def _check_protection(connection: Connection, name: str, alias_name: str, move: AliasMove) -> None:
+    if not move.may_move_protected and alias_name in protected_aliases(connection, name):
+        raise Forbidden(
+            f"{name}@{alias_name} is protected: a key needs the verb 'protect' to move it",
+            param="alias",
+        )
 
 
 def _point(

@@ -25,12 +25,12 @@ LAYERS: Mapping[str, str] = {
     "loss.png": "image/png",
     "README.md": "text/markdown",
 }
-_REQUIRED = (WEIGHTS_FILE, CONFIG_FILE)
+REQUIRED = (WEIGHTS_FILE, CONFIG_FILE)
 
 DEFAULT_SIZE_LIMIT = 4 << 30  # bytes, all files together
 # Files that are read whole have a limit of their own, in bytes.
-_SMALL = 16 << 20
-_WHOLE = frozenset({CONFIG_FILE, HAT_FILE, TEMPLATE_FILE, LOCK_FILE})
+SMALL = 16 << 20
+WHOLE = frozenset({CONFIG_FILE, HAT_FILE, TEMPLATE_FILE, LOCK_FILE})
 
 # Formats that run code when opened.
 _UNSAFE = frozenset(
@@ -63,7 +63,7 @@ def scan(folder: Path, *, size_limit: int = DEFAULT_SIZE_LIMIT) -> Bundle:
     names = sorted(entry.name for entry in folder.iterdir())
     for name in names:
         _check_name(name, folder / name)
-    for name in _REQUIRED:
+    for name in REQUIRED:
         if name not in names:
             raise FileRefused(f"{folder} has no {name}: is it a PEFT adapter?", param=name)
     kept = {name: folder / name for name in LAYERS if name in names}
@@ -92,9 +92,9 @@ def _check_name(name: str, path: Path) -> None:
 
 def _check_sizes(bundle: Bundle, size_limit: int) -> None:
     paths = {**bundle.files, **({LOCK_FILE: bundle.lock} if bundle.lock else {})}
-    for name in _WHOLE & set(paths):
-        if paths[name].stat().st_size > _SMALL:
-            raise TooLarge(f"{name} is over {_SMALL >> 20} MiB", param=name)
+    for name in WHOLE & set(paths):
+        if paths[name].stat().st_size > SMALL:
+            raise TooLarge(f"{name} is over {SMALL >> 20} MiB", param=name)
     if bundle.size > size_limit:
         largest = max(bundle.files, key=lambda name: bundle.files[name].stat().st_size)
         raise TooLarge(

@@ -25,6 +25,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from .aliases import AliasEvent
     from .canonical import Progress as ProgressCallback
+    from .collection import Collection
     from .embedded import Registry
     from .errors import RegistryError
     from .summaries import AdapterSummary
@@ -231,6 +232,17 @@ def check_values(check: VersionCheck) -> dict[str, Any]:
         "is_sound": check.is_sound,
         "problems": list(check.problems),
         "report": None if check.report is None else dataclasses.asdict(check.report),
+    }
+
+
+def collection_values(collection: Collection) -> dict[str, Any]:
+    """What a collection did, as JSON."""
+    return {
+        "is_dry_run": collection.is_dry_run,
+        "collected": [{"digest": blob.digest, "size": blob.size} for blob in collection.collected],
+        "spared": [{"digest": blob.digest, "size": blob.size} for blob in collection.spared],
+        "num_kept": collection.num_kept,
+        "freed": collection.freed,
     }
 
 

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .aliases import AliasEvent, AliasMove, alias_history, roll_back, set_alias
+from .aliases import (
+    AliasEvent,
+    AliasMove,
+    alias_history,
+    protect_alias,
+    protected_aliases,
+    roll_back,
+    set_alias,
+)
 from .bases import BaseRecord
 from .blobs import Blobs, open_blobs
 from .bundle import DEFAULT_SIZE_LIMIT
@@ -36,6 +44,7 @@ from .versions import (
     every_version,
     find_version,
     list_versions,
+    newest_version,
 )
 
 _CATALOG_FILE = "catalog.sqlite"
@@ -123,7 +132,8 @@ class Registry:
                 # Bytes before the commit: whoever sees the version finds its files.
                 staging.publish(self.blobs)
             try:
-                version, is_new = self.commit(name, new, alias=alias, why=why or "")
+                move = AliasMove(new.by, why or "")
+                version, is_new = self.commit(name, new, alias=alias, move=move)
             except BlobsMissing:  # an impatient collection took them before they were committed
                 if attempt == _ATTEMPTS:
                     raise
@@ -132,7 +142,7 @@ class Registry:
         return replace(version, report=candidate.report, is_new=is_new)
 
     def commit(
-        self, name: str, new: NewVersion, *, alias: str | None = None, why: str = ""
+        self, name: str, new: NewVersion, *, move: AliasMove | None = None, alias: str | None = None
     ) -> tuple[Version, bool]:
         """Make a manifest whose blobs are stored a version, and move the alias, at once or not.
 
@@ -143,7 +153,7 @@ class Registry:
             self._check_blobs(new.manifest)
             version, is_new = add_version(connection, name, new)
             if alias is not None:
-                set_alias(connection, alias, version, AliasMove(new.by, why))
+                set_alias(connection, alias, version, move or AliasMove(new.by))
             return version, is_new
 
     def _check_blobs(self, manifest: Manifest) -> None:
@@ -229,6 +239,7 @@ class Registry:
         expected: str | int | None = None,
         by: str | None = None,
         why: str = "",
+        may_move_protected: bool = True,
     ) -> Version:
         """Point an alias of `name` at a version of `name`, and return that version.
 
@@ -244,7 +255,8 @@ class Registry:
             )
         with self.catalog.write() as connection:
             target = find_version(connection, parsed)
-            set_alias(connection, alias, target, AliasMove(by or whoami(), why, expected))
+            move = AliasMove(by or whoami(), why, expected, may_move_protected)
+            set_alias(connection, alias, target, move)
             return target
 
     def alias_history(self, name: str, alias: str) -> list[AliasEvent]:
@@ -262,6 +274,7 @@ class Registry:
         expected: str | int | None = None,
         by: str | None = None,
         why: str = "",
+        may_move_protected: bool = True,
     ) -> Version:
         """Point an alias where it pointed before, as a new event; returns that version.
 
@@ -270,8 +283,26 @@ class Registry:
         check_name(name)
         check_alias(alias)
         with self.catalog.write() as connection:
-            move = AliasMove(by or whoami(), why, expected)
+            move = AliasMove(by or whoami(), why, expected, may_move_protected)
             return roll_back(connection, name, alias, move)
+
+    def newest(self, name: str) -> Version:
+        """The standing version with the highest number, whatever `prod` points at."""
+        with self.catalog.read() as connection:
+            return newest_version(connection, name) or find_version(connection, Reference(name))
+
+    def protect_alias(
+        self, name: str, alias: str, *, is_protected: bool = True, by: str | None = None
+    ) -> None:
+        """Let only keys with the verb `protect` move an alias over HTTP, or any again."""
+        check_alias(alias)
+        with self.catalog.write() as connection:
+            protect_alias(connection, name, alias, is_protected=is_protected, by=by or whoami())
+
+    def protected_aliases(self, name: str) -> set[str]:
+        """The aliases of an adapter that are protected."""
+        with self.catalog.read() as connection:
+            return protected_aliases(connection, name)
 
     def withdraw(
         self, reference: str | Reference, *, by: str | None = None, why: str = ""

@@ -19,7 +19,7 @@ class Event:
     """One thing that happened to an adapter; `data` depends on `kind`.
 
     Kinds: version.pushed, version.withdrawn, version.restored, alias.set, alias.rollback,
-    alias.removed, alias.protected, alias.unprotected, canary.set, canary.ended, referrer.added.
+    alias.protected, alias.unprotected, referrer.added.
     """
 
     id: int

@@ -55,17 +55,19 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As OCI spells it."""
+        return {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": ARTIFACT_TYPE,
+            "config": self.config.to_dict(),
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
     def to_bytes(self) -> bytes:
         """The canonical bytes that are hashed and stored."""
-        return canonical_json(
-            {
-                "schemaVersion": 2,
-                "mediaType": MANIFEST_TYPE,
-                "artifactType": ARTIFACT_TYPE,
-                "config": self.config.to_dict(),
-                "layers": [layer.to_dict() for layer in self.layers],
-            }
-        )
+        return canonical_json(self.to_dict())
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Manifest:

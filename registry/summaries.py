@@ -39,11 +39,12 @@ def list_adapters(
     connection: Connection, search: Search | None = None, *, after: str = "", limit: int
 ) -> Page[AdapterSummary]:
     """Adapters by name, those after `after`; ones whose every version is withdrawn are left out."""
-    matching = (STANDING, *_conditions(search or Search()))
+    search = search or Search()
+    matching = (STANDING, *_conditions(search))
     # Two steps, so that a page costs what is on it and not what is in the catalog.
     found = connection.execute(
         sa.select(adapter.c.id, adapter.c.name, adapter.c.created_at)
-        .where(adapter.c.name > after)
+        .where(adapter.c.name > after, adapter.c.name.contains(search.text, autoescape=True))
         .where(sa.exists().where(version.c.adapter_id == adapter.c.id, *matching))
         .order_by(adapter.c.name)
         .limit(limit + 1)
@@ -99,8 +100,6 @@ def _newest(connection: Connection, keys: Sequence[tuple[int, int]]) -> dict[str
 def _conditions(search: Search) -> list[sa.ColumnElement[bool]]:
     """What one of the adapter's versions must meet. Counts tell of those that do."""
     conditions: list[sa.ColumnElement[bool]] = []
-    if search.text:
-        conditions.append(adapter.c.name.contains(search.text, autoescape=True))
     if search.base:
         named = sa.exists().where(
             base.c.fingerprint == version.c.base_fingerprint, base.c.name == search.base

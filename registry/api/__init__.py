@@ -1,0 +1,1 @@
+"""The registry over HTTP; no torch, no state beside catalog, blobs and unfinished uploads."""

@@ -1,0 +1,65 @@
+"""Writes what callers asked for into the audit log."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio.to_thread
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from registry.audit import AuditLog
+from registry.errors import RegistryError
+
+logger = logging.getLogger(__name__)
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class AuditTrail:
+    """ASGI middleware: one entry per request that would change something, when it is answered.
+
+    Pieces of uploads and leases are left out: they change nothing that anybody sees. So are
+    callers whom we do not know, who could fill the log.
+    """
+
+    def __init__(self, app: ASGIApp, log: AuditLog) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in _READING:
+            await self._app(scope, receive, send)
+            return
+        status = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        await self._app(scope, receive, watch)
+        caller = scope.get("state", {}).get("caller")
+        if caller is not None and not _is_small(scope):
+            await anyio.to_thread.run_sync(self._write, scope, caller, status)
+
+    def _write(self, scope: Scope, caller: str, status: int) -> None:
+        client = scope.get("client")
+        try:
+            self._log.write(
+                by=caller,
+                address=client[0] if client else "",
+                action=f"{scope['method']} {_path(scope)}",
+                status=status,
+            )
+        except RegistryError as failure:
+            logger.error("the audit log could not be written: %s", failure.message)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _is_small(scope: Scope) -> bool:
+    return _path(scope).startswith(("/blobs/uploads", "/leases"))

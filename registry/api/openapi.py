@@ -1,0 +1,166 @@
+"""GET /openapi.json: every path, what it wants and what it answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# Path and method → summary, the verb that a key needs, the body's keys, the query's.
+OPERATIONS: dict[tuple[str, str], tuple[str, str, str, str]] = {
+    ("/healthz", "get"): ("Whether the process answers.", "", "", ""),
+    ("/readyz", "get"): ("Whether the catalog answers.", "", "", ""),
+    ("/openapi.json", "get"): ("This document.", "", "", ""),
+    ("/blobs/{digest}", "get"): ("A blob's bytes; takes Range.", "read", "", ""),
+    ("/blobs/{digest}", "head"): ("Whether a blob is there, and its size.", "read", "", ""),
+    ("/blobs/uploads", "post"): ("Begin an upload.", "push", "", ""),
+    ("/blobs/uploads/{upload}", "get"): ("How much has arrived.", "push", "", ""),
+    ("/blobs/uploads/{upload}", "patch"): (
+        "The next piece, with Content-Range: first-last.",
+        "push",
+        "bytes",
+        "",
+    ),
+    ("/blobs/uploads/{upload}", "put"): ("Make the upload a blob.", "push", "", "digest"),
+    ("/blobs/uploads/{upload}", "delete"): ("Give the upload up.", "push", "", ""),
+    ("/adapters", "get"): (
+        "A page of adapters, by name; tag and metric may be repeated (metric=exact_match>=0.9).",
+        "read",
+        "",
+        "text base tag metric after limit",
+    ),
+    ("/adapters/{name}", "get"): ("The newest version and every alias.", "read", "", ""),
+    ("/adapters/{name}/versions", "get"): ("All versions, oldest first.", "read", "", ""),
+    ("/adapters/{name}/versions", "post"): (
+        "Commit uploaded blobs as a version: 201, or 200 when it was there.",
+        "push",
+        "manifest alias why tags allow_new_base",
+        "",
+    ),
+    ("/adapters/{name}/versions/{reference}", "get"): (
+        "A version by number, digest, prefix or alias.",
+        "read",
+        "",
+        "",
+    ),
+    ("/adapters/{name}/versions/{reference}", "delete"): ("Withdraw it.", "delete", "", "why"),
+    ("/adapters/{name}/versions/{reference}/files/{file}", "get"): (
+        "One file of a version; takes Range.",
+        "read",
+        "",
+        "",
+    ),
+    ("/adapters/{name}/versions/{reference}/referrers", "get"): (
+        "What is said about a version.",
+        "read",
+        "",
+        "artifact_type",
+    ),
+    ("/adapters/{name}/versions/{reference}/referrers", "post"): (
+        "Say something about a version.",
+        "push",
+        "artifact_type content",
+        "",
+    ),
+    ("/adapters/{name}/aliases/{alias}", "get"): ("Where it points, as ETag too.", "read", "", ""),
+    ("/adapters/{name}/aliases/{alias}", "put"): (
+        "Move it: If-Match says where it points now, If-None-Match: * that it is new.",
+        "alias",
+        "target why",
+        "",
+    ),
+    ("/adapters/{name}/aliases/{alias}/history", "get"): ("Every move.", "read", "", ""),
+    ("/adapters/{name}/aliases/{alias}/rollback", "post"): ("Undo a move.", "alias", "why", ""),
+    ("/adapters/{name}/aliases/{alias}/protection", "put"): (
+        "Let only keys with the verb protect move it.",
+        "protect",
+        "",
+        "",
+    ),
+    ("/adapters/{name}/aliases/{alias}/protection", "delete"): (
+        "Let every key with the verb alias move it.",
+        "protect",
+        "",
+        "",
+    ),
+    ("/events", "get"): (
+        "What happened after a cursor: a page, or with Accept: text/event-stream a stream.",
+        "read",
+        "",
+        "after limit",
+    ),
+    ("/keys", "get"): ("Every key, without secrets.", "admin", "", ""),
+    ("/keys", "post"): ("A new key.", "admin", "name verbs patterns expires_in", ""),
+    ("/keys/{key}", "delete"): ("Revoke a key.", "admin", "", ""),
+    ("/audit", "get"): ("Who changed what, newest first.", "admin", "", "before limit"),
+    ("/collections", "post"): ("Remove what nothing needs.", "admin", "grace dry_run", ""),
+    ("/leases", "get"): ("Who uses which version.", "read", "", ""),
+    ("/leases", "put"): ("Use a version for a while.", "read", "digest holder seconds", ""),
+    ("/leases", "delete"): ("Give a lease back.", "read", "", "digest holder"),
+    ("/v2/", "get"): ("OCI distribution is spoken here, to read.", "read", "", ""),
+    ("/v2/{name}/tags/list", "get"): ("Aliases and numbers, as tags.", "read", "", ""),
+    ("/v2/{name}/manifests/{reference}", "get"): ("A manifest, by tag or digest.", "read", "", ""),
+    ("/v2/{name}/blobs/{digest}", "get"): ("A blob.", "read", "", ""),
+    ("/v2/{name}/referrers/{digest}", "get"): ("An index.", "read", "", "artifactType"),
+}
+_PARAMETER = re.compile(r"{(\w+)}")
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "code": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+            },
+            "required": ["message", "code"],
+        }
+    },
+}
+
+
+def openapi_document() -> dict[str, Any]:
+    """The API as OpenAPI 3.1."""
+    paths: dict[str, dict[str, Any]] = {}
+    for (path, method), operation in OPERATIONS.items():
+        paths.setdefault(path, {})[method] = _operation(path, method, *operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Hatstand registry", "version": "1"},
+        "paths": paths,
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(
+    path: str, method: str, summary: str, verb: str, body: str, query: str
+) -> dict[str, Any]:
+    parameters = [_parameter(name, "path") for name in _PARAMETER.findall(path)]
+    parameters += [_parameter(name, "query") for name in query.split()]
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    values: dict[str, Any] = {
+        "summary": summary,
+        "operationId": f"{method}{re.sub(r'[^a-z0-9]+', '_', path.lower())}",
+        "parameters": parameters,
+        "responses": {
+            "2XX": {"description": "Done."},
+            "default": {"description": "Refused.", "content": error},
+        },
+    }
+    if verb:
+        values |= {"description": f"Needs the verb `{verb}`.", "security": [{"key": []}]}
+    if body == "bytes":
+        values["requestBody"] = {"content": {"application/octet-stream": {"schema": {}}}}
+    elif body:
+        properties: dict[str, Any] = {name: {} for name in body.split()}
+        schema = {"type": "object", "properties": properties}
+        values["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+    return values
+
+
+def _parameter(name: str, place: str) -> dict[str, Any]:
+    schema = {"type": "string"}
+    return {"name": name, "in": place, "required": place == "path", "schema": schema}

@@ -1,0 +1,23 @@
+"""What the registry's HTTP layer is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.bundle import DEFAULT_SIZE_LIMIT
+
+
+@dataclass(frozen=True)
+class RegistryApiSettings:
+    """Limits and habits. Sizes are bytes, times seconds.
+
+    `is_open` lets callers without a key do everything, as long as no key exists: right where only
+    this machine can connect.
+    """
+
+    is_open: bool = False
+    size_limit: int = DEFAULT_SIZE_LIMIT  # of one adapter, and of one blob
+    max_body: int = 4 << 20  # of a JSON body
+    max_followers: int = 256  # event streams at once
+    event_interval: float = 0.25  # between looks for new events
+    ping_interval: float = 15.0  # between comments on a silent stream

@@ -1,0 +1,123 @@
+"""Uploads that may be cut and gone on with: files that grow until their digest is right."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from .blobs import Blobs
+from .canonical import digest_file
+from .errors import FileRefused, TooLarge, UploadConflict, UploadNotFound
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_STALE_AFTER = 24 * 3600.0  # seconds without a byte until an upload counts as given up
+_MOST = 256  # uploads under way at once
+
+
+class Uploads:
+    """The uploads under way at one registry server, which survive its restarts."""
+
+    def __init__(self, folder: Path, *, size_limit: int) -> None:
+        self._folder = folder
+        self._size_limit = size_limit
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> str:
+        """A new upload's id; raises `TooLarge` when too many are under way."""
+        self._sweep()
+        if sum(1 for _ in self._folder.iterdir()) >= _MOST:
+            raise TooLarge(f"{_MOST} uploads are under way: finish some, or try again later")
+        upload = uuid.uuid4().hex
+        (self._folder / upload).touch(mode=0o600, exist_ok=False)
+        return upload
+
+    def offset(self, upload: str) -> int:
+        """How many bytes have arrived; raises `UploadNotFound`."""
+        try:
+            return self._path(upload).stat().st_size
+        except FileNotFoundError:
+            raise _not_found(upload) from None
+
+    @contextlib.contextmanager
+    def append(self, upload: str, start: int) -> Iterator[Appending]:
+        """Open an upload to go on at byte `start`, alone; what arrives is kept, whatever happens.
+
+        Raises `UploadConflict` when it does not end there, or somebody else is writing.
+        """
+        try:
+            file = self._path(upload).open("r+b", buffering=0)
+        except FileNotFoundError:
+            raise _not_found(upload) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UploadConflict(f"upload {upload} is being written by another") from None
+            end = file.seek(0, os.SEEK_END)
+            if end != start:
+                raise UploadConflict(f"upload {upload} ends at byte {end}, not at {start}")
+            yield Appending(file, start, self._size_limit)
+
+    def finish(self, upload: str, digest: str, blobs: Blobs) -> int:
+        """Make the upload a blob if it has this digest; returns its size.
+
+        Raises `FileRefused` when the bytes are others; then they are gone.
+        """
+        path = self._path(upload)
+        size = self.offset(upload)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        found = digest_file(path)
+        if found != digest:
+            path.unlink(missing_ok=True)
+            raise FileRefused(
+                f"the upload is {found}, not {digest}: begin it again", param="digest"
+            )
+        path.chmod(0o444)
+        blobs.put(digest, path)
+        path.unlink(missing_ok=True)  # stores elsewhere copy it
+        return size
+
+    def cancel(self, upload: str) -> None:
+        """Give an upload up; one that is not there is fine."""
+        self._path(upload).unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        for path in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _STALE_AFTER:
+                    path.unlink()
+
+    def _path(self, upload: str) -> Path:
+        if not _ID.fullmatch(upload):
+            raise _not_found(upload)
+        return self._folder / upload
+
+
+class Appending:
+    """An upload being written by one request."""
+
+    def __init__(self, file: io.FileIO, offset: int, size_limit: int) -> None:
+        self._file = file
+        self.offset = offset
+        self._size_limit = size_limit
+
+    def write(self, piece: bytes) -> None:
+        """Add bytes; raises `TooLarge`."""
+        if self.offset + len(piece) > self._size_limit:
+            raise TooLarge(f"the upload is over the limit of {self._size_limit} bytes")
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self.offset += len(piece)
+
+
+def _not_found(upload: str) -> UploadNotFound:
+    return UploadNotFound(f"there is no upload {upload[:40]!r}: begin a new one", param="upload")
