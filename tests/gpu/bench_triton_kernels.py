@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ import torch
 from server.kernels.rope import RopeTable
 from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling
 from server.kernels.triton.site import LoraSite
-from server.kernels.triton.tiles import LoraTiles
+from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles
 from tests.support.kernel_cases import (
     make_cache,
     make_chunks,
@@ -97,8 +97,8 @@ class LoraStep:
         groups: tuple[str, ...] = tuple(SITES),
         tuning: lora.LoraTuning | None = None,
     ) -> Callable[[], None]:
-        used = LoraTiles.of([row % adapters for row in range(rows)], 16, "cuda")
-        tiles = LoraTiles.empty(rows, 16, "cuda")
+        used = LoraTiles.of([row % adapters for row in range(rows)], DECODE_ROWS, "cuda")
+        tiles = LoraTiles.empty(rows, DECODE_ROWS, "cuda")
         tiles.slots[: len(used.slots)] = used.slots
         tiles.rows[: len(used.rows)] = used.rows
         inputs = {
@@ -190,7 +190,7 @@ def bench_prefill() -> None:
     taken = time_graph(run, 4)
     operations = 8 * 4 * 1024 * 1025 / 2 * HEADS * HEAD_DIM
     print(f"prefill attention 8×1024: {taken:.0f} µs, {operations / taken / 1e6:.0f} TFLOP/s")
-    slots = LoraTiles.of([row // 1024 for row in range(8192)], 64, "cuda")
+    slots = LoraTiles.of([row // 1024 for row in range(8192)], PROMPT_ROWS, "cuda")
     for group in ("qkv", "gate_up", "down"):
         into, widths = SITES[group]
         site = make_site([[16] * len(widths)] * 8, into, widths, dtype=DTYPE, device="cuda")
@@ -231,42 +231,28 @@ def bench_small(rows: int) -> None:
         )  # type: ignore[misc]
 
 
-def tunings() -> Iterator[tuple[str, Callable[[LoraStep], float], float]]:
-    """Variants to time, most promising first: name, timing function, floor in bytes."""
-    both = lora_bytes([16] * 64)
-    for span, warps in ((512, 2), (256, 1), (512, 4), (256, 4), (128, 1)):
-        tuning = lora.LoraTuning(shrink_span=span, shrink_warps=warps)
-        yield f"LoRA 64/64 shrink span {span} warps {warps}", _with(tuning), both
-    for block, warps in ((512, 4), (128, 2), (128, 4), (512, 8), (256, 2)):
-        tuning = lora.LoraTuning(expand_block=block, expand_warps=warps)
-        yield f"LoRA 64/64 expand block {block} warps {warps}", _with(tuning), both
-
-
-def _with(tuning: lora.LoraTuning) -> Callable[[LoraStep], float]:
-    return lambda step: time_graph(step.calls(64, 64, tuning=tuning))
+TUNINGS = {
+    "528 programs": lora.LoraTuning(programs=528),
+    "264 programs": lora.LoraTuning(programs=264),
+    "expand 256, 1 warp": lora.LoraTuning(expand_block=256, expand_warps=1),
+    "expand 1024, 4 warps": lora.LoraTuning(expand_block=1024, expand_warps=4),
+    "expand 3 stages": lora.LoraTuning(expand_stages=3),
+    "shrink 4 warps": lora.LoraTuning(shrink_warps=4),
+    "shrink 512, 4 warps": lora.LoraTuning(shrink_block=512, shrink_warps=4, shrink_stages=3),
+    "shrink 128": lora.LoraTuning(shrink_block=128, shrink_stages=6),
+    "792 programs": lora.LoraTuning(programs=792),
+    "fixed splits": lora.INVARIANT_TUNING,
+}
 
 
 def sweep(step: LoraStep, seconds: float) -> None:
+    """Other ways to cut the LoRA step, as many as the seconds allow."""
     deadline = time.monotonic() + seconds
-    variants = [
-        (64, 4, 4),
-        (64, 4, 5),
-        (32, 4, 4),
-        (128, 4, 3),
-        (128, 8, 3),
-        (64, 8, 4),
-        (32, 2, 5),
-    ]
-    for keys, warps, stages in variants:
-        for rows, splits in ((64, 1), (64, 2), (16, 4)):
+    for name, tuning in TUNINGS.items():
+        for rows, adapters in ((64, 64), (16, 16)):
             if time.monotonic() < deadline:
-                tuning = attention.DecodeTuning(keys=keys, warps=warps, stages=stages)
-                run, layers = decode_calls(rows, 1024, splits, tuning)
-                name = f"decode {rows}×1024 s{splits} keys {keys} warps {warps} stages {stages}"
-                report(name, time_graph(run, layers), rows * 1024 * 4096)
-    for name, measure, floor in tunings():
-        if time.monotonic() < deadline:
-            report(name, measure(step), floor)
+                taken = time_graph(step.calls(rows, adapters, tuning=tuning))
+                report(f"LoRA {rows}/{adapters}, {name}", taken, lora_bytes([16] * adapters))
 
 
 def main() -> None:

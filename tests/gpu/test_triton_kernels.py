@@ -18,7 +18,7 @@ from server.kernels.triton import (  # noqa: E402
     rope,
     sampling,
 )
-from server.kernels.triton.tiles import LoraTiles  # noqa: E402
+from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles  # noqa: E402
 from server.kernels.triton.twins import activation as activation_twin  # noqa: E402
 from server.kernels.triton.twins import attention as attention_twin  # noqa: E402
 from server.kernels.triton.twins import lora as lora_twin  # noqa: E402
@@ -53,7 +53,7 @@ def seeded() -> None:
     ("in_features", "widths"),
     [(4096, (4096, 1024, 1024)), (14336, (4096,)), (576, (1536, 1536)), (100, (36,))],
 )
-@pytest.mark.parametrize("tile_rows", [16, 64])
+@pytest.mark.parametrize("tile_rows", [DECODE_ROWS, PROMPT_ROWS])
 def test_lora(
     dtype: torch.dtype, in_features: int, widths: tuple[int, ...], tile_rows: int
 ) -> None:
@@ -76,8 +76,10 @@ def test_lora_by_itself_and_in_company() -> None:
     x = normal(64, 4096, dtype=torch.bfloat16, device=CUDA)
     y = normal(64, 6144, dtype=torch.bfloat16, device=CUDA)
     together, alone = y.clone(), y[9:10].clone()
-    lora.add_lora(together, x, site, LoraTiles.of([row % 4 for row in range(64)], 16, CUDA))
-    lora.add_lora(alone, x[9:10], site, LoraTiles.of([1], 16, CUDA))
+    lora.add_lora(
+        together, x, site, LoraTiles.of([row % 4 for row in range(64)], DECODE_ROWS, CUDA)
+    )
+    lora.add_lora(alone, x[9:10], site, LoraTiles.of([1], DECODE_ROWS, CUDA))
     assert torch.equal(together[9:10], alone)
 
 
@@ -186,7 +188,7 @@ def test_one_graph_serves_any_mix() -> None:
     site = make_site(
         [[16] * 2, [8] * 2, [64] * 2], 512, (256, 128), dtype=torch.bfloat16, device=CUDA
     )
-    tiles = LoraTiles.empty(8, 16, CUDA)
+    tiles = LoraTiles.empty(8, DECODE_ROWS, CUDA)
     x = normal(8, 512, dtype=torch.bfloat16, device=CUDA)
     y, base = (
         torch.empty(8, 384, dtype=torch.bfloat16, device=CUDA),
@@ -203,7 +205,7 @@ def test_one_graph_serves_any_mix() -> None:
     with torch.cuda.graph(graph):
         step()
     for slots in ([None] * 8, [0] * 8, [2, 1, None, 0, 0, 1, 2, 2]):
-        used = LoraTiles.of(slots, 16, CUDA)
+        used = LoraTiles.of(slots, DECODE_ROWS, CUDA)
         tiles.slots.fill_(-1)
         tiles.slots[: len(used.slots)] = used.slots
         tiles.rows[: len(used.rows)] = used.rows

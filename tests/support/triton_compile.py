@@ -17,7 +17,7 @@ from triton.runtime.jit import JITFunction
 
 from server.kernels.rope import RopeTable
 from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling
-from server.kernels.triton.tiles import LoraTiles
+from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles
 from tests.support.kernel_cases import (
     make_cache,
     make_chunks,
@@ -58,7 +58,7 @@ def compile_only(kernel: JITFunction[Any], grid: Any) -> Any:
 def call_all(dtype: torch.dtype) -> None:
     """One call of every kernel at shapes that take its branches."""
     site = make_site([[16, 16, 16]], 512, (256, 128, 128), dtype=dtype)
-    for tile_rows in (16, 64):
+    for tile_rows in (DECODE_ROWS, PROMPT_ROWS):
         lora.add_lora(
             normal(4, 512, dtype=dtype),
             normal(4, 512, dtype=dtype),

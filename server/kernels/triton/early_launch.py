@@ -39,3 +39,24 @@ def wait_for_inputs(early: tl.constexpr):
     """Go on when everything that earlier kernels wrote is there."""
     if early:
         cuda.gdc_wait()
+
+
+@triton.jit
+def prefetch(pointers, mask, early: tl.constexpr):
+    """Bring the cache lines at `pointers` into L2 while earlier kernels still run."""
+    if early:
+        tl.inline_asm_elementwise(
+            """
+            {
+                .reg .pred wanted;
+                setp.ne.s32 wanted, $2, 0;
+                @wanted prefetch.global.L2 [$1];
+                mov.u32 $0, 0;
+            }
+            """,
+            "=r,l,r",
+            [pointers.to(tl.int64), mask.to(tl.int32)],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )

@@ -1,10 +1,9 @@
 """Many LoRA adapters in one batch: shrink and expand, each one launch for all parts of a site.
 
-A program takes one tile of rows that share an adapter, so an adapter's factors are read once for
-up to `tile_rows` rows, and only as many of their rows as its own rank (rounded up to 16 in the
-arithmetic, not in what is read). Shrink divides in_features among programs; expand adds the
-partial sums in a fixed order. With tiles of DECODE_ROWS the division depends on the site alone,
-so a row's bits depend on nothing else in the batch.
+A program takes one tile of rows that share an adapter, and reads only as many rows of its factors
+as its own rank. Shrink divides in_features among programs; expand adds the partial sums in a fixed
+order. A row's result does not depend on the other rows' values, nor on their adapters; how
+in_features are divided depends on the bucket unless `tuning` fixes the splits.
 """
 
 from __future__ import annotations
@@ -16,31 +15,40 @@ import torch
 import triton
 
 from server.kernels.triton.early_launch import starts_early
-from server.kernels.triton.lora_expand import expand_kernel
-from server.kernels.triton.lora_shrink import decode_shrink_kernel, prompt_shrink_kernel
+from server.kernels.triton.lora_expand import decode_expand_kernel, prompt_expand_kernel
+from server.kernels.triton.lora_shrink import shrink_kernel
 from server.kernels.triton.site import MAX_PARTS, LoraSite
 from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles
 
-RANK_STEP = 16  # ranks multiplied at once, the least that a tensor core takes
+RANK_STEP = 16  # ranks multiplied at once, the least that tensor cores take
+LEAST_DOT_ROWS = 16  # likewise
 WIDEST_ALIGNMENT = 16  # elements
+CACHE_LINE = 128  # bytes
 MOST_SPLITS = 32  # partial sums that expand has to add
-FILLING_PROGRAMS = 264  # two for each multiprocessor of an H200
 
 
 @dataclass(frozen=True)
 class LoraTuning:
-    """How the work is cut; the defaults were measured on one H200 (docs/benchmarks.md)."""
+    """How the work is cut; the defaults were measured on one H200 (docs/benchmarks.md).
 
-    shrink_span: int = 256  # in_features of one program
+    programs: how many fill the device, each long enough to have its loads in flight. splits: into
+    how many parts in_features are divided; None chooses by the bucket so that programs fill the
+    device. With a number a row's bits are the same in every bucket (batch-invariant).
+    """
+
+    programs: int = 396
+    splits: int | None = None
+    shrink_block: int = 256  # in_features in flight as one stage
     shrink_warps: int = 2
-    expand_block: int = 256  # output columns of one program
-    expand_warps: int = 4
+    shrink_stages: int = 4
+    expand_block: int = 512  # output columns as one stage
+    expand_warps: int = 2
+    expand_stages: int = 4
 
 
 DECODE_TUNING = LoraTuning()
-PROMPT_TUNING = LoraTuning(shrink_span=1024, shrink_warps=4, expand_block=128)
-PROMPT_BLOCK = 64  # in_features that a prompt's program multiplies at once
-PROMPT_STAGES = 4
+INVARIANT_TUNING = LoraTuning(splits=4)
+PROMPT_TUNING = LoraTuning(shrink_block=64, shrink_warps=4, expand_block=128, expand_warps=4)
 
 
 def add_lora(
@@ -59,21 +67,22 @@ def add_lora(
         return
     chosen = tuning or (DECODE_TUNING if tiles.tile_rows == DECODE_ROWS else PROMPT_TUNING)
     partial = _shrink(x, site, tiles, chosen)
-    _expand(y, partial, site, tiles, chosen)
+    if tiles.tile_rows == DECODE_ROWS:
+        _expand_decoding(y, partial, site, tiles, chosen)
+    else:
+        _expand_prompts(y, partial, site, tiles, chosen)
 
 
 def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning) -> torch.Tensor:
     """Partial sums of A(x): [splits, parts, rows, max_rank] fp32, only tiles' rows written."""
     rows, in_features = x.shape
-    span = _span(in_features, site, tiles, tuning)
+    wanted = tuning.splits or tuning.programs // (len(tiles.slots) * site.parts)
+    span = _share(in_features, min(wanted, MOST_SPLITS), tuning.shrink_block)
     splits = triton.cdiv(in_features, span)
     ranks = RANK_STEP * triton.cdiv(site.max_rank, RANK_STEP)
     partial = torch.empty(splits, site.parts, rows, ranks, dtype=torch.float32, device=x.device)
-    decoding = tiles.tile_rows == DECODE_ROWS
-    kernel = decode_shrink_kernel if decoding else prompt_shrink_kernel
-    block = {} if decoding else {"block": PROMPT_BLOCK}
     early = starts_early(x)
-    kernel[(splits, site.parts, len(tiles.slots))](
+    shrink_kernel[(splits, site.parts, len(tiles.slots))](
         partial,
         x,
         site.arena,
@@ -82,43 +91,32 @@ def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTunin
         tiles.rows,
         rows,
         in_features,
+        span,
         x.stride(0),
         site.table.stride(0),
-        span=span,
         ranks=ranks,
         parts=site.parts,
         tile_rows=tiles.tile_rows,
+        dot_rows=max(LEAST_DOT_ROWS, tiles.tile_rows),
+        block=tuning.shrink_block,
         rank_step=RANK_STEP,
+        line=CACHE_LINE // x.itemsize,
         alignment=_alignment(in_features, *site.widths),
         early=early,
         num_warps=tuning.shrink_warps,
-        num_stages=1 if decoding else PROMPT_STAGES,
+        num_stages=tuning.shrink_stages,
         launch_pdl=early,
-        **block,
     )
     return partial
 
 
-def _span(in_features: int, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning) -> int:
-    """in_features of one program: a constant for decoding, for prompts what fills the device."""
-    if tiles.tile_rows == DECODE_ROWS:
-        span = tuning.shrink_span
-        while triton.cdiv(in_features, span) > MOST_SPLITS:
-            span *= 2
-        return span
-    wanted = max(1, FILLING_PROGRAMS // (len(tiles.slots) * site.parts))
-    blocks: int = triton.cdiv(triton.cdiv(in_features, wanted), PROMPT_BLOCK)
-    return max(tuning.shrink_span, blocks * PROMPT_BLOCK)
-
-
-def _expand(
+def _expand_decoding(
     y: torch.Tensor, partial: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning
 ) -> None:
-    blocks = [triton.cdiv(width, tuning.expand_block) for width in site.widths]
-    widths = [*site.widths, *[0] * (MAX_PARTS - site.parts)]
+    columns = _share(sum(site.widths), tuning.programs // len(tiles.slots), tuning.expand_block)
     splits, _, rows, ranks = partial.shape
     early = starts_early(y)
-    expand_kernel[(sum(blocks), len(tiles.slots))](
+    decode_expand_kernel[(_blocks(site, columns), len(tiles.slots))](
         y,
         partial,
         site.arena,
@@ -128,7 +126,39 @@ def _expand(
         rows,
         y.stride(0),
         site.table.stride(0),
-        *widths,
+        *_three(site.widths),
+        columns,
+        splits=splits,
+        split_block=triton.next_power_of_2(splits),
+        ranks=ranks,
+        parts=site.parts,
+        block=tuning.expand_block,
+        rank_step=RANK_STEP,
+        line=CACHE_LINE // y.itemsize,
+        alignment=_alignment(*site.widths),
+        stages=tuning.expand_stages,
+        early=early,
+        num_warps=tuning.expand_warps,
+        launch_pdl=early,
+    )
+
+
+def _expand_prompts(
+    y: torch.Tensor, partial: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning
+) -> None:
+    splits, _, rows, ranks = partial.shape
+    early = starts_early(y)
+    prompt_expand_kernel[(_blocks(site, tuning.expand_block), len(tiles.slots))](
+        y,
+        partial,
+        site.arena,
+        site.table,
+        tiles.slots,
+        tiles.rows,
+        rows,
+        y.stride(0),
+        site.table.stride(0),
+        *_three(site.widths),
         splits=splits,
         ranks=ranks,
         parts=site.parts,
@@ -141,6 +171,21 @@ def _expand(
         num_stages=1,
         launch_pdl=early,
     )
+
+
+def _share(length: int, pieces: int, block: int) -> int:
+    """How much of `length` each of about `pieces` programs takes, in whole blocks."""
+    blocks: int = triton.cdiv(triton.cdiv(length, max(1, pieces)), block)
+    return blocks * block
+
+
+def _blocks(site: LoraSite, columns: int) -> int:
+    """Programs of `columns` columns that cover every part."""
+    return sum(triton.cdiv(width, columns) for width in site.widths)
+
+
+def _three(widths: tuple[int, ...]) -> list[int]:
+    return [*widths, *[0] * (MAX_PARTS - len(widths))]
 
 
 def _alignment(*lengths: int) -> int:

@@ -9,6 +9,8 @@ import triton.language as tl
 from server.kernels.rope import RopeTable
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 
+HEADS = 8  # of a program
+
 
 def rotate_and_write(
     qkv: torch.Tensor,
@@ -24,12 +26,12 @@ def rotate_and_write(
     qkv: [tokens, (heads + 2 · kv_heads) · head_dim], query, key, then value heads; its keys and
     values stay as they are. positions, kv_slots: [tokens] int64; a slot is block · block_size +
     offset, -1 writes nothing. cache: one layer's [2, blocks, block_size, kv_heads, head_dim];
-    what it holds times kv_scales is the key or value. One program a token and head.
+    what it holds times kv_scales is the key or value. One program a token and HEADS heads.
     """
     _, _, block_size, kv_heads, head_dim = cache.shape
     heads = qkv.shape[1] // head_dim
     early = starts_early(qkv)
-    _rotate_and_write_kernel[(len(qkv), heads)](
+    _rotate_and_write_kernel[(len(qkv), triton.cdiv(heads, HEADS))](
         qkv,
         rope.cos,
         rope.sin,
@@ -43,6 +45,7 @@ def rotate_and_write(
         block_size=block_size,
         queries=heads - 2 * kv_heads,
         kv_heads=kv_heads,
+        heads=HEADS,
         half=head_dim // 2,
         block=triton.next_power_of_2(head_dim // 2),
         early=early,
@@ -69,6 +72,7 @@ def _rotate_and_write_kernel(
     block_size: tl.constexpr,
     queries: tl.constexpr,
     kv_heads: tl.constexpr,
+    heads: tl.constexpr,
     half: tl.constexpr,
     block: tl.constexpr,
     early: tl.constexpr,
@@ -76,38 +80,42 @@ def _rotate_and_write_kernel(
     let_next_start(early)
     wait_for_inputs(early)
     token = tl.program_id(0).to(tl.int64)
-    head = tl.program_id(1)
+    head = tl.program_id(1) * heads + tl.arange(0, heads)
     lane = tl.arange(0, block)
-    inside = lane < half
-    first_at = qkv + token * token_stride + head * 2 * half + lane
+    is_lane = lane < half
+    is_query, is_value = head < queries, head >= queries + kv_heads
+    inside = (head < queries + 2 * kv_heads)[:, None] & is_lane[None, :]
+    slot = tl.load(kv_slots + token)
+    first_at = qkv + token * token_stride + head[:, None] * (2 * half) + lane[None, :]
     first = tl.load(first_at, mask=inside, other=0.0)
     second = tl.load(first_at + half, mask=inside, other=0.0)
-    if head < queries + kv_heads:
-        table_at = tl.load(positions + token) * 2 * half + lane
-        first, second = _rotate(first, second, cos + table_at, sin + table_at, half, inside)
-    if head < queries:
-        tl.store(first_at, first, mask=inside)
-        tl.store(first_at + half, second, mask=inside)
-    else:
-        slot = tl.load(kv_slots + token)
-        inside = inside & (slot >= 0)
-        is_value = head >= queries + kv_heads
-        kv_head = head - queries - tl.where(is_value, kv_heads, 0)
-        factor = tl.where(is_value, value_factor, key_factor)
-        cache_at = cache + tl.where(is_value, kind_stride, 0) + kv_head * head_stride + lane
-        cache_at += slot // block_size * block_stride + slot % block_size * offset_stride
-        kind = cache.dtype.element_ty
-        tl.store(cache_at, (first.to(tl.float32) * factor).to(kind), mask=inside)
-        tl.store(cache_at + half, (second.to(tl.float32) * factor).to(kind), mask=inside)
+    table_at = tl.load(positions + token) * 2 * half + lane
+    turned_first, turned_second = _rotate(
+        first, second, cos + table_at, sin + table_at, half, is_lane
+    )
+    first = tl.where(is_value[:, None], first, turned_first)
+    second = tl.where(is_value[:, None], second, turned_second)
+
+    tl.store(first_at, first, mask=inside & is_query[:, None])
+    tl.store(first_at + half, second, mask=inside & is_query[:, None])
+    kv_head = head - queries - tl.where(is_value, kv_heads, 0)
+    factor = tl.where(is_value, value_factor, key_factor)[:, None]
+    head_at = tl.where(is_value, kind_stride, 0) + kv_head.to(tl.int64) * head_stride
+    slot_at = slot // block_size * block_stride + slot % block_size * offset_stride
+    cache_at = cache + slot_at + head_at[:, None] + lane[None, :]
+    writes = inside & (slot >= 0) & (head >= queries)[:, None]
+    kind = cache.dtype.element_ty
+    tl.store(cache_at, (first.to(tl.float32) * factor).to(kind), mask=writes)
+    tl.store(cache_at + half, (second.to(tl.float32) * factor).to(kind), mask=writes)
 
 
 @triton.jit
-def _rotate(first, second, cos, sin, half: tl.constexpr, inside):
-    """Both halves of a head, rotated; the product with the cosine is rounded, as in the twin."""
+def _rotate(first, second, cos, sin, half: tl.constexpr, is_lane):
+    """Both halves of heads, rotated; the product with the cosine is rounded, as in the twin."""
     dtype = first.dtype
-    cosine = tl.load(cos, mask=inside, other=0.0).to(tl.float32)
-    negated_sine = tl.load(sin, mask=inside, other=0.0).to(tl.float32)
-    sine = tl.load(sin + half, mask=inside, other=0.0).to(tl.float32)
+    cosine = tl.load(cos, mask=is_lane, other=0.0).to(tl.float32)[None, :]
+    negated_sine = tl.load(sin, mask=is_lane, other=0.0).to(tl.float32)[None, :]
+    sine = tl.load(sin + half, mask=is_lane, other=0.0).to(tl.float32)[None, :]
     one, two = first.to(tl.float32), second.to(tl.float32)
     turned_first = (one * cosine).to(dtype).to(tl.float32) + two * negated_sine
     turned_second = (two * cosine).to(dtype).to(tl.float32) + one * sine

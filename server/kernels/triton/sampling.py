@@ -1,7 +1,8 @@
 """Choose each row's next token on the device, by its own parameters; one program a row.
 
 Nothing is sorted: every filter is a lowest logit to keep, and that of top_k and top_p is found by
-bisection over the bits of fp32, which is exact after 32 passes over a row that the L1 cache holds.
+bisection over the bits of a logit, which is exact after 16 passes (fp32: 32) over a row that the
+L1 cache holds.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import triton.language as tl
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.row_sampling import LOWEST_TEMPERATURE, RowSampling
 
-CHUNK = 8192  # logits that a program looks at together
+WHOLE = 32768  # logits of which one program takes the largest at once
+CHUNK = 8192  # and that fit its registers while it samples
 LOWEST = tl.constexpr(LOWEST_TEMPERATURE)
-SMALLEST_KEY = tl.constexpr(-(2**31))
-LARGEST_KEY = tl.constexpr(2**31 - 1)
+WARPS = 32
 
 
 def argmax(logits: torch.Tensor) -> torch.Tensor:
     """The largest of each row of `logits` [rows, vocab]: int64 [rows]; of equals the first."""
     rows, vocab = logits.shape
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
-    chunk = min(CHUNK, triton.next_power_of_2(vocab))
+    chunk = min(WHOLE, triton.next_power_of_2(vocab))
     early = starts_early(logits)
     _argmax_kernel[(rows,)](
         tokens,
@@ -32,7 +33,7 @@ def argmax(logits: torch.Tensor) -> torch.Tensor:
         vocab,
         chunk=chunk,
         early=early,
-        num_warps=8,
+        num_warps=_warps(chunk),
         launch_pdl=early,
     )
     return tokens
@@ -47,6 +48,7 @@ def sample(logits: torch.Tensor, parameters: RowSampling, positions: torch.Tenso
     """
     rows, vocab = logits.shape
     tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
+    chunk = min(CHUNK, triton.next_power_of_2(vocab))
     early = starts_early(logits)
     _sample_kernel[(rows,)](
         tokens,
@@ -59,12 +61,17 @@ def sample(logits: torch.Tensor, parameters: RowSampling, positions: torch.Tenso
         positions,
         logits.stride(0),
         vocab,
-        chunk=min(CHUNK, triton.next_power_of_2(vocab)),
+        chunk=chunk,
         early=early,
-        num_warps=16,
+        num_warps=_warps(chunk),
         launch_pdl=early,
     )
     return tokens
+
+
+def _warps(chunk: int) -> int:
+    """As many as leave each thread eight logits or more."""
+    return min(WARPS, max(1, chunk // 256))
 
 
 @triton.jit
@@ -111,104 +118,112 @@ def _sample_kernel(
     if heat < LOWEST:
         tl.store(tokens + index, _best_token(row, vocab, chunk))
     else:
-        best = _largest(row, vocab, heat, chunk)
+        best = _largest(row, vocab, chunk)
         least = tl.load(min_p + index)
-        lowest = tl.where(least > 0, best + tl.log(tl.maximum(least, 1e-30)), float("-inf"))
+        floor = tl.where(
+            least > 0, tl.div_rn(best, heat) + tl.log(tl.maximum(least, 1e-30)), float("-inf")
+        )
+        lowest = _key_of(tl.full((), float("-inf"), tl.float32).to(row.dtype.element_ty))
         count = tl.load(top_k + index)
         if (count > 0) & (count < vocab):
-            lowest = tl.maximum(lowest, _kth_largest(row, vocab, heat, count, chunk))
+            lowest = _kth_largest(row, vocab, best, count, chunk)
         share = tl.load(top_p + index)
         if share < 1.0:
-            lowest = tl.maximum(lowest, _nucleus(row, vocab, heat, best, lowest, share, chunk))
+            lowest = _nucleus(row, vocab, heat, best, floor, lowest, share, chunk)
         seed, position = tl.load(seeds + index), tl.load(positions + index)
-        tl.store(tokens + index, _race(row, vocab, heat, lowest, seed, position, chunk))
+        token = _race(row, vocab, heat, floor, lowest, seed, position, chunk)
+        tl.store(tokens + index, token)
 
 
 @triton.jit
-def _scaled(row, at, vocab, heat):
-    value = tl.load(row + at, mask=at < vocab, other=float("-inf")).to(tl.float32)
-    return tl.div_rn(value, heat)
+def _logits(row, at, vocab):
+    return tl.load(row + at, mask=at < vocab, other=float("-inf"))
 
 
 @triton.jit
-def _largest(row, vocab, heat, chunk: tl.constexpr):
+def _largest(row, vocab, chunk: tl.constexpr):
     best = tl.full((), float("-inf"), tl.float32)
     for start in range(0, vocab, chunk):
-        best = tl.maximum(best, tl.max(_scaled(row, start + tl.arange(0, chunk), vocab, heat), 0))
+        value = _logits(row, start + tl.arange(0, chunk), vocab).to(tl.float32)
+        best = tl.maximum(best, tl.max(value, 0))
     return best
 
 
 @triton.jit
-def _float_of(key):
-    """The float whose bits, made monotonic in its value, are the int32 `key`."""
-    bits = tl.where(key >= 0, key, key ^ 0x7FFFFFFF)
-    return bits.to(tl.float32, bitcast=True)
-
-
-@triton.jit
 def _key_of(value):
-    bits = value.to(tl.int32, bitcast=True)
-    return tl.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
+    """An int32 that orders logits as their values do: the bits, those of negative ones flipped."""
+    if value.dtype.primitive_bitwidth == 16:
+        bits = value.to(tl.int16, bitcast=True).to(tl.int32)
+        key = tl.where(bits >= 0, bits, bits ^ 0x7FFF)
+    else:
+        bits = value.to(tl.int32, bitcast=True)
+        key = tl.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
+    return key
 
 
 @triton.jit
 def _halfway(low, high):
-    """Rounded up, without overflow."""
-    return low + ((high.to(tl.int64) - low.to(tl.int64) + 1) // 2).to(tl.int32)
+    """Rounded down, without overflow."""
+    return (low & high) + ((low ^ high) >> 1)
 
 
 @triton.jit
-def _kth_largest(row, vocab, heat, count, chunk: tl.constexpr):
-    """The largest value that at least `count` logits reach."""
-    low = _key_of(tl.full((), float("-inf"), tl.float32))
-    high = _key_of(_largest(row, vocab, heat, chunk))
+def _kth_largest(row, vocab, best, count, chunk: tl.constexpr):
+    """The largest key that at least `count` logits reach."""
+    dtype: tl.constexpr = row.dtype.element_ty
+    low = _key_of(tl.full((), float("-inf"), tl.float32).to(dtype))
+    high = _key_of(best.to(dtype))
+    while low < high:
+        middle = _halfway(low, high) + 1
+        reached = tl.zeros((chunk,), tl.int32)
+        for start in range(0, vocab, chunk):
+            keys = _key_of(_logits(row, start + tl.arange(0, chunk), vocab))
+            reached += (keys >= middle).to(tl.int32)
+        enough = tl.sum(reached, 0) >= count
+        low = tl.where(enough, middle, low)
+        high = tl.where(enough, high, middle - 1)
+    return low
+
+
+@triton.jit
+def _mass_above(row, vocab, heat, best, floor, lowest, key, chunk: tl.constexpr):
+    """Probability mass, up to a factor, of the kept logits whose key is larger than `key`."""
+    peak = tl.div_rn(best, heat)
+    mass = tl.zeros((chunk,), tl.float32)
+    for start in range(0, vocab, chunk):
+        logit = _logits(row, start + tl.arange(0, chunk), vocab)
+        keys = _key_of(logit)
+        scaled = tl.div_rn(logit.to(tl.float32), heat)
+        counts = (scaled >= floor) & (keys >= lowest) & (keys > key)
+        mass += tl.where(counts, tl.exp(scaled - peak), 0.0)
+    return tl.sum(mass, 0)
+
+
+@triton.jit
+def _nucleus(row, vocab, heat, best, floor, lowest, share, chunk: tl.constexpr):
+    """The smallest key, not below `lowest`, with less than `share` of the kept mass above it."""
+    low, high = lowest, _key_of(best.to(row.dtype.element_ty))
+    wanted = share * _mass_above(row, vocab, heat, best, floor, lowest, lowest - 1, chunk)
     while low < high:
         middle = _halfway(low, high)
-        reached = tl.full((), 0, tl.int32)
-        for start in range(0, vocab, chunk):
-            keys = _key_of(_scaled(row, start + tl.arange(0, chunk), vocab, heat))
-            reached += tl.sum((keys >= middle).to(tl.int32), 0)
-        low = tl.where(reached >= count, middle, low)
-        high = tl.where(reached >= count, high, middle - 1)
-    return _float_of(low)
-
-
-@triton.jit
-def _mass_above(row, vocab, heat, best, lowest, key, chunk: tl.constexpr):
-    """Probability mass, up to a factor, of the kept logits whose key is larger than `key`."""
-    mass = tl.full((), 0.0, tl.float32)
-    for start in range(0, vocab, chunk):
-        value = _scaled(row, start + tl.arange(0, chunk), vocab, heat)
-        counts = (value >= lowest) & (_key_of(value) > key)
-        mass += tl.sum(tl.where(counts, tl.exp(value - best), 0.0), 0)
-    return mass
-
-
-@triton.jit
-def _nucleus(row, vocab, heat, best, lowest, share, chunk: tl.constexpr):
-    """The smallest value with less than `share` of the kept mass above it."""
-    low = _key_of(tl.full((), float("-inf"), tl.float32))
-    high = _key_of(best)
-    wanted = share * _mass_above(row, vocab, heat, best, lowest, low, chunk)
-    while low < high:
-        middle = _halfway(low, high) - 1
-        enough = _mass_above(row, vocab, heat, best, lowest, middle, chunk) < wanted
+        enough = _mass_above(row, vocab, heat, best, floor, lowest, middle, chunk) < wanted
         high = tl.where(enough, middle, high)
         low = tl.where(enough, low, middle + 1)
-    return _float_of(high)
+    return high
 
 
 @triton.jit
-def _race(row, vocab, heat, lowest, seed, position, chunk: tl.constexpr):
-    """The token with the largest logit plus Gumbel noise, among those that are kept."""
+def _race(row, vocab, heat, floor, lowest, seed, position, chunk: tl.constexpr):
+    """The token with the largest scaled logit plus Gumbel noise, among those that are kept."""
     best = tl.full((), float("-inf"), tl.float32)
     token = tl.full((), 0, tl.int64)
     for start in range(0, vocab, chunk):
         at = start + tl.arange(0, chunk)
-        value = _scaled(row, at, vocab, heat)
-        noise = _gumbel(seed, at, position)
-        value = tl.where((value >= lowest) & (at < vocab), value + noise, float("-inf"))
-        highest, index = tl.max(value, 0, return_indices=True, return_indices_tie_break_left=True)
+        logit = _logits(row, at, vocab)
+        scaled = tl.div_rn(logit.to(tl.float32), heat)
+        kept = (scaled >= floor) & (_key_of(logit) >= lowest) & (at < vocab)
+        raced = tl.where(kept, scaled + _gumbel(seed, at, position), float("-inf"))
+        highest, index = tl.max(raced, 0, return_indices=True, return_indices_tie_break_left=True)
         token = tl.where(highest > best, (start + index).to(tl.int64), token)
         best = tl.maximum(highest, best)
     return token

@@ -11,7 +11,7 @@ if torch.cuda.is_available():
 
 from server.kernels.triton import lora
 from server.kernels.triton.site import LoraSite
-from server.kernels.triton.tiles import LoraTiles, group_rows
+from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles, group_rows
 from server.kernels.triton.twins import lora as twin
 from tests.support.kernel_cases import error, make_site, normal
 
@@ -40,7 +40,7 @@ def test_equals_the_twin(dtype: torch.dtype, in_features: int, widths: tuple[int
     parts = len(widths)
     ranks = [[8] * parts, [3] * parts, [40] * parts, [16, *[0] * (parts - 1)]]
     site = make_site(ranks, in_features, widths, dtype=dtype)
-    tiles = LoraTiles.of(MIXED, 16)
+    tiles = LoraTiles.of(MIXED, DECODE_ROWS)
     result, expected = both(site, tiles, len(MIXED), in_features, dtype)
     assert error(result, expected) < TOLERANCE[dtype]
 
@@ -57,7 +57,7 @@ def test_rows_of_the_bare_base_keep_their_bits() -> None:
     site = make_site([[8]], 64, (48,))
     y, x = normal(6, 48), normal(6, 64)
     result = y.clone()
-    lora.add_lora(result, x, site, LoraTiles.of([None, 0, None, 0, None, None], 16))
+    lora.add_lora(result, x, site, LoraTiles.of([None, 0, None, 0, None, None], DECODE_ROWS))
     assert torch.equal(result[[0, 2, 4, 5]], y[[0, 2, 4, 5]])
     assert not torch.equal(result[1], y[1])
 
@@ -66,10 +66,10 @@ def test_unused_tiles_change_nothing() -> None:
     site = make_site([[8], [4]], 64, (48,))
     y, x = normal(4, 48), normal(4, 64)
     result, expected = y.clone(), y.clone()
-    static = LoraTiles.empty(4, 16)
+    static = LoraTiles.empty(4, DECODE_ROWS)
     lora.add_lora(result, x, site, static)
     assert torch.equal(result, y)
-    used = LoraTiles.of([1, 0, None, 1], 16)
+    used = LoraTiles.of([1, 0, None, 1], DECODE_ROWS)
     static.slots[: len(used.slots)].copy_(used.slots)
     static.rows[: len(used.rows)].copy_(used.rows)
     lora.add_lora(result, x, site, static)
@@ -77,21 +77,23 @@ def test_unused_tiles_change_nothing() -> None:
     assert error(result, expected) < TOLERANCE[torch.float32]
 
 
-def test_company_changes_no_bit() -> None:
+def test_company_changes_no_bit_with_fixed_splits() -> None:
     site = make_site([[8, 8], [16, 16], [3, 3]], 1100, (64, 32))
     x, y = normal(9, 1100), normal(9, 96)
     together, alone = y.clone(), y[4:5].clone()
-    lora.add_lora(together, x, site, LoraTiles.of([0, 2, 1, 1, 1, None, 0, 1, 1], 16))
-    lora.add_lora(alone, x[4:5], site, LoraTiles.of([1], 16))
+    slots = [0, 2, 1, 1, 1, None, 0, 1, 1]
+    tuning = lora.INVARIANT_TUNING
+    lora.add_lora(together, x, site, LoraTiles.of(slots, DECODE_ROWS), tuning=tuning)
+    lora.add_lora(alone, x[4:5], site, LoraTiles.of([1], DECODE_ROWS), tuning=tuning)
     assert torch.equal(together[4:5], alone)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_another_adapters_infinities_stay_its_own() -> None:
     site = make_site([[8], [8]], 64, (48,))
     site.arena[int(site.table[0, 0, 0])] = torch.inf
     y, x = normal(2, 48), normal(2, 64)
-    lora.add_lora(y, x, site, LoraTiles.of([0, 1], 16))
+    lora.add_lora(y, x, site, LoraTiles.of([0, 1], DECODE_ROWS))
     assert not y[0].isfinite().all()
     assert y[1].isfinite().all()
 
