@@ -32,7 +32,9 @@ class Sampler:
         """Choose for each row of `logits` [samples, vocab]; None where they are not finite."""
         if not sequences:
             return []
-        best = logits.argmax(-1, keepdim=True)  # of NaN there is no larger: it comes out on top
+        # Of NaN there is no larger: it comes out on top. On CPU torch looks through fp32 five times
+        # as fast as through bf16.
+        best = logits.float().argmax(-1, keepdim=True)
         is_finite = logits.gather(-1, best).isfinite().tolist()
         return [
             self._choose(logits[row], sequences[row], token_id) if sound else None
