@@ -5,11 +5,13 @@ A key that changes what the model answers is either honoured or refused, never d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigRefused
 from .validation import near
+from .verdicts import Verdict, accepted, is_on
 
 CONFIG_FILE = "adapter_config.json"
 
@@ -74,75 +76,91 @@ _HARMLESS_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica"})
 _MUTATING_INITS = ("pissa", "olora", "corda", "lora_ga", "loftq")
 
 
-def judge(config: Mapping[str, Any]) -> list[str]:
-    """Refuse what cannot be served (`ConfigRefused`, `param` = the key); return warnings.
+@dataclass(frozen=True)
+class Judgement:
+    """Every feature that a configuration turns on, and what a person may want to know."""
 
-    Unknown keys that are off (null, false, empty) come from a newer PEFT and only warn.
+    verdicts: tuple[Verdict, ...]
+    warnings: tuple[str, ...]
+
+
+def judge(config: Mapping[str, Any]) -> Judgement:
+    """Judge every key; raises `ConfigRefused` when one cannot be served.
+
+    The error's `param` is the first such key, its `verdicts` are all there are. Unknown keys that
+    are off (null, false, empty) come from a newer PEFT and only warn.
     """
-    warnings = []
-    _check_kind(config)
-    for key, value in config.items():
-        if key in _REFUSED:
-            if _is_on(value):
-                raise ConfigRefused(
-                    f"{CONFIG_FILE}: {key} cannot be hot-loaded because {_REFUSED[key]}", param=key
-                )
-        elif key not in _HONOURED | _NO_EFFECT | _JUDGED_APART:
-            if _is_on(value):
-                hint = near(key, _HONOURED | _NO_EFFECT | set(_REFUSED))
-                raise ConfigRefused(
-                    f"{CONFIG_FILE}: unknown key {key!r}{hint} It may change what the adapter "
-                    "answers, so it is refused rather than ignored.",
-                    param=key,
-                )
-            warnings.append(f"{CONFIG_FILE}: unknown key {key!r} is off and has no effect")
-    return warnings
-
-
-_JUDGED_APART = frozenset({"peft_type", "task_type", "bias", "init_lora_weights"})
-
-
-def _check_kind(config: Mapping[str, Any]) -> None:
-    kind = config.get("peft_type")
-    if kind != "LORA":
+    verdicts = [verdict for key in config if (verdict := _judge_key(config, key)) is not None]
+    if config.get("peft_type") != "LORA":  # also when it is not there at all
+        verdicts.insert(0, _judge_kind(config.get("peft_type")))
+    refused = [verdict for verdict in verdicts if not verdict.is_accepted]
+    if refused:
+        more = f" (and {len(refused) - 1} more reasons)" if len(refused) > 1 else ""
         raise ConfigRefused(
-            f"{CONFIG_FILE}: peft_type is {kind!r}; only 'LORA' adapters can be hot-loaded",
-            param="peft_type",
+            f"{CONFIG_FILE}: {refused[0].reason}{more}",
+            param=refused[0].key,
+            verdicts=tuple(verdicts),
         )
-    task = config.get("task_type")
-    if task not in (None, "CAUSAL_LM"):
-        raise ConfigRefused(
-            f"{CONFIG_FILE}: task_type is {task!r}; only 'CAUSAL_LM' adapters can be served",
-            param="task_type",
-        )
-    if config.get("bias", "none") != "none":
-        raise ConfigRefused(
-            f"{CONFIG_FILE}: bias {config['bias']!r} trains the base's own biases, which are "
-            "shared; train with bias='none'",
-            param="bias",
-        )
-    _check_initialization(config.get("init_lora_weights", True))
+    unknown = [key for key in config if key not in _KNOWN]
+    warnings = [f"{CONFIG_FILE}: unknown key {key!r} is off and has no effect" for key in unknown]
+    return Judgement(tuple(verdicts), tuple(warnings))
 
 
-def _check_initialization(value: object) -> None:
+def _judge_key(config: Mapping[str, Any], key: str) -> Verdict | None:
+    value = config[key]
+    if key in _JUDGES:
+        reason = _JUDGES[key](value)
+    elif key in _REFUSED:
+        reason = f"{key} cannot be hot-loaded because {_REFUSED[key]}" if is_on(value) else None
+    elif key in _KNOWN or not is_on(value):
+        reason = None
+    else:
+        hint = near(key, _KNOWN)
+        reason = (
+            f"unknown key {key!r}{hint} It may change what the adapter answers, so it is refused "
+            "rather than ignored."
+        )
+    return accepted(key, value) if reason is None else Verdict(key, False, reason)
+
+
+def _judge_kind(kind: object) -> Verdict:
+    reason = f"peft_type is {kind!r}; only 'LORA' adapters can be hot-loaded"
+    return Verdict("peft_type", False, reason)
+
+
+def _refuse_task(task: object) -> str | None:
+    if task in (None, "CAUSAL_LM"):
+        return None
+    return f"task_type is {task!r}; only 'CAUSAL_LM' adapters can be served"
+
+
+def _refuse_bias(bias: object) -> str | None:
+    if bias == "none":
+        return None
+    return f"bias {bias!r} trains the base's own biases, which are shared; train with bias='none'"
+
+
+def _refuse_initialization(value: object) -> str | None:
     """Some initializations move part of the base weights into the adapter."""
     if isinstance(value, bool) or value is None:
-        return
+        return None
     name = value.lower() if isinstance(value, str) else ""
     if name in _HARMLESS_INITS:
-        return
+        return None
     reason = "it is unknown, and may change the base weights"
     if name.startswith(_MUTATING_INITS):
         reason = (
             "it changes the base weights that all adapters share; save it converted to plain "
             "LoRA (PEFT: path_initial_model_for_weight_conversion)"
         )
-    raise ConfigRefused(
-        f"{CONFIG_FILE}: init_lora_weights {value!r} cannot be hot-loaded because {reason}",
-        param="init_lora_weights",
-    )
+    return f"init_lora_weights {value!r} cannot be hot-loaded because {reason}"
 
 
-def _is_on(value: object) -> bool:
-    """Zero counts as on: token 0 or module 0 may be meant."""
-    return not (value is None or value is False or value in ({}, [], ""))
+# Keys whose value decides; each returns why it is refused, or None.
+_JUDGES: Mapping[str, Callable[[object], str | None]] = {
+    "peft_type": lambda _value: None,  # judged first, since it may be missing
+    "task_type": _refuse_task,
+    "bias": _refuse_bias,
+    "init_lora_weights": _refuse_initialization,
+}
+_KNOWN = _HONOURED | _NO_EFFECT | frozenset(_REFUSED) | frozenset(_JUDGES)

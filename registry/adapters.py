@@ -15,6 +15,7 @@ from .bases import shape_fields
 from .errors import ConfigRefused
 from .matching import TooManySteps
 from .patterns import Ranks, Targets
+from .verdicts import Verdict
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 Part = Literal["lora_A", "lora_B"]
@@ -52,6 +53,7 @@ class AdapterSpec:
 
     modules: Mapping[tuple[int, Projection], ModuleSpec]
     warnings: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
     @classmethod
     def from_config(
@@ -62,7 +64,7 @@ class AdapterSpec:
         Raises `ConfigRefused` naming the key for what cannot be served, and for values that
         PEFT itself would not take.
         """
-        warnings = judge(adapter_config)
+        judgement = judge(adapter_config)
         shapes = shape_fields(base_config)
         targets = Targets.from_config(adapter_config)
         ranks = Ranks.from_config(adapter_config)
@@ -82,7 +84,7 @@ class AdapterSpec:
                 f"base; use some of {', '.join(PROJECTIONS)}",
                 param="target_modules",
             )
-        return cls(modules, tuple(warnings))
+        return cls(modules, judgement.warnings, judgement.verdicts)
 
     @property
     def max_rank(self) -> int:

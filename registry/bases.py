@@ -29,6 +29,7 @@ __all__ = [
     "BaseRecord",
     "find_base",
     "fingerprint",
+    "fingerprint_of",
     "read_base",
     "shard_digests",
     "write_base",
@@ -95,7 +96,11 @@ def fingerprint(
     It covers the sorted (file name, sha256) pairs of the unquantized safetensors shards and the
     canonical quantization, nothing else: a mirror or a local copy of the same base matches.
     """
-    digests = shard_digests(folder, progress=progress)
+    return fingerprint_of(shard_digests(folder, progress=progress), quantization)
+
+
+def fingerprint_of(digests: Mapping[str, str], quantization: Mapping[str, Any]) -> str:
+    """The identity of shards known by name and digest, wherever they are."""
     quantized = digest_of(canonical_json(canonical_quantization(quantization)))
     return digest_of(canonical_json({"quantization": quantized, "shards": sorted(digests.items())}))
 

@@ -13,9 +13,11 @@ from typing import Annotated
 import typer
 
 from .commands.diff import diff
+from .commands.lint import lint
 from .commands.opening import open_registry, refusals
 from .commands.options import (
     AliasArgument,
+    BaseOption,
     ByOption,
     ExpectedOption,
     JsonOption,
@@ -33,6 +35,7 @@ app = typer.Typer(
 alias_app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=True)
 app.add_typer(alias_app, name="alias")
 app.command()(diff)
+app.command()(lint)
 
 
 def main() -> None:
@@ -45,12 +48,7 @@ def push(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trained adapter's folder.")],
     name: NameArgument,
     alias: Annotated[str | None, typer.Option(help="Also point this alias at it.")] = None,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|DIR", help="The base it was trained on, where no lock.json says so."
-        ),
-    ] = None,
+    base: BaseOption = None,
     by: ByOption = None,
     why: WhyOption = "",
     allow_new_base: Annotated[
@@ -66,9 +64,9 @@ def push(
     from . import console
 
     with refusals(as_json), console.progress_bars(hidden=as_json) as progress:
-        from .bases import find_base, read_base
+        from .base_sources import find_record
 
-        record = None if base is None else read_base(find_base(base), progress=progress)
+        record = None if base is None else find_record(base, progress=progress)
         version = open_registry(registry).push(
             folder,
             name,

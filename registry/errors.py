@@ -31,6 +31,10 @@ RegistryError                     500 registry_error
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .verdicts import Verdict
 
 
 class RegistryError(Exception):
@@ -111,6 +115,12 @@ class AliasNotFound(NotFound):
     code = "alias_not_found"
 
 
+class HubNotFound(NotFound):
+    """The Hub has no such repository, revision or file, or hides it from this user."""
+
+    code = "hub_not_found"
+
+
 class AmbiguousReference(RegistryError):
     """A digest prefix fits more than one version."""
 
@@ -163,9 +173,18 @@ class TooLarge(PushRefused):
 
 
 class ConfigRefused(PushRefused):
-    """adapter_config.json asks for what cannot be served; `param` names the key."""
+    """adapter_config.json asks for what cannot be served; `param` names the key.
+
+    `verdicts` holds one on every feature that the configuration turns on, where it was read whole.
+    """
 
     code = "adapter_config_refused"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, verdicts: tuple[Verdict, ...] = ()
+    ) -> None:
+        super().__init__(message, param=param)
+        self.verdicts = verdicts
 
 
 class TensorRefused(PushRefused):
@@ -256,6 +275,12 @@ class Unavailable(RegistryError):
 
     status = 503
     code = "unavailable"
+
+
+class HubUnavailable(Unavailable):
+    """The Hugging Face Hub, or its mirror, does not answer or fails."""
+
+    code = "hub_unavailable"
 
 
 class CatalogUnavailable(Unavailable):

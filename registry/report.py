@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .adapters import AdapterSpec
+from .verdicts import Verdict
 
 _OUTLIER = 10.0  # times the median norm
 
@@ -35,6 +36,8 @@ class Report:
     median_norm: float
     mean_effective_rank: float
     warnings: tuple[str, ...] = field(default=())
+    verdicts: tuple[Verdict, ...] = field(default=())
+    modules: tuple[ModuleReport, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, modules: Sequence[ModuleReport], spec: AdapterSpec, dtype: str) -> Report:
@@ -63,6 +66,8 @@ class Report:
             median_norm=median,
             mean_effective_rank=float(np.mean(trained)) if trained else 0.0,
             warnings=tuple(warnings),
+            verdicts=spec.verdicts,
+            modules=tuple(modules),
         )
 
 

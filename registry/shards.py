@@ -15,8 +15,8 @@ from .errors import InvalidBase
 from .validation import parse_model, parse_object
 
 BASE_FILE = "hatstand-base.json"
-_INDEX_FILE = "model.safetensors.index.json"
-_SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
 
 
 class ShardEntry(BaseModel):
@@ -97,19 +97,24 @@ def shard_digests(folder: Path, *, progress: Progress | None = None) -> dict[str
 def shard_names(folder: Path) -> list[str]:
     """The files that hold the weights, sorted: those the index names, or the single file."""
     try:
-        text = (folder / _INDEX_FILE).read_bytes()
+        text = (folder / INDEX_FILE).read_bytes()
     except FileNotFoundError:
-        if (folder / _SINGLE_FILE).is_file():
-            return [_SINGLE_FILE]
+        if (folder / SINGLE_FILE).is_file():
+            return [SINGLE_FILE]
         raise InvalidBase(
-            f"{folder} holds neither {_SINGLE_FILE} nor {_INDEX_FILE}: only safetensors "
+            f"{folder} holds neither {SINGLE_FILE} nor {INDEX_FILE}: only safetensors "
             "checkpoints can be a base",
-            param=_SINGLE_FILE,
+            param=SINGLE_FILE,
         ) from None
-    mapping = parse_object(text, source=_INDEX_FILE, error=InvalidBase).get("weight_map")
+    return names_in_index(text)
+
+
+def names_in_index(text: bytes) -> list[str]:
+    """The files that `model.safetensors.index.json` names, sorted; raises `InvalidBase`."""
+    mapping = parse_object(text, source=INDEX_FILE, error=InvalidBase).get("weight_map")
     names = set(mapping.values()) if isinstance(mapping, dict) else set()
     if not names or not all(isinstance(name, str) and Path(name).name == name for name in names):
-        raise InvalidBase(f"{_INDEX_FILE}: 'weight_map' must map tensors to files beside it")
+        raise InvalidBase(f"{INDEX_FILE}: 'weight_map' must map tensors to files beside it")
     return sorted(names)
 
 

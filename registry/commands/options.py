@@ -30,3 +30,11 @@ ExpectedOption = Annotated[
 ]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The adapter.")]
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias, such as prod.")]
+BaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        metavar="NAME|DIR|hf://ORG/NAME[@REV]",
+        help="The base it was trained on, where no lock.json says so.",
+    ),
+]

@@ -122,6 +122,32 @@ def test_warnings_and_damage_are_shown(adapter: Path) -> None:
     assert "sound" in run("verify", "sql@1")
 
 
+def test_lint_says_what_a_push_would(adapter: Path, base: BaseRecord, tmp_path: Path) -> None:
+    wanted = run_json("lint", adapter)
+    assert wanted["is_accepted"]
+    assert run("list").startswith("The registry is empty")
+    assert run_json("push", adapter, "sql")["digest"] == wanted["digest"]
+    folder = make_adapter(tmp_path / "b", lock=base, use_rslora=True, rank_pattern={"v_proj": 2})
+    shown = run("lint", folder, "--modules")
+    for words in ("use_rslora accepted", "rank_pattern accepted", "self_attn.v_proj", "of 4"):
+        assert words in " ".join(shown.split())
+
+
+def test_lint_names_every_refused_feature(adapter: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    wrong = {**config, "use_dora": True, "use_rslora": True, "modules_to_save": ["lm_head"]}
+    (adapter / "adapter_config.json").write_text(json.dumps(wrong))
+    found = run_json("lint", adapter, code=1)
+    verdicts = {verdict["key"]: verdict["is_accepted"] for verdict in found["verdicts"]}
+    assert verdicts == {"use_dora": False, "use_rslora": True, "modules_to_save": False}
+    assert found["error"]["code"] == "adapter_config_refused"
+    output = run("lint", adapter, code=1)
+    assert "and 1 more reasons" in output
+    assert "whole modules" in output
+    (adapter / "adapter_config.json").write_text("{")
+    assert run_json("lint", adapter, code=1)["verdicts"] == []
+
+
 def test_an_empty_registry_says_what_to_do() -> None:
     assert "registry push" in run("list")
     assert run("verify") == ""

@@ -249,6 +249,7 @@ def test_warnings_tell_what_to_look_at(
     assert left_out == (
         "not stored: checkpoint-10, tokenizer.json (the base's own tokenizer is used)"
     )
+    assert [module.norm == 0 for module in report.modules] == [False, False, False, True]
     assert (report.num_tensors, report.num_parameters) == (8, 2 * (4 * 32 + 4 * 24))
 
 

@@ -1,0 +1,57 @@
+"""Sound inputs for the fuzzer to start from."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from registry.bases import BaseRecord
+from registry.lock import Lock
+from registry.manifest import LOCK_TYPE, Descriptor, Manifest
+from tests.registry.making import TINY_CONFIG, write_safetensors
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Target → inputs that it accepts."""
+    lock = Descriptor(LOCK_TYPE, DIGEST, 2)
+    layer = Descriptor("application/json", DIGEST, 3, "adapter_config.json")
+    return {
+        "adapter_config": [json.dumps(config).encode() for config in _configs()],
+        "hat": [
+            b'{"stop": [";"], "sampling": {"top_p": 0.5}}\0{% for m in messages %}{% endfor %}'
+        ],
+        "lock": [_lock().to_bytes()],
+        "manifest": [Manifest(lock, (layer,)).to_bytes()],
+        "reference": [b"sql", b"sql@prod", b"sql@7", DIGEST.encode(), b"hf://org/name@main"],
+        "safetensors": [_safetensors()],
+    }
+
+
+def _configs() -> list[dict[str, object]]:
+    plain = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "v_proj"]}
+    return [
+        {**plain, "rank_pattern": {r"layers\.0\..*": 2}, "alpha_pattern": {"q_proj": 3}},
+        {**plain, "layers_to_transform": [0], "layers_pattern": "layers", "use_rslora": True},
+        {**plain, "target_modules": r"(.*\.)?(q|k)_proj", "exclude_modules": ["mlp"]},
+    ]
+
+
+def _lock() -> Lock:
+    base = BaseRecord(
+        name="tiny", source="test", fingerprint=DIGEST, quantization={}, config=TINY_CONFIG
+    )
+    return Lock(
+        base=base, adapter_dtype="float32", rank=4, target_modules=("q_proj",), data={"a": DIGEST}
+    )
+
+
+def _safetensors() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.safetensors"
+        write_safetensors(path, {"a": np.ones((2, 3), np.float32), "b": np.ones(4, np.uint16)})
+        return path.read_bytes()
