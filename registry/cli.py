@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from .commands import keys
 from .commands.diff import diff
 from .commands.lint import lint
 from .commands.opening import open_registry, refusals
@@ -25,16 +26,21 @@ from .commands.options import (
     RegistryOption,
     WhyOption,
 )
+from .commands.serve import serve
+from .commands.upkeep import collect, withdraw
 
 app = typer.Typer(
     name="registry",
     help="Keep adapters as immutable versions with movable aliases.",
     no_args_is_help=True,
-    add_completion=False,
 )
 alias_app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=True)
 app.add_typer(alias_app, name="alias")
+app.add_typer(keys.app, name="keys")
 app.command()(diff)
+app.command()(serve)
+app.command()(withdraw)
+app.command("gc")(collect)
 app.command()(lint)
 
 
@@ -54,6 +60,9 @@ def push(
     allow_new_base: Annotated[
         bool, typer.Option("--allow-new-base", help="Let NAME move to another base.")
     ] = False,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A word to search the version by; repeatable.")
+    ] = None,
     size_limit: Annotated[
         float, typer.Option(min=0, metavar="GIB", help="Refuse adapters larger than this.")
     ] = 4.0,
@@ -76,6 +85,7 @@ def push(
             why=why,
             progress=progress,
             allow_new_base=allow_new_base,
+            tags=tuple(tag or ()),
             size_limit=int(size_limit * (1 << 30)),
         )
     if as_json:
@@ -204,6 +214,21 @@ def alias_set(
         console.print_json({**console.version_values(version), "alias": alias})
     else:
         console.print_line(f"{name}@{alias}  →  {version.ref}  {version.digest}")
+
+
+@alias_app.command("protect")
+def alias_protect(
+    name: NameArgument,
+    alias: AliasArgument,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift the protection.")] = False,
+    registry: RegistryOption = None,
+) -> None:
+    """Let only keys with the verb `protect` move an alias through the registry's server."""
+    from . import console
+
+    with refusals(as_json=False):
+        open_registry(registry).protect_alias(name, alias, is_protected=not lift)
+    console.print_line(f"{name}@{alias} is {'no longer ' if lift else ''}protected.")
 
 
 @alias_app.command("history")

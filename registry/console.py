@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .aliases import AliasEvent
     from .canonical import Progress as ProgressCallback
     from .collection import Collection
-    from .embedded import Registry
     from .errors import RegistryError
+    from .opening import AnyRegistry
     from .summaries import AdapterSummary
     from .verification import VersionCheck
     from .versions import Version
@@ -195,7 +195,7 @@ def version_values(version: Version) -> dict[str, Any]:
     return values
 
 
-def version_details(registry: Registry, version: Version) -> dict[str, Any]:
+def version_details(registry: AnyRegistry, version: Version) -> dict[str, Any]:
     """A version with its aliases, its hat and the telling parts of its lock."""
     lock, hat = registry.lock(version), registry.hat(version)
     pinned = lock.model_dump(mode="json", exclude_defaults=True, exclude={"base", "golden"})

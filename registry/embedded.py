@@ -141,6 +141,10 @@ class Registry:
                 break
         return replace(version, report=candidate.report, is_new=is_new)
 
+    def close(self) -> None:
+        """Let go of the database's connections; the registry may be used again."""
+        self.catalog.close()
+
     def commit(
         self, name: str, new: NewVersion, *, move: AliasMove | None = None, alias: str | None = None
     ) -> tuple[Version, bool]:

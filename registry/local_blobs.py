@@ -37,20 +37,10 @@ class LocalBlobs:
             return None
 
     def read(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        try:
-            file = self.path(digest).open("rb")
-        except FileNotFoundError:
-            raise missing(digest) from None
-        left = (os.fstat(file.fileno()).st_size if stop is None else stop) - start
-
-        def pieces(left: int) -> Iterator[bytes]:
-            with file:
-                file.seek(start)
-                while left > 0 and (piece := file.read(min(CHUNK, left))):
-                    left -= len(piece)
-                    yield piece
-
-        return pieces(left)
+        found = self.find(digest)
+        if found is None:
+            raise missing(digest)
+        return self._pieces(digest, start, found.size if stop is None else stop)
 
     def check(self, digest: str, progress: Progress | None = None) -> None:
         try:
@@ -94,6 +84,14 @@ class LocalBlobs:
         self.path(digest).unlink(missing_ok=True)
         with self._lock:
             self._verified.discard(digest)
+
+    def _pieces(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+        left = stop - start
+        with self.path(digest).open("rb") as file:
+            file.seek(start)
+            while left > 0 and (piece := file.read(min(CHUNK, left))):
+                left -= len(piece)
+                yield piece
 
     def list(self) -> Iterator[StoredBlob]:
         for path in (self.folder / "sha256").glob("??/??/*"):

@@ -10,14 +10,28 @@ import typer
 
 if TYPE_CHECKING:
     from registry.embedded import Registry
+    from registry.opening import AnyRegistry
 
 
-def open_registry(folder: str | None) -> Registry:
-    """The registry in `folder`, else the one under HATSTAND_HOME."""
-    from registry.embedded import Registry
-    from registry.homes import default_registry
+def open_registry(location: str | None) -> AnyRegistry:
+    """The registry in a folder or behind a URL, else the one under HATSTAND_HOME."""
+    from registry.opening import open_registry as open_any
 
-    return Registry.open(default_registry() if folder is None else folder)
+    return open_any(location)
+
+
+def open_local(location: str | None) -> Registry:
+    """A registry in a folder, for commands that work only beside it."""
+    from registry.errors import InvalidReference
+    from registry.opening import is_remote
+    from registry.opening import open_local as open_folder
+
+    if location is not None and is_remote(location):
+        raise InvalidReference(
+            f"this command works beside the registry's folder, not through {location}",
+            param="registry",
+        )
+    return open_folder(location)
 
 
 @contextlib.contextmanager

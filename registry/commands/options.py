@@ -10,8 +10,9 @@ RegistryOption = Annotated[
     str | None,
     typer.Option(
         "--registry",
-        metavar="DIR",
-        help="The registry's folder, else the one under HATSTAND_HOME.",
+        metavar="DIR|URL",
+        envvar="HATSTAND_REGISTRY",
+        help="The registry's folder or URL, else the one under HATSTAND_HOME.",
         show_default=False,
     ),
 ]

@@ -96,7 +96,7 @@ def test_refusals_are_messages_and_exit_codes(adapter: Path, tmp_path: Path) -> 
     assert "over the limit" in run("push", adapter, "sql", "--size-limit", "0", code=1)
     assert "adapter name" in run("push", adapter, "SQL", code=2)
     assert "--alias" in run("push", adapter, "sql@prod", code=2)
-    assert "URL" in run("list", "--registry", "http://registry", code=1)
+    assert "no registry" in run("list", "--registry", "https://", code=1)
     assert "not empty" in run("list", "--registry", adapter, code=1)
     assert "no adapter" in run("alias", "history", "sql", "prod", code=1)
     run("push", adapter, "sql")

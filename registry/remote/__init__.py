@@ -1,0 +1,1 @@
+"""A registry on another machine: the same operations, over HTTP."""

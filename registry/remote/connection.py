@@ -1,0 +1,150 @@
+"""Requests to a registry's server: tried again where that is safe, errors as our own."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from registry import errors
+from registry.errors import BlobsMissing, CatalogUnavailable, RegistryError, RegistryUnreachable
+
+KEY_VARIABLE = "HATSTAND_REGISTRY_KEY"
+_TIMEOUT = httpx.Timeout(60.0, connect=3.0)  # seconds
+_ATTEMPTS = 4
+_FIRST_PAUSE = 0.2  # seconds, doubled after each attempt
+_SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # twice is as good as once
+
+
+class Connection:
+    """One registry's server, from any thread. The key never shows in messages."""
+
+    def __init__(
+        self, url: str, key: str | None = None, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise CatalogUnavailable(
+                f"{parts.scheme}://{parts.hostname or ''} is no registry's URL: write "
+                f"https://host[:port][/path], and the key into {KEY_VARIABLE}",
+                param="registry",
+            )
+        self.url = url.rstrip("/")
+        headers = {"x-hatstand-by": _whoami()}
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        self._client = httpx.Client(
+            base_url=self.url, headers=headers, timeout=_TIMEOUT, transport=transport
+        )
+
+    @classmethod
+    def open(cls, url: str) -> Connection:
+        """A connection with the key of the environment; raises `CatalogUnavailable`."""
+        return cls(url, os.environ.get(KEY_VARIABLE))
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: object = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        attempts: int | None = None,
+    ) -> httpx.Response:
+        """One request and its answer.
+
+        Raises the error that the server names, or `RegistryUnreachable`.
+        """
+        request = self._client.build_request(
+            method, self._url(path), params=params, json=json, content=content, headers=headers
+        )
+        left = attempts or (_ATTEMPTS if method in _SAFE else 1)
+        pause = _FIRST_PAUSE
+        while True:
+            left -= 1
+            try:
+                response = self._client.send(request)
+            except httpx.HTTPError as failure:
+                if left <= 0:
+                    raise self._unreachable(failure) from failure
+            else:
+                if response.status_code != 502 or left <= 0:
+                    return _checked(response)
+            time.sleep(pause)
+            pause *= 2
+
+    @contextlib.contextmanager
+    def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
+    ) -> Iterator[httpx.Response]:
+        """An answer whose body is read as it comes; `timeout` is the longest silence, seconds."""
+        asked = _TIMEOUT if timeout is None else httpx.Timeout(timeout, connect=3.0)
+        try:
+            with self._client.stream(
+                "GET", self._url(path), headers=dict(headers or {}), timeout=asked
+            ) as response:
+                if response.status_code >= 400:
+                    response.read()
+                yield _checked(response)
+        except httpx.HTTPError as failure:
+            raise self._unreachable(failure) from failure
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._client.close()
+
+    def _url(self, path: str) -> str:
+        # A base below a path (/registry) is kept, and "/…" from a Location header goes as it is.
+        return f"{self.url}/{path.lstrip('/')}"
+
+    def _unreachable(self, failure: Exception) -> RegistryUnreachable:
+        reason = str(failure) or type(failure).__name__
+        return RegistryUnreachable(f"the registry {self.url} does not answer: {reason}")
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """The response, unless it is a refusal."""
+    if response.status_code < 400:
+        return response
+    try:
+        values = response.json()["error"]
+        message, code = str(values["message"]), str(values["code"])
+    except (ValueError, KeyError, TypeError):
+        what = f"{response.request.method} {response.request.url.path}"
+        raise _unreadable(response, what) from None
+    if code == BlobsMissing.code:
+        raise BlobsMissing([str(digest) for digest in values.get("digests", ["?"])])
+    kind = _by_code().get(code)
+    if kind is None:
+        error = RegistryError(message, param=values.get("param"))
+        error.code, error.status = code, response.status_code
+        raise error
+    raise kind(message, param=values.get("param"))
+
+
+def _unreadable(response: httpx.Response, what: str) -> RegistryError:
+    if response.status_code == 404 and response.request.method == "HEAD":
+        return errors.NotFound("not there")
+    return RegistryUnreachable(f"{what} was answered {response.status_code}, not by a registry")
+
+
+def _by_code() -> dict[str, type[RegistryError]]:
+    """Our errors by the code that travels."""
+    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    ours = [each for each in kinds if issubclass(each, RegistryError)]
+    return {each.code: each for each in ours if "code" in vars(each)}
+
+
+def _whoami() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"

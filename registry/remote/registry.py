@@ -1,0 +1,317 @@
+"""A registry behind a URL, with the methods of one in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from registry.aliases import ABSENT, AliasEvent
+from registry.bases import BaseRecord
+from registry.blob_cache import BlobCache
+from registry.bundle import DEFAULT_SIZE_LIMIT
+from registry.candidate import Candidate, prepare
+from registry.canonical import Progress
+from registry.documents import read_alias_event, read_event, read_lease, read_summary, read_version
+from registry.errors import AliasNotFound, BlobsMissing, InvalidReference, RegistryUnreachable
+from registry.events import Event
+from registry.hats import HAT_FILE, TEMPLATE_FILE, Hat
+from registry.homes import adapter_cache
+from registry.leases import Lease
+from registry.lint import read_hat
+from registry.lock import LOCK_FILE, Lock
+from registry.pages import LARGEST_PAGE
+from registry.pull import copy_out
+from registry.references import Reference, check_alias, check_name
+from registry.staging import Staging, StagingArea
+from registry.summaries import AdapterSummary
+from registry.verification import VersionCheck, verify_version
+from registry.versions import DEFAULT_ALIAS, Version
+
+from .blobs import RemoteBlobs
+from .connection import Connection
+
+_ATTEMPTS = 3  # of a commit whose blobs were collected meanwhile
+
+
+class RemoteRegistry:
+    """Adapters, versions and aliases of a registry's server, from any thread.
+
+    Digests are checked on everything that arrives. Errors are those of `Registry`, and
+    `RegistryUnreachable`.
+    """
+
+    def __init__(self, connection: Connection, cache: Path | None = None) -> None:
+        self.connection = connection
+        self._folder = cache or adapter_cache()
+        self._cache = BlobCache(self._folder / "blobs")
+        self._staging = StagingArea(self._folder / "pushes")
+        self.blobs = self._blobs()
+
+    @classmethod
+    def open(cls, url: str) -> RemoteRegistry:
+        """The registry at a URL; nothing is asked of it yet."""
+        return cls(Connection.open(url))
+
+    def push(
+        self,
+        folder: str | os.PathLike[str],
+        name: str,
+        *,
+        alias: str | None = None,
+        base: BaseRecord | None = None,
+        by: str | None = None,  # noqa: ARG002 (the server knows who calls)
+        why: str | None = None,
+        progress: Progress | None = None,
+        allow_new_base: bool = False,
+        size_limit: int = DEFAULT_SIZE_LIMIT,
+        tags: Sequence[str] = (),
+    ) -> Version:
+        """Check a folder here, upload what the server lacks, and have it checked and committed."""
+        check_name(name)
+        if alias is not None:
+            check_alias(alias)
+        self._staging.sweep()
+        labels = {
+            "alias": alias or "",
+            "why": why or "",
+            "allow_new_base": allow_new_base,
+            "tags": list(tags),
+        }
+        with self._staging.stage() as staging:
+            candidate = prepare(
+                Path(folder), staging, base=base, size_limit=size_limit, progress=progress
+            )
+            version = self._commit(name, candidate, staging, labels, progress)
+        return replace(version, report=candidate.report, is_new=version.is_new)
+
+    def resolve(self, reference: str | Reference) -> Version:
+        """The version a reference means now: a bare name is alias `prod`, else the newest."""
+        parsed = _parse(reference)
+        target = parsed.alias or parsed.number or parsed.digest
+        if target is not None:
+            return read_version(self._get(f"/adapters/{parsed.name}/versions/{target}"))
+        newest, aliases = self.snapshot(parsed.name)
+        return aliases.get(DEFAULT_ALIAS, newest)
+
+    def snapshot(self, name: str) -> tuple[Version, dict[str, Version]]:
+        """An adapter's newest version, and what its aliases point at."""
+        return read_snapshot(self._get(f"/adapters/{check_name(name)}"))
+
+    def files(self, version: Version) -> dict[str, Path]:
+        """File name → path of a verified local copy; raises `Corrupted`."""
+        files = version.manifest.files.items()
+        return {name: self.blobs.local(blob.digest, blob.size) for name, blob in files}
+
+    def hat(self, version: Version) -> Hat:
+        """The hat that travels with a version."""
+        blobs = {name: version.manifest.files.get(name) for name in (HAT_FILE, TEMPLATE_FILE)}
+        return read_hat(
+            {
+                name: self.blobs.local(blob.digest, blob.size)
+                for name, blob in blobs.items()
+                if blob is not None
+            }
+        )
+
+    def lock(self, version: Version) -> Lock:
+        """What a version's behaviour depends on."""
+        blob = version.manifest.files[LOCK_FILE]
+        return Lock.from_bytes(self.blobs.local(blob.digest, blob.size).read_bytes())
+
+    def adapters(self) -> list[AdapterSummary]:
+        """Every adapter that the key may read, by name."""
+        found: list[AdapterSummary] = []
+        after: str | None = ""
+        while after is not None:
+            page = self._get("/adapters", after=after, limit=LARGEST_PAGE)
+            found += map(read_summary, page["adapters"])
+            after = page["next"]
+        return found
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of an adapter, oldest first."""
+        documents = self._get(f"/adapters/{check_name(name)}/versions")["versions"]
+        return [read_version(values) for values in documents]
+
+    def aliases(self, name: str) -> dict[str, Version]:
+        """Alias → version, of one adapter."""
+        return self.snapshot(name)[1]
+
+    def set_alias(
+        self,
+        name: str,
+        alias: str,
+        reference: str | Reference,
+        *,
+        expected: str | int | None = None,
+        by: str | None = None,  # noqa: ARG002 (the server knows who calls)
+        why: str = "",
+    ) -> Version:
+        """Point an alias of `name` at a version of `name`, and return that version."""
+        parsed = _parse(reference)
+        if parsed.name != check_name(name):
+            raise InvalidReference(
+                f"{name}@{alias} can point at versions of {name} only, not at {parsed}",
+                param="reference",
+            )
+        answer = self.connection.call(
+            "PUT",
+            f"/adapters/{name}/aliases/{check_alias(alias)}",
+            json={"target": str(parsed), "why": why},
+            headers=_precondition(expected),
+        )
+        return read_version(answer.json())
+
+    def alias_history(self, name: str, alias: str) -> list[AliasEvent]:
+        """Every move of an alias, oldest first."""
+        path = f"/adapters/{check_name(name)}/aliases/{check_alias(alias)}/history"
+        return [read_alias_event(values) for values in self._get(path)["events"]]
+
+    def rollback_alias(
+        self,
+        name: str,
+        alias: str,
+        *,
+        expected: str | int | None = None,
+        by: str | None = None,  # noqa: ARG002 (the server knows who calls)
+        why: str = "",
+    ) -> Version:
+        """Point an alias where it pointed before, as a new event; returns that version."""
+        path = f"/adapters/{check_name(name)}/aliases/{check_alias(alias)}/rollback"
+        headers = _precondition(expected)
+        return read_version(
+            self.connection.call("POST", path, json={"why": why}, headers=headers).json()
+        )
+
+    def protect_alias(self, name: str, alias: str, *, is_protected: bool = True) -> None:
+        """Let only keys with the verb `protect` move an alias, or any again."""
+        path = f"/adapters/{check_name(name)}/aliases/{check_alias(alias)}/protection"
+        self.connection.call("PUT" if is_protected else "DELETE", path)
+
+    def withdraw(
+        self,
+        reference: str | Reference,
+        *,
+        by: str | None = None,  # noqa: ARG002 (the server knows who calls)
+        why: str = "",
+    ) -> Version:
+        """Let nobody find a version any more."""
+        version = self.resolve(reference)
+        path = f"/adapters/{version.name}/versions/{version.number}"
+        return read_version(self.connection.call("DELETE", path, params={"why": why}).json())
+
+    def collect(self, *, grace: float, dry_run: bool) -> dict[str, Any]:
+        """Have what nothing needs removed; what went, as the server's JSON. Seconds."""
+        body = {"grace": grace, "dry_run": dry_run}
+        answer: dict[str, Any] = self.connection.call("POST", "/collections", json=body).json()
+        return answer
+
+    def events(self, after: int = 0, *, limit: int = 1000) -> list[Event]:
+        """What happened after the event of that number, oldest first."""
+        answer = self._get("/events", after=after, limit=limit)
+        return [read_event(values) for values in answer["events"]]
+
+    def lease(self, digest: str, holder: str, seconds: float) -> Lease:
+        """Say that `holder` uses a version for so many seconds; call again to prolong."""
+        body = {"digest": digest, "holder": holder, "seconds": seconds}
+        return read_lease(self.connection.call("PUT", "/leases", json=body).json())
+
+    def release(self, digest: str, holder: str) -> None:
+        """Give a lease back early."""
+        self.connection.call("DELETE", "/leases", params={"digest": digest, "holder": holder})
+
+    def leases(self) -> list[Lease]:
+        """The leases that have not expired."""
+        return [read_lease(values) for values in self._get("/leases")["leases"]]
+
+    def verify(
+        self, reference: str | Reference | None = None, *, progress: Progress | None = None
+    ) -> list[VersionCheck]:
+        """Download, hash and lint one version, all of a bare name, or everything."""
+        names = [adapter.name for adapter in self.adapters()] if reference is None else []
+        if reference is not None:
+            parsed = _parse(reference)
+            if parsed != Reference(parsed.name):
+                return [verify_version(self.resolve(parsed), self.blobs, progress=progress)]
+            names = [parsed.name]
+        versions = [version for name in names for version in self.versions(name)]
+        return [verify_version(version, self.blobs, progress=progress) for version in versions]
+
+    def pull(
+        self,
+        reference: str | Reference,
+        folder: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Version:
+        """Download a version's files into `folder`, verified."""
+        version = self.resolve(reference)
+        copy_out(self.blobs, version.manifest.files, Path(folder), force=force, progress=progress)
+        return version
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def _commit(
+        self,
+        name: str,
+        candidate: Candidate,
+        staging: Staging,
+        labels: Mapping[str, Any],
+        progress: Progress | None,
+    ) -> Version:
+        body = {"manifest": candidate.manifest.to_dict(), **labels}
+        for attempt in range(1, _ATTEMPTS + 1):
+            staging.publish(self._blobs(progress))
+            try:
+                # A commit twice is the same version once, so a cut may be answered by another try.
+                answer = self.connection.call(
+                    "POST", f"/adapters/{name}/versions", json=body, attempts=_ATTEMPTS
+                )
+            except BlobsMissing:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                version = read_version(answer.json())
+                if version.digest == candidate.manifest.digest:
+                    return version
+                break
+        raise RegistryUnreachable(f"{self.connection.url} committed something else than was pushed")
+
+    def _blobs(self, progress: Progress | None = None) -> RemoteBlobs:
+        unfinished = self._folder / "uploads"
+        return RemoteBlobs(self.connection, self._cache, unfinished, progress)
+
+    def _get(self, path: str, **params: Any) -> Any:
+        return self.connection.call("GET", path, params=params or None).json()
+
+
+def read_snapshot(values: Mapping[str, Any]) -> tuple[Version, dict[str, Version]]:
+    """Newest version and aliases, from what `GET /adapters/{name}` answers."""
+    aliases = {name: read_version(each) for name, each in values["aliases"].items()}
+    return read_version(values["newest"]), aliases
+
+
+def alias_of(name: str, alias: str, aliases: Mapping[str, Version]) -> Version:
+    """What an alias points at; raises `AliasNotFound`."""
+    if alias not in aliases:
+        raise AliasNotFound(
+            f"{name} has no alias {alias!r}. Set: {', '.join(sorted(aliases)) or 'none'}.",
+            param="alias",
+        )
+    return aliases[alias]
+
+
+def _precondition(expected: str | int | None) -> dict[str, str]:
+    if expected == ABSENT:
+        return {"if-none-match": "*"}
+    return {"if-match": "*" if expected is None else f'"{expected}"'}
+
+
+def _parse(reference: str | Reference) -> Reference:
+    return reference if isinstance(reference, Reference) else Reference.parse(reference)

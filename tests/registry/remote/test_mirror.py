@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry import BaseRecord, Registry
+from registry.api.app import create_app
+from registry.api.settings import RegistryApiSettings
+from registry.errors import AdapterNotFound, AliasNotFound, Unavailable
+from registry.keys import Keys
+from registry.remote import following, mirror
+from registry.remote.connection import Connection
+from registry.remote.mirror import Mirror
+from tests.registry.api.conftest import serving
+from tests.registry.making import make_adapter
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds are milliseconds here."""
+    monkeypatch.setattr(following, "_POLL", 0.02)
+    monkeypatch.setattr(following, "_STREAM_AGAIN", 0.05)
+    monkeypatch.setattr(mirror, "_STALE_AFTER", 0.02)
+    monkeypatch.setattr(mirror, "_TRY_AGAIN", 0.02)
+    monkeypatch.setattr("registry.remote.connection._FIRST_PAUSE", 0.001)
+
+
+def following_mirror(url: str, folder: Path) -> Mirror:
+    opened = Mirror(Connection(url), folder)
+    opened.follower.start()
+    return opened
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def mirrored(url: str, tmp_path: Path) -> Iterator[Mirror]:
+    opened = following_mirror(url, tmp_path / "cache")
+    assert opened.follower.wait(20)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.usefixtures("three")
+def test_moves_are_heard(mirrored: Mirror, registry: Registry) -> None:
+    assert mirrored.resolve("sql").number == 3
+    registry.set_alias("sql", "prod", "sql@1")
+    eventually(lambda: mirrored.resolve("sql").number == 1)
+    assert mirrored.resolve("sql@prod").number == 1
+    assert mirrored.resolve("sql@2").number == 2
+    with pytest.raises(AliasNotFound):
+        mirrored.resolve("sql@canary")
+    with pytest.raises(AdapterNotFound):
+        mirrored.resolve("orders")
+    assert [each.name for each in mirrored.adapters()] == ["sql"]
+
+
+@pytest.mark.usefixtures("three")
+def test_nothing_is_asked_twice_while_events_are_heard(
+    mirrored: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [mirrored.resolve(text) for text in ("sql", "sql@2")]
+    mirrored.adapters()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("asked again")
+
+    monkeypatch.setattr(mirrored.connection, "call", refuse)
+    assert [mirrored.resolve(text) for text in ("sql", "sql@2")] == first
+    mirrored.adapters()
+
+
+def test_a_new_adapter_is_heard_of(mirrored: Mirror, registry: Registry, adapter: Path) -> None:
+    assert mirrored.adapters() == []
+    registry.push(adapter, "sql")
+    eventually(lambda: [each.name for each in mirrored.adapters()] == ["sql"])
+
+
+def test_a_registry_that_goes_down_and_comes_back(
+    registry: Registry, settings: RegistryApiSettings, base: BaseRecord, tmp_path: Path
+) -> None:
+    version = registry.push(make_adapter(tmp_path / "a", lock=base), "sql", alias="prod")
+    with serving(create_app(registry, settings)) as url:
+        mirrored = following_mirror(url, tmp_path / "cache")
+        assert mirrored.follower.wait(20)
+        assert mirrored.resolve("sql@prod") == version
+        assert mirrored.resolve("sql@1") == version
+        files = mirrored.files(version)
+    eventually(lambda: not mirrored.follower.is_connected)
+    time.sleep(0.03)
+    assert mirrored.resolve("sql") == mirrored.resolve("sql@1") == version
+    assert mirrored.files(version) == files
+    assert not mirrored.is_connected
+    assert [each.name for each in mirrored.adapters()] == ["sql"]
+    with pytest.raises(Unavailable):
+        mirrored.resolve("orders")
+
+    # A server that starts meanwhile knows what this one knew.
+    late = following_mirror(url, tmp_path / "cache")
+    assert late.resolve("sql@prod") == version
+    assert late.resolve("sql@1") == version
+    assert late.resolve(f"sql@{version.digest[:19]}") == version
+    assert late.files(version) == files
+    late.close()
+
+    second = registry.push(make_adapter(tmp_path / "b", seed=1, lock=base), "sql", alias="prod")
+    port = int(url.rpartition(":")[2])
+    with serving(create_app(registry, settings), port=port):
+        eventually(lambda: mirrored.resolve("sql") == second)
+        assert mirrored.is_connected
+        mirrored.close()
+
+
+def test_where_no_stream_comes_through_it_polls(
+    registry: Registry, base: BaseRecord, tmp_path: Path
+) -> None:
+    registry.push(make_adapter(tmp_path / "a", lock=base), "sql")
+    settings = RegistryApiSettings(is_open=True, max_followers=0)
+    with serving(create_app(registry, settings)) as url:
+        mirrored = following_mirror(url, tmp_path / "cache")
+        assert mirrored.follower.wait(20)
+        assert mirrored.resolve("sql").number == 1
+        registry.push(make_adapter(tmp_path / "b", seed=1, lock=base), "sql")
+        eventually(lambda: mirrored.resolve("sql").number == 2)
+        mirrored.close()
+
+
+def test_a_key_that_ends_does_not_end_serving(
+    registry: Registry, settings: RegistryApiSettings, adapter: Path, tmp_path: Path
+) -> None:
+    version = registry.push(adapter, "sql")
+    keys = Keys(registry.catalog)
+    key, token = keys.create("server", ["read"])
+    with serving(create_app(registry, settings)) as url:
+        mirrored = Mirror(Connection(url, token), tmp_path / "cache")
+        assert mirrored.resolve("sql") == version
+        keys.revoke(key.id)
+        time.sleep(0.03)
+        assert mirrored.resolve("sql") == version
+        assert not mirrored.is_connected
+        mirrored.close()
