@@ -1,16 +1,17 @@
 """Times of the step's Triton kernels in the Mistral-7B shape, beside their byte floors.
 
-    python -m tests.gpu.bench_triton_kernels [--sweep SECONDS]
+    python -m tests.gpu.bench_triton_kernels [--sections lora small …] [--sweep SECONDS]
 
 Medians over replays of a CUDA graph that holds many calls, on more data than the L2 cache takes.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -255,22 +256,26 @@ def sweep(step: LoraStep, seconds: float) -> None:
                 report(f"LoRA {rows}/{adapters}, {name}", taken, lora_bytes([16] * adapters))
 
 
-def main() -> None:
-    started = time.monotonic()
+def main(arguments: Sequence[str] = ()) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sections", nargs="*", default=["lora", "small", "attention", "prefill"])
+    parser.add_argument("--sweep", type=float, default=0.0, help="seconds for other LoRA tunings")
+    options = parser.parse_args(arguments)
     torch.manual_seed(0)
-    step = LoraStep.make([16] * 64)
-    bench_lora(step)
-    bench_lora_launched_in_turn(step)
-    bench_attention()
-    bench_prefill()
-    for rows in (1, 64, 8192):
-        bench_small(rows)
-    bench_mixed_ranks()
-    if "--sweep" in sys.argv:
-        limit = float(sys.argv[sys.argv.index("--sweep") + 1])
-        sweep(step, limit - (time.monotonic() - started))
-    print(f"took {time.monotonic() - started:.0f} s", flush=True)
+    if "lora" in options.sections:
+        step = LoraStep.make([16] * 64)
+        bench_lora(step)
+        bench_lora_launched_in_turn(step)
+        sweep(step, options.sweep)
+        bench_mixed_ranks()
+    if "small" in options.sections:
+        for rows in (1, 64, 8192):
+            bench_small(rows)
+    if "attention" in options.sections:
+        bench_attention()
+    if "prefill" in options.sections:
+        bench_prefill()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

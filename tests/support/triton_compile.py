@@ -8,6 +8,7 @@ prints one line a kernel: its name, what it takes of shared memory (bytes), and 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from tests.support.kernel_cases import (
     make_tables,
     normal,
 )
+
+FP8_CAPABILITY = 89
 
 
 class AbsentDevice:
@@ -55,7 +58,7 @@ def compile_only(kernel: JITFunction[Any], grid: Any) -> Any:
     return call
 
 
-def call_all(dtype: torch.dtype) -> None:
+def call_all(dtype: torch.dtype, cache_dtypes: Sequence[torch.dtype]) -> None:
     """One call of every kernel at shapes that take its branches."""
     site = make_site([[16, 16, 16]], 512, (256, 128, 128), dtype=dtype)
     for tile_rows in (DECODE_ROWS, PROMPT_ROWS):
@@ -67,7 +70,7 @@ def call_all(dtype: torch.dtype) -> None:
         )
     tables, blocks = make_tables([32, 32])
     query, lengths = normal(2, 8, 128, dtype=dtype), torch.tensor([32, 32], dtype=torch.int32)
-    for kind in (dtype, torch.float8_e4m3fn):
+    for kind in (dtype, *cache_dtypes):
         cache = make_cache(blocks, 2, 128, dtype=kind)
         for splits in (1, 4):
             attention.decode_attention(query, cache, tables, lengths, splits=splits)
@@ -94,7 +97,7 @@ def main() -> None:
     triton.runtime.driver.set_active(AbsentDevice(capability))
     JITFunction.__getitem__ = compile_only  # type: ignore[method-assign]
     for dtype in (torch.bfloat16, torch.float32):
-        call_all(dtype)
+        call_all(dtype, [torch.float8_e4m3fn] if capability >= FP8_CAPABILITY else [])
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ that one CUDA graph per batch bucket serves any mix. Everything that differs fro
 (slots, tables, lengths, sampling parameters) lies in device tensors that the caller rewrites in
 place. Results are allocated with `torch.empty`, which a graph's memory pool captures. No float
 atomics: equal inputs give equal bits, and a row's result never depends on the other rows' values.
+For the same bits in every bucket and company use `add_lora_invariant`, and one number of `splits`
+for attention. On Hopper every kernel starts while the one before it ends (`early_launch`).
 
 Rows that pad a bucket: slot none (in no tile), `kv_slots` -1, `context_lengths` 0. They come out as
 zeros or untouched, never as NaN.
 
 | module | functions |
 |---|---|
-| `lora` | `add_lora(y, x, site, tiles)`: `y` += each row's own adapter at one site (all parts) |
+| `lora` | `add_lora(y, x, site, tiles)`: `y` += each row's own adapter; `add_lora_invariant` |
 | `attention` | `decode_attention(query, cache, block_tables, context_lengths, *, splits, window)` |
 | `prefill` | `prefill_attention(query, cache, chunks, *, window)` |
 | `norm` | `rms_norm(x, weight, eps)`, `add_rms_norm(residual, x, weight, eps)` |

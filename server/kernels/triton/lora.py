@@ -2,8 +2,8 @@
 
 A program takes one tile of rows that share an adapter, and reads only as many rows of its factors
 as its own rank. Shrink divides in_features among programs; expand adds the partial sums in a fixed
-order. A row's result does not depend on the other rows' values, nor on their adapters; how
-in_features are divided depends on the bucket unless `tuning` fixes the splits.
+order. A row's result does not depend on the other rows' values. Its bits may depend on the bucket
+and on how many rows share its adapter, unless `tuning` is INVARIANT_TUNING.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from server.kernels.triton.site import MAX_PARTS, LoraSite
 from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles
 
 RANK_STEP = 16  # ranks multiplied at once, the least that tensor cores take
-LEAST_DOT_ROWS = 16  # likewise
 WIDEST_ALIGNMENT = 16  # elements
 CACHE_LINE = 128  # bytes
 MOST_SPLITS = 32  # partial sums that expand has to add
@@ -33,11 +32,13 @@ class LoraTuning:
 
     programs: how many fill the device, each long enough to have its loads in flight. splits: into
     how many parts in_features are divided; None chooses by the bucket so that programs fill the
-    device. With a number a row's bits are the same in every bucket (batch-invariant).
+    device. by_row: whether expand multiplies tiles of a row or two without tensor cores. With fixed
+    splits and not by_row, a row's bits are the same in every bucket (batch-invariant).
     """
 
     programs: int = 396
     splits: int | None = None
+    by_row: bool = True
     shrink_block: int = 256  # in_features in flight as one stage
     shrink_warps: int = 2
     shrink_stages: int = 4
@@ -47,7 +48,7 @@ class LoraTuning:
 
 
 DECODE_TUNING = LoraTuning()
-INVARIANT_TUNING = LoraTuning(splits=4)
+INVARIANT_TUNING = LoraTuning(splits=4, by_row=False)
 PROMPT_TUNING = LoraTuning(shrink_block=64, shrink_warps=4, expand_block=128, expand_warps=4)
 
 
@@ -71,6 +72,11 @@ def add_lora(
         _expand_decoding(y, partial, site, tiles, chosen)
     else:
         _expand_prompts(y, partial, site, tiles, chosen)
+
+
+def add_lora_invariant(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> None:
+    """`add_lora` in one order of sums for every bucket and any company; tiles of DECODE_ROWS."""
+    add_lora(y, x, site, tiles, tuning=INVARIANT_TUNING)
 
 
 def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning) -> torch.Tensor:
@@ -97,7 +103,6 @@ def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTunin
         ranks=ranks,
         parts=site.parts,
         tile_rows=tiles.tile_rows,
-        dot_rows=max(LEAST_DOT_ROWS, tiles.tile_rows),
         block=tuning.shrink_block,
         rank_step=RANK_STEP,
         line=CACHE_LINE // x.itemsize,
@@ -132,11 +137,13 @@ def _expand_decoding(
         split_block=triton.next_power_of_2(splits),
         ranks=ranks,
         parts=site.parts,
+        tile_rows=tiles.tile_rows,
         block=tuning.expand_block,
         rank_step=RANK_STEP,
         line=CACHE_LINE // y.itemsize,
         alignment=_alignment(*site.widths),
         stages=tuning.expand_stages,
+        by_row=tuning.by_row,
         early=early,
         num_warps=tuning.expand_warps,
         launch_pdl=early,

@@ -27,23 +27,25 @@ def decode_expand_kernel(
     split_block: tl.constexpr,
     ranks: tl.constexpr,
     parts: tl.constexpr,
+    tile_rows: tl.constexpr,
     block: tl.constexpr,
     rank_step: tl.constexpr,
     line: tl.constexpr,
     alignment: tl.constexpr,
     stages: tl.constexpr,
+    by_row: tl.constexpr,
     early: tl.constexpr,
 ):
-    """A tile of four rows and `columns` columns, streamed by blocks; row by row, for most tiles of
-    a mixed batch hold one row, and padding it to a tensor core's sixteen costs more than it saves.
+    """A tile of rows and `columns` columns, streamed by blocks.
+
+    Most tiles of a mixed batch hold a row or two: with by_row these are multiplied row by row,
+    because padding them to a tensor core's sixteen costs more than it saves.
     """
     number, tile = tl.program_id(0), tl.program_id(1)
     let_next_start(early)
     slot = tl.load(tile_slots + tile)
-    row0 = tl.load(tile_row_numbers + tile * 4)
-    row1 = tl.load(tile_row_numbers + tile * 4 + 1)
-    row2 = tl.load(tile_row_numbers + tile * 4 + 2)
-    row3 = tl.load(tile_row_numbers + tile * 4 + 3)
+    row_at = tile_row_numbers + tile * tile_rows
+    row0, row1, row2 = tl.load(row_at), tl.load(row_at + 1), tl.load(row_at + 2)
     part, number, first_column, width = _part_of(number, width0, width1, width2, columns)
     entry = table + tl.maximum(slot, 0).to(tl.int64) * table_stride + part * 3
     factor = arena + tl.multiple_of(tl.load(entry + 1), alignment)
@@ -56,70 +58,67 @@ def decode_expand_kernel(
         split = tl.arange(0, split_block)
         sums_at = partial + (split[:, None] * parts + part) * rows * ranks + lane[None, :]
         is_split = split < splits
-        dtype = factor.dtype.element_ty
         y_at = y + first_column
-        y0, y1 = y_at + row0.to(tl.int64) * y_stride, y_at + row1.to(tl.int64) * y_stride
-        y2, y3 = y_at + row2.to(tl.int64) * y_stride, y_at + row3.to(tl.int64) * y_stride
-        factor_at = factor + lane[:, None] * width
-        shrunk0 = _shrunk(sums_at, row0, ranks, is_split, dtype)
-        shrunk1 = _shrunk(sums_at, row1, ranks, is_split, dtype)
-        shrunk2 = _shrunk(sums_at, row2, ranks, is_split, dtype)
-        shrunk3 = _shrunk(sums_at, row3, ranks, is_split, dtype)
-        if rank <= rank_step:
+        if by_row & (row1 < 0) & (rank <= rank_step):
+            y0 = y_at + row0.to(tl.int64) * y_stride
+            shrunk0 = _shrunk(sums_at + row0 * ranks, is_split, factor)
             for start in tl.range(begin, end, block, num_stages=stages):
                 column = start + tl.arange(0, block)
-                inside = column < end
-                weight = _weights(factor_at, lane, rank, column, inside)
-                _add(y0, row0, column, inside, tl.sum(shrunk0[:, None] * weight, 0))
-                _add(y1, row1, column, inside, tl.sum(shrunk1[:, None] * weight, 0))
-                _add(y2, row2, column, inside, tl.sum(shrunk2[:, None] * weight, 0))
-                _add(y3, row3, column, inside, tl.sum(shrunk3[:, None] * weight, 0))
-        else:
-            for start in range(begin, end, block):
+                weight = _weights(factor, lane, rank, column, end, width).to(tl.float32)
+                _add(y0, column, end, tl.sum(shrunk0[:, None] * weight, 0))
+        elif by_row & (row2 < 0) & (rank <= rank_step):
+            y0 = y_at + row0.to(tl.int64) * y_stride
+            y1 = y_at + row1.to(tl.int64) * y_stride
+            shrunk0 = _shrunk(sums_at + row0 * ranks, is_split, factor)
+            shrunk1 = _shrunk(sums_at + row1 * ranks, is_split, factor)
+            for start in tl.range(begin, end, block, num_stages=stages):
                 column = start + tl.arange(0, block)
-                inside = column < end
-                added0 = tl.zeros((block,), tl.float32)
-                added1, added2, added3 = added0, added0, added0
-                for first in tl.range(0, rank, rank_step, num_stages=stages):
-                    next_at = sums_at + first
-                    weight = _weights(factor_at + first * width, first + lane, rank, column, inside)
-                    added0 += _product(next_at, row0, ranks, is_split, dtype, weight)
-                    added1 += _product(next_at, row1, ranks, is_split, dtype, weight)
-                    added2 += _product(next_at, row2, ranks, is_split, dtype, weight)
-                    added3 += _product(next_at, row3, ranks, is_split, dtype, weight)
-                _add(y0, row0, column, inside, added0)
-                _add(y1, row1, column, inside, added1)
-                _add(y2, row2, column, inside, added2)
-                _add(y3, row3, column, inside, added3)
+                weight = _weights(factor, lane, rank, column, end, width).to(tl.float32)
+                _add(y0, column, end, tl.sum(shrunk0[:, None] * weight, 0))
+                _add(y1, column, end, tl.sum(shrunk1[:, None] * weight, 0))
+        else:
+            row = tl.load(row_at + tl.arange(0, tile_rows))
+            is_row = (row >= 0)[:, None]
+            y_row = y_at + row.to(tl.int64)[:, None] * y_stride
+            row_sums_at = partial + part * rows * ranks + row[:, None] * ranks + lane[None, :]
+            for start in range(begin, end, block // 2):
+                column = start + tl.arange(0, block // 2)
+                sums = tl.zeros((tile_rows, block // 2), tl.float32)
+                for first in range(0, rank, rank_step):
+                    weight = _weights(
+                        factor + first * width, lane, rank - first, column, end, width
+                    )
+                    shrunk = tl.zeros((tile_rows, rank_step), tl.float32)
+                    for number_of_split in tl.static_range(splits):
+                        split_at = row_sums_at + first + number_of_split * parts * rows * ranks
+                        shrunk += tl.load(split_at, mask=is_row, other=0.0)
+                    sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
+                wanted = is_row & (column < end)[None, :]
+                before = tl.load(y_row + column[None, :], mask=wanted, other=0.0)
+                tl.store(y_row + column[None, :], before.to(tl.float32) + sums, mask=wanted)
     else:
         wait_for_inputs(early)
 
 
 @triton.jit
-def _shrunk(sums_at, row, ranks, is_split, dtype: tl.constexpr):
-    """`A(x)` of one row's next ranks, summed and rounded: [rank_step]; zeros for a spare row."""
-    sums = tl.load(sums_at + row * ranks, mask=is_split[:, None] & (row >= 0), other=0.0)
-    return tl.sum(sums, 0).to(dtype).to(tl.float32)
+def _shrunk(sums_at, is_split, factor):
+    """`A(x)` of one row's first ranks, summed and rounded: [rank_step]."""
+    sums = tl.load(sums_at, mask=is_split[:, None], other=0.0)
+    return tl.sum(sums, 0).to(factor.dtype.element_ty).to(tl.float32)
 
 
 @triton.jit
-def _weights(factor_at, index, rank, column, inside):
-    """The next ranks of B for one block of columns: [rank_step, block] fp32."""
-    wanted = (index < rank)[:, None] & inside[None, :]
-    return tl.load(factor_at + column[None, :], mask=wanted, other=0.0).to(tl.float32)
+def _weights(factor, lane, rank, column, end, width):
+    """The next ranks of B for one block of columns: [rank_step, block]."""
+    wanted = (lane < rank)[:, None] & (column < end)[None, :]
+    return tl.load(factor + lane[:, None] * width + column[None, :], mask=wanted, other=0.0)
 
 
 @triton.jit
-def _add(y_at, row, column, inside, added):
-    """Add to one row's columns, rounding once; a spare row has none."""
-    wanted = inside & (row >= 0)
-    before = tl.load(y_at + column, mask=wanted, other=0.0).to(tl.float32)
-    tl.store(y_at + column, before + added, mask=wanted)
-
-
-@triton.jit
-def _product(sums_at, row, ranks, is_split, dtype: tl.constexpr, weight):
-    return tl.sum(_shrunk(sums_at, row, ranks, is_split, dtype)[:, None] * weight, 0)
+def _add(y_at, column, end, added):
+    """Add to one row's columns, rounding once."""
+    before = tl.load(y_at + column, mask=column < end, other=0.0).to(tl.float32)
+    tl.store(y_at + column, before + added, mask=column < end)
 
 
 @triton.jit

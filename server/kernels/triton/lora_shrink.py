@@ -24,7 +24,6 @@ def shrink_kernel(
     ranks: tl.constexpr,
     parts: tl.constexpr,
     tile_rows: tl.constexpr,
-    dot_rows: tl.constexpr,
     block: tl.constexpr,
     rank_step: tl.constexpr,
     line: tl.constexpr,
@@ -35,9 +34,7 @@ def shrink_kernel(
     split, part, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     let_next_start(early)
     slot = tl.load(tile_slots + tile)
-    member = tl.arange(0, dot_rows)
-    row_at = tile_row_numbers + tile * tile_rows + member
-    row = tl.load(row_at, mask=member < tile_rows, other=-1)
+    row = tl.load(tile_row_numbers + tile * tile_rows + tl.arange(0, tile_rows))
     if slot >= 0:
         entry = table + slot.to(tl.int64) * table_stride + part * 3
         factor = arena + tl.multiple_of(tl.load(entry), alignment)
@@ -52,7 +49,7 @@ def shrink_kernel(
         sums_at = partial + (split * parts + part).to(tl.int64) * rows * ranks
         for first in range(0, rank, rank_step):
             index = first + lane
-            sums = tl.zeros((dot_rows, rank_step), tl.float32)
+            sums = tl.zeros((tile_rows, rank_step), tl.float32)
             for start in range(begin, end, block):
                 feature = start + tl.arange(0, block)
                 inside = (feature < end)[None, :]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-DECODE_ROWS = 4  # whose inputs a program holds in registers beside the weights
+DECODE_ROWS = 16  # the fewest rows that a tensor core multiplies
 PROMPT_ROWS = 64
 
 

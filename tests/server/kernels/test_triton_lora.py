@@ -82,9 +82,8 @@ def test_company_changes_no_bit_with_fixed_splits() -> None:
     x, y = normal(9, 1100), normal(9, 96)
     together, alone = y.clone(), y[4:5].clone()
     slots = [0, 2, 1, 1, 1, None, 0, 1, 1]
-    tuning = lora.INVARIANT_TUNING
-    lora.add_lora(together, x, site, LoraTiles.of(slots, DECODE_ROWS), tuning=tuning)
-    lora.add_lora(alone, x[4:5], site, LoraTiles.of([1], DECODE_ROWS), tuning=tuning)
+    lora.add_lora_invariant(together, x, site, LoraTiles.of(slots, DECODE_ROWS))
+    lora.add_lora_invariant(alone, x[4:5], site, LoraTiles.of([1], DECODE_ROWS))
     assert torch.equal(together[4:5], alone)
 
 

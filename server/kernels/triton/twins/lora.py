@@ -27,6 +27,11 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles)
             column += width
 
 
+def add_lora_invariant(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> None:
+    """The same: only the order of sums differs."""
+    add_lora(y, x, site, tiles)
+
+
 def _factors(
     site: LoraSite, slot: int, part: int, in_features: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
