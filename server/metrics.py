@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -67,6 +67,15 @@ class Metrics:
     ) -> None:
         """Also export what the engine says of itself, read afresh at each scrape."""
         self.registry.register(EngineCollector(stats, base_name, request_names))
+
+    def watch_registry(self, is_connected: Callable[[], bool]) -> None:
+        """Also export whether the registry answers."""
+        gauge = Gauge(
+            "hatstand_registry_connected",
+            "1 while the registry answers, 0 while the server goes on with what it knows.",
+            registry=self.registry,
+        )
+        gauge.set_function(lambda: float(is_connected()))
 
     def render(self) -> bytes:
         """All of it in the classic Prometheus text format."""

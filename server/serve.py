@@ -8,20 +8,22 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from registry import Registry
 from registry.bases import find_base
 from registry.errors import RegistryError
 from server.api.listener import bind
 from server.environment import prepare
 from server.errors import ServingError, StartupError
+from server.registry_link import RegistryLink
 from server.settings import EngineOptions, Settings
 
 if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server to build
+    from registry.opening import AnyRegistry
     from server.api.draining import DrainingServer
     from server.bases import Base
     from server.engine.config import EngineSettings
@@ -86,7 +88,8 @@ def assemble(
     from server.residency import RegistrySource
 
     report("Opening the base", 0, 1)
-    base, registry = open_base(settings.base), Registry.open(settings.registry)
+    base, link = open_base(settings.base), _open_registry(settings.registry)
+    registry = link.registry
     _check_pins(settings, base, registry)
     limits = engine_settings(settings.engine, base)
     source = RegistrySource(registry, base.record, base.config, limits.max_rank)
@@ -97,8 +100,8 @@ def assemble(
             build_engine, base, source, limits, lambda *done: report("Loading weights", *done)
         ).result()
     worker = start_worker(engine)
-    readiness = Readiness(worker, settings.api.pins)
-    app = create_app(worker, registry, base, settings.api, readiness=readiness)
+    readiness = Readiness(worker, settings.api.pins, warnings=link.warnings)
+    app = create_app(worker, registry, base, settings.api, readiness=readiness, link=link)
     return DrainingServer(
         app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
     )
@@ -151,7 +154,15 @@ def _check_base(name: str) -> None:
         raise StartupError(error.message) from error
 
 
-def _check_pins(settings: Settings, base: Base, registry: Registry) -> None:
+def _open_registry(location: str | Path) -> RegistryLink:
+    """A registry that cannot be opened is a matter of what was asked."""
+    try:
+        return RegistryLink.open(location)
+    except RegistryError as error:
+        raise StartupError(f"--registry {location}: {error.message}") from error
+
+
+def _check_pins(settings: Settings, base: Base, registry: AnyRegistry) -> None:
     """A pin that names nothing is a typing error: better said now than in /readyz."""
     from server.api.models import Models
 

@@ -14,9 +14,10 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from server.metrics import Metrics
+from server.registry_link import RegistryLink
 from server.settings import ApiSettings
 
 from .adapter_routes import AdapterRoutes
@@ -56,6 +57,7 @@ class _Parts:
     models: Models
     readiness: Readiness
     keys: KeyRing
+    link: RegistryLink | None
 
 
 def create_app(
@@ -65,10 +67,12 @@ def create_app(
     settings: ApiSettings | None = None,
     *,
     readiness: Readiness | None = None,
+    link: RegistryLink | None = None,
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
-    Pass a `readiness` to share it with whoever begins the drain (server.serve does).
+    Pass a `readiness` to share it with whoever begins the drain (server.serve does), and a `link`
+    to have the registry's own API under /registry, and its state among the metrics.
     """
     settings = settings or ApiSettings()
     metrics, models = Metrics(), Models(registry, base)
@@ -82,7 +86,10 @@ def create_app(
         models=models,
         readiness=readiness or Readiness(engine, settings.pins),
         keys=KeyRing(settings.keys),
+        link=link,
     )
+    if link is not None:
+        metrics.watch_registry(lambda: link.is_connected)
     return Starlette(
         routes=_routes(parts),
         middleware=[
@@ -97,7 +104,7 @@ def create_app(
     )
 
 
-def _routes(parts: _Parts) -> list[Route]:
+def _routes(parts: _Parts) -> list[BaseRoute]:
     generate = _generate_routes(parts)
     models = ModelRoutes(models=parts.models, base=parts.base, engine=parts.engine)
     adapters = AdapterRoutes(models=parts.models, engine=parts.engine, readiness=parts.readiness)
@@ -124,7 +131,14 @@ def _routes(parts: _Parts) -> list[Route]:
         Route("/debug/batches", status.batches, middleware=inference),
         Route("/openapi.json", status.openapi),
         Route("/", status.page),
+        *_registry_routes(parts),
     ]
+
+
+def _registry_routes(parts: _Parts) -> list[BaseRoute]:
+    """The embedded registry's API. Once the server wants keys, so does the registry: its own."""
+    app = None if parts.link is None else parts.link.app(is_open=parts.keys.is_open)
+    return [] if app is None else [Mount("/registry", app=app)]
 
 
 def _generate_routes(parts: _Parts) -> GenerateRoutes:
@@ -160,3 +174,5 @@ async def _lifespan(parts: _Parts) -> AsyncIterator[None]:
         parts.readiness.begin_drain()
         await parts.engine.drain(parts.settings.drain_timeout)
         await anyio.to_thread.run_sync(parts.engine.stop)
+        if parts.link is not None:
+            parts.link.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import anyio
 
@@ -22,8 +22,15 @@ PIN_RETRY = 5.0  # seconds between attempts at a pinned adapter that did not loa
 class Readiness:
     """Draining or not, how much is in flight, and which pinned adapters are still missing."""
 
-    def __init__(self, engine: Engine, pins: Sequence[str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        pins: Sequence[str],
+        *,
+        warnings: Callable[[], list[str]] = lambda: [],
+    ) -> None:
         self.is_draining = False
+        self.warnings = warnings  # what does not keep traffic away, but should be known
         self._in_flight: set[anyio.CancelScope] = set()
         self._engine = engine
         self._missing = dict.fromkeys(pins, "not loaded yet")

@@ -51,7 +51,11 @@ class StatusRoutes:
 
     async def ready(self, _request: Request) -> Response:
         reasons = self._readiness.reasons()
-        body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        body = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "warnings": self._readiness.warnings(),
+        }
         return JSONResponse(body, status_code=503 if reasons else 200)
 
     async def metrics(self, _request: Request) -> Response:

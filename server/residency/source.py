@@ -19,7 +19,7 @@ from server.residency.host import HostAdapter
 from server.residency.packing import pack
 
 if TYPE_CHECKING:
-    from registry import Registry
+    from registry.opening import AnyRegistry
 
 
 Pack = Callable[[AdapterRef, Path, AdapterSpec, ModelConfig], HostAdapter]
@@ -42,7 +42,7 @@ class AdapterSource(Protocol):
 class RegistrySource:
     """Adapters from a registry, for one base."""
 
-    registry: Registry
+    registry: AnyRegistry
     record: BaseRecord
     config: ModelConfig
     max_rank: int

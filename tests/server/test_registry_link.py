@@ -1,0 +1,106 @@
+"""A server that follows a registry elsewhere, and one that carries its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from clients import Hatstand
+from registry import Registry
+from registry.api.app import create_app
+from registry.api.settings import RegistryApiSettings
+from registry.bases import read_base
+from registry.remote.registry import RemoteRegistry
+from server.serve import serving
+from server.settings import ApiSettings, EngineOptions, Settings, parse_keys
+from tests.support.tiny import TinyAdapter, write_tiny_base
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=2)
+
+
+@contextmanager
+def registry_server(registry: Registry, port: int = 0) -> Iterator[str]:
+    settings = RegistryApiSettings(is_open=True, event_interval=0.02)
+    config = uvicorn.Config(
+        create_app(registry, settings), port=port, log_config=None, timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_tiny_base(tmp_path / "bases" / "tiny")
+
+
+def ask(client: Hatstand) -> str:
+    return client.chat("sql", "x", max_tokens=1).adapter
+
+
+def test_a_server_follows_a_registry_and_outlives_it(base: Path, tmp_path: Path) -> None:
+    registry, record = Registry.open(tmp_path / "registry"), read_base(base)
+    folders = [TinyAdapter("sql", seed=seed).write(base, tmp_path / f"{seed}") for seed in (0, 1)]
+    registry.push(folders[0], "sql", base=record, alias="prod")
+    with registry_server(registry) as url:
+        settings = Settings(base=str(base), registry=url, port=0, engine=ENGINE)
+        running = serving(settings)
+        where = running.__enter__()
+        client = Hatstand(where)
+        assert ask(client) == "sql@1"
+        assert "hatstand_registry_connected 1.0" in httpx.get(f"{where}/metrics").text
+        holder = {lease.digest for lease in registry.leases()}
+        assert holder == {registry.resolve("sql@1").digest}
+        registry.push(folders[1], "sql", base=record, alias="prod")
+        eventually(lambda: ask(client) == "sql@2")
+    eventually(lambda: "hatstand_registry_connected 0.0" in httpx.get(f"{where}/metrics").text)
+    assert ask(client) == "sql@2"
+    ready = httpx.get(f"{where}/readyz")
+    assert ready.status_code == 200
+    assert "serving what is known here" in ready.json()["warnings"][0]
+    client.close()
+    running.__exit__(None, None, None)
+
+
+def test_an_embedded_registry_is_reached_through_the_server(base: Path, tmp_path: Path) -> None:
+    folder = TinyAdapter("sql", seed=0).write(base, tmp_path / "adapter")
+    settings = Settings(base=str(base), registry=tmp_path / "registry", port=0, engine=ENGINE)
+    with serving(settings) as url, Hatstand(url) as client:
+        remote = RemoteRegistry.open(f"{url}/registry")
+        remote.push(folder, "sql", base=read_base(base), alias="prod")
+        assert ask(client) == "sql@1"
+        assert remote.resolve("sql").number == 1
+        assert httpx.get(f"{url}/registry/openapi.json").json()["info"]["title"]
+        assert httpx.get(f"{url}/registry/nothing").json()["error"]["code"] == "not_found"
+        remote.close()
+
+
+def test_a_server_with_keys_does_not_leave_the_registry_open(base: Path, tmp_path: Path) -> None:
+    api = ApiSettings(keys=parse_keys(["secret-key"], where="here"))
+    where = tmp_path / "registry"
+    settings = Settings(base=str(base), registry=where, port=0, engine=ENGINE, api=api)
+    with serving(settings) as url:
+        assert httpx.get(f"{url}/registry/adapters").status_code == 401
+        headers = {"authorization": "Bearer secret-key"}
+        assert httpx.get(f"{url}/registry/adapters", headers=headers).status_code == 401
