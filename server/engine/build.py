@@ -8,16 +8,15 @@ from dataclasses import replace
 import torch
 
 from server.bases.opening import Base
-from server.engine.compiled_runner import CompiledRunner, can_run
 from server.engine.config import EngineSettings
 from server.engine.device_build import build_device, device_linears
 from server.engine.engine import Engine, EngineParts
 from server.engine.executor import DirectExecutor, Executor
+from server.engine.kernel_choice import can_run
 from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
 from server.engine.memory import available_memory, keep_freed_memory, physical_memory
 from server.engine.planner import Plan, kv_only, plan
-from server.engine.row_layout import RowLayout
 from server.engine.runner import MistralRunner
 from server.engine.sampler import Sampler
 from server.engine.slots import SlotPool
@@ -121,12 +120,17 @@ def _executor(
 ) -> Executor:
     """Compiled kernels where this machine and the base's shape allow them, else plain torch."""
     config, block_size = base.config, settings.block_size
-    sampler = Sampler(base.tokenizer.eos_token_ids)
+    end_tokens = base.tokenizer.eos_token_ids
     sizes = {"num_blocks": num_blocks, "block_size": block_size, "max_context": max_context}
     if can_run(config, settings):
+        from server.engine.compiled_runner import CompiledRunner  # these load the compiler
+        from server.engine.row_layout import RowLayout
+        from server.kernels.cpu.sampling import largest
+
         compiled = CompiledRunner(
             config, weights, slots, **sizes, num_threads=torch.get_num_threads()
         )
-        return DirectExecutor(compiled, RowLayout(block_size), sampler)
+        return DirectExecutor(compiled, RowLayout(block_size), Sampler(end_tokens, largest))
     layout = Layout(config, block_size, settings.dtype, torch.device(settings.device), slots)
-    return DirectExecutor(MistralRunner(config, weights, **sizes), layout, sampler)
+    runner = MistralRunner(config, weights, **sizes)
+    return DirectExecutor(runner, layout, Sampler(end_tokens))

@@ -8,32 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from server.engine.config import GROUPS, EngineSettings, ModelConfig
-from server.engine.row_layout import RowStep
+from server.engine.config import GROUPS, ModelConfig
+from server.engine.row_layout import NO_ROWS, RowStep
 from server.engine.slots import SlotPool
 from server.engine.weights import LayerWeights, ModelWeights
 from server.kernels.cpu.forward import PHASES_BESIDE, PHASES_PER_LAYER, forward
 from server.kernels.cpu.phases import PHASE_BYTES
 from server.kernels.cpu.records import LAYER, MODEL, MOST_PARTS, ROOM, STEP
-from server.kernels.cpu.support import HEAD_DIMS, is_supported
 from server.kernels.cpu.team import Team
 from server.kernels.linear import DenseLinear, Linear, Nf4Linear
 from server.kernels.rope import RopeTable
 
 NO_WINDOW = 2**40  # positions
-
-
-def can_run(config: ModelConfig, settings: EngineSettings) -> bool:
-    """Whether the compiled kernels take this shape, on this machine, with these settings."""
-    widths = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
-    return (
-        settings.device == "cpu"
-        and settings.dtype == torch.bfloat16
-        and settings.block_size % 16 == 0
-        and config.head_dim in HEAD_DIMS
-        and all(width % 64 == 0 for width in widths)
-        and is_supported()
-    )
 
 
 class CompiledRunner:
@@ -71,6 +57,7 @@ class CompiledRunner:
         self._team = Team(num_threads)
         self._max_context = max_context
         self._buffers = _Buffers(config, slots, num_threads, max_context, rows=16)
+        self.forward(NO_ROWS)  # compiles the kernels, if they are not on disk
 
     def forward(self, step: RowStep) -> torch.Tensor:
         """Logits [samples, vocab] of the rows that sample, in bf16."""
@@ -82,8 +69,6 @@ class CompiledRunner:
                 self._max_context,
                 rows=len(step.positions),
             )
-        if step.begun_blocks:  # what their last users left counts nothing, unless it is infinite
-            self.cache[:, :, step.begun_blocks] = 0
         buffers, tables = self._buffers, step.blocks.ctypes.data + 8 * step.table_starts
         logits = torch.empty(len(step.sample_rows), self.config.vocab_size, dtype=torch.bfloat16)
         counters = np.zeros(_num_phases(self.config) * PHASE_BYTES, np.uint8)

@@ -21,8 +21,8 @@ class RowStep:
     """One step's rows: decoding tokens first, then the prompt chunks.
 
     token_ids, positions, kv_slots: [rows]. blocks: the sequences' block numbers, one after the
-    other; table_starts: [rows], where among them a row's sequence begins. begun_blocks: those
-    whose first token is among the rows. sample_rows: [samples]. runs: RUN [runs].
+    other; table_starts: [rows], where among them a row's sequence begins. sample_rows: [samples].
+    runs: RUN [runs].
     """
 
     token_ids: Ints
@@ -30,9 +30,20 @@ class RowStep:
     kv_slots: Ints
     blocks: Ints
     table_starts: Ints
-    begun_blocks: Sequence[int]
     sample_rows: Ints
     runs: npt.NDArray[np.void]
+
+
+_NOTHING = np.empty(0, np.int64)
+NO_ROWS = RowStep(
+    token_ids=_NOTHING,
+    positions=_NOTHING,
+    kv_slots=_NOTHING,
+    blocks=_NOTHING,
+    table_starts=_NOTHING,
+    sample_rows=_NOTHING,
+    runs=np.empty(0, RUN),
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,6 @@ class RowLayout:
             kv_slots=owned * self.block_size + positions % self.block_size,
             blocks=blocks,
             table_starts=table_starts,
-            begun_blocks=owned[positions % self.block_size == 0].tolist(),
             sample_rows=ends[[chunk.samples for chunk in chunks]] - 1,
             runs=_runs(chunks),
         )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
 import torch
 
 from server.engine.sequence import Sequence
-from server.kernels.sampling import draw, keep_min_p, keep_top_k, keep_top_p, penalize
+from server.kernels.sampling import draw, keep_min_p, keep_top_k, keep_top_p, largest, penalize
 
+Largest = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 Top = tuple[tuple[int, float], ...]
 
 
@@ -23,22 +26,22 @@ class Sampled:
 
 
 class Sampler:
-    """Applies each sequence's own parameters; greedy sequences share one argmax."""
+    """Applies each sequence's own parameters; greedy sequences share one look for the largest."""
 
-    def __init__(self, eos_token_ids: frozenset[int]) -> None:
+    def __init__(self, eos_token_ids: frozenset[int], largest: Largest = largest) -> None:
         self._eos = eos_token_ids
+        self._largest = largest
 
     def sample(self, logits: torch.Tensor, sequences: Rows[Sequence]) -> list[Sampled | None]:
         """Choose for each row of `logits` [samples, vocab]; None where they are not finite."""
         if not sequences:
             return []
-        # Of NaN there is no larger: it comes out on top. On CPU torch looks through fp32 five times
-        # as fast as through bf16.
-        best = logits.float().argmax(-1, keepdim=True)
-        is_finite = logits.gather(-1, best).isfinite().tolist()
+        values, best = self._largest(logits)
         return [
-            self._choose(logits[row], sequences[row], token_id) if sound else None
-            for row, ([token_id], [sound]) in enumerate(zip(best.tolist(), is_finite, strict=True))
+            self._choose(logits[row], sequences[row], token_id) if math.isfinite(value) else None
+            for row, (token_id, value) in enumerate(
+                zip(best.tolist(), values.tolist(), strict=True)
+            )
         ]
 
     def _choose(self, logits: torch.Tensor, sequence: Sequence, best: int) -> Sampled:

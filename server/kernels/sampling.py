@@ -7,6 +7,17 @@ import torch
 CANDIDATES = 1024  # a nucleus almost always lies within this many best tokens
 
 
+def largest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest of each row of `logits` [rows, vocab], and the first token that has it.
+
+    Of NaN there is no larger: it comes out on top. Looked through in fp32, which torch does five
+    times as fast on CPU as in bf16. Returns fp32 [rows], int64 [rows].
+    """
+    wide = logits.float()
+    ids = wide.argmax(-1, keepdim=True)
+    return wide.gather(-1, ids)[:, 0], ids[:, 0]
+
+
 def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
     """Mask all but the `k` largest of `logits` [vocab] with -inf; ties with the last one stay."""
     if k >= logits.shape[-1]:

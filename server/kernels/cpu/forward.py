@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from server.kernels.cpu.activation import silu_mul
 from server.kernels.cpu.attention import attend, copy, rotate
 from server.kernels.cpu.compiled import entry
-from server.kernels.cpu.lora import expand, shrink
+from server.kernels.cpu.lora import expand, fetch, shrink
 from server.kernels.cpu.memory import read_int
 from server.kernels.cpu.norm import rms_norm
 from server.kernels.cpu.phases import PHASE_BYTES, await_chunks, end_chunk, take_chunk
 from server.kernels.cpu.product import OUTS, SUMS_STRIDE, decode_outs, multiply
-from server.kernels.cpu.vector import load_bf16, load_f32, rounded, store_bf16, store_f32
+from server.kernels.cpu.vector import all_lanes, load_bf16, load_f32, rounded, store_bf16, store_f32
 
-COLUMNS = 2 * OUTS  # of a chunk of outputs
+FEW_ROWS = 16
 PHASES_PER_LAYER = 12
 PHASES_BESIDE = 3  # embedding, last norm, head
 
@@ -31,7 +32,7 @@ def forward(models: Any, layers: Any, steps: Any, runs: Any, rooms: Any) -> None
     models, steps, rooms: one MODEL, one STEP, and the thread's own ROOM. layers: LAYER. runs: RUN.
     """
     model, step, room = models[0], steps[0], rooms[0]
-    phase = _embed(model, step, step.counters)
+    phase = _embed(model, layers, step, step.counters)
     for index in range(len(layers)):
         layer = layers[index]
         phase = _normalize(model, step, layer.input_norm, phase)
@@ -51,17 +52,32 @@ def forward(models: Any, layers: Any, steps: Any, runs: Any, rooms: Any) -> None
 
 
 @njit
-def _embed(model: Any, step: Any, phase: int) -> int:
-    """hidden = each row's embedding."""
+def _embed(model: Any, layers: Any, step: Any, phase: int) -> int:
+    """hidden = each row's embedding; blocks that a row is the first of are wiped."""
     width = 2 * model.hidden_size
     row = take_chunk(phase)
     while row < step.num_rows:
         token = read_int(step.token_ids + 8 * row)
         copy(model.embedding + token * width, model.hidden_size, step.hidden + row * width)
+        slot = read_int(step.kv_slots + 8 * row)
+        if slot % model.block_size == 0:
+            _wipe_block(model, layers, slot)
         end_chunk(phase)
         row = take_chunk(phase)
     await_chunks(phase, step.num_rows)
     return phase + PHASE_BYTES
+
+
+@njit
+def _wipe_block(model: Any, layers: Any, slot: int) -> None:
+    """Wipe what a block's last users left: masked, it counts nothing unless it is not finite."""
+    features = model.num_kv_heads * model.head_dim
+    zero = all_lanes(np.float32(0))
+    for index in range(len(layers)):
+        for part in (layers[index].keys, layers[index].values):
+            start = part + 2 * slot * features
+            for there in range(start, start + 2 * features * model.block_size, 2 * OUTS):
+                store_bf16(there, zero)
 
 
 @njit
@@ -109,10 +125,10 @@ def _shrink(site: Any, step: Any, runs: Any, x: int, phase: int) -> int:
 def _project(site: Any, step: Any, runs: Any, room: Any, phase: int) -> int:
     """qkv = the merged projection of normed."""
     width = 2 * site.weight.out_features
-    num_chunks = _chunks(site.weight.out_features)
+    num_chunks = _chunks(site.weight.out_features, step.num_rows)
     chunk = take_chunk(phase)
     while chunk < num_chunks:
-        for column in _columns(chunk, site.weight.out_features):
+        for column in _columns(chunk, site.weight.out_features, step.num_rows):
             _outputs(site, step, runs, step.normed, column, room.weights, room.sums)
             out = step.qkv + 2 * column
             for row in range(step.num_rows):
@@ -127,10 +143,10 @@ def _project(site: Any, step: Any, runs: Any, room: Any, phase: int) -> int:
 def _project_onto(site: Any, step: Any, runs: Any, x: int, room: Any, phase: int) -> int:
     """hidden += the projection of `x`."""
     width = 2 * site.weight.out_features
-    num_chunks = _chunks(site.weight.out_features)
+    num_chunks = _chunks(site.weight.out_features, step.num_rows)
     chunk = take_chunk(phase)
     while chunk < num_chunks:
-        for column in _columns(chunk, site.weight.out_features):
+        for column in _columns(chunk, site.weight.out_features, step.num_rows):
             _outputs(site, step, runs, x, column, room.weights, room.sums)
             for row in range(step.num_rows):
                 hidden = step.hidden + row * width + 2 * column
@@ -145,17 +161,17 @@ def _project_onto(site: Any, step: Any, runs: Any, x: int, room: Any, phase: int
 def _project_gated(site: Any, step: Any, runs: Any, room: Any, phase: int) -> int:
     """gated = silu(gate) * up of normed; the gate's outputs stand before those of up."""
     features = site.weight.out_features // 2
-    num_chunks = features // OUTS
+    num_chunks = _chunks(features, step.num_rows)
     ups = room.sums + step.num_rows * SUMS_STRIDE
     chunk = take_chunk(phase)
     while chunk < num_chunks:
-        column = chunk * OUTS
-        _outputs(site, step, runs, step.normed, column, room.weights, room.sums)
-        _outputs(site, step, runs, step.normed, features + column, room.weights, ups)
-        for row in range(step.num_rows):
-            there = row * SUMS_STRIDE
-            gated = silu_mul(load_f32(room.sums + there), load_f32(ups + there))
-            store_bf16(step.gated + 2 * (row * features + column), gated)
+        for column in _columns(chunk, features, step.num_rows):
+            _outputs(site, step, runs, step.normed, column, room.weights, room.sums)
+            _outputs(site, step, runs, step.normed, features + column, room.weights, ups)
+            for row in range(step.num_rows):
+                there = row * SUMS_STRIDE
+                gated = silu_mul(load_f32(room.sums + there), load_f32(ups + there))
+                store_bf16(step.gated + 2 * (row * features + column), gated)
         end_chunk(phase)
         chunk = take_chunk(phase)
     await_chunks(phase, num_chunks)
@@ -166,10 +182,10 @@ def _project_gated(site: Any, step: Any, runs: Any, room: Any, phase: int) -> in
 def _project_samples(head: Any, step: Any, room: Any, phase: int) -> int:
     """logits = the head's product with normed."""
     width = 2 * head.out_features
-    num_chunks = _chunks(head.out_features)
+    num_chunks = _chunks(head.out_features, step.num_samples)
     chunk = take_chunk(phase)
     while chunk < num_chunks:
-        for start in _columns(chunk, head.out_features):
+        for start in _columns(chunk, head.out_features, step.num_samples):
             column = min(start, head.out_features - OUTS)
             weights = head.dense + column * 2 * head.in_features
             multiply(step.normed, step.num_samples, weights, head.in_features, room.sums)
@@ -244,6 +260,8 @@ def _attend(model: Any, layer: Any, step: Any, room: Any, phase: int) -> int:
 def _outputs(site: Any, step: Any, runs: Any, x: int, column: int, scratch: int, sums: int) -> None:
     """Sixteen outputs of every row from `column` on, adapters included, to `sums` [rows, 16]."""
     weight, features = site.weight, site.weight.in_features
+    for index in range(len(runs)):
+        fetch(site, runs[index], column)
     if weight.codes:
         decode_outs(weight.codes, weight.scales, column, features, scratch)
         multiply(x, step.num_rows, scratch, features, sums)
@@ -256,10 +274,19 @@ def _outputs(site: Any, step: Any, runs: Any, x: int, column: int, scratch: int,
 
 
 @njit
-def _chunks(features: int) -> int:
-    return (features + COLUMNS - 1) // COLUMNS
+def _width(num_rows: int) -> int:
+    """Outputs of a chunk: enough that taking it costs little beside computing it."""
+    return 6 * OUTS if num_rows <= FEW_ROWS else 2 * OUTS
 
 
 @njit
-def _columns(chunk: int, features: int) -> range:
-    return range(chunk * COLUMNS, min((chunk + 1) * COLUMNS, features), OUTS)
+def _chunks(features: int, num_rows: int) -> int:
+    width = _width(num_rows)
+    return (features + width - 1) // width
+
+
+@njit
+def _columns(chunk: int, features: int, num_rows: int) -> range:
+    """The first columns of a chunk's groups of sixteen outputs."""
+    start, width = chunk * _width(num_rows), _width(num_rows)
+    return range(start, min(start + width, features), OUTS)

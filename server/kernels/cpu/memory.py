@@ -27,6 +27,52 @@ def read_float(_context: Any, address: Any) -> Any:
 
 
 @intrinsic
+def read_bf16(_context: Any, address: Any) -> Any:
+    """The bf16 at an address, widened."""
+
+    def code(_c: Any, builder: Any, _s: Any, values: Any) -> Any:
+        words = emit.load(builder, values[0], emit.vector(emit.INT16, 1))
+        return builder.extract_element(emit.widen(builder, words), emit.INT32(0))
+
+    return types.float32(types.int64), code
+
+
+@intrinsic
+def write_int(_context: Any, address: Any, value: Any) -> Any:
+    """An int64 to an address."""
+
+    def code(context: Any, builder: Any, _s: Any, values: Any) -> Any:
+        emit.store(builder, values[0], values[1])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+@intrinsic
+def write_float(_context: Any, address: Any, value: Any) -> Any:
+    """An fp32 to an address."""
+
+    def code(context: Any, builder: Any, _s: Any, values: Any) -> Any:
+        emit.store(builder, values[0], values[1])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32), code
+
+
+@intrinsic
+def prefetch(_context: Any, address: Any) -> Any:
+    """Have the cache line at an address fetched, and go on."""
+
+    def code(context: Any, builder: Any, _s: Any, values: Any) -> Any:
+        there = emit.pointer(builder, values[0], emit.INT8)
+        kinds = [emit.INT32(0), emit.INT32(3), emit.INT32(1)]  # to read, keep close, data
+        emit.call(builder, "llvm.prefetch.p0", emit.VOID, [there, *kinds])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+@intrinsic
 def count_up(_context: Any, address: Any) -> Any:
     """Add one to a shared int64 and return what it was."""
 

@@ -141,6 +141,9 @@ at_least = _binary(
         builder.fcmp_ordered("<", floats, bound), bound, floats
     )
 )
+maximum = _binary(  # NaN where either is
+    lambda builder, left, right: emit.call(builder, "llvm.maximum.v16f32", F32X16, [left, right])
+)
 _scale_by_power = _binary(
     lambda builder, floats, power: emit.call(
         builder,
@@ -188,6 +191,12 @@ def _folded(code: Callable[[Any, Any, Any], Any]) -> Any:
 total = _folded(lambda builder, left, right: builder.fadd(left, right))
 largest = _folded(
     lambda builder, left, right: builder.select(builder.fcmp_ordered(">", left, right), left, right)
+)
+
+widest = _folded(  # the largest, or NaN if there is one
+    lambda builder, left, right: emit.call(
+        builder, f"llvm.maximum.v{left.type.count}f32", left.type, [left, right]
+    )
 )
 
 

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.engine.batch import Batch, Chunk
-from server.engine.compiled_runner import CompiledRunner, can_run
+from server.engine.compiled_runner import CompiledRunner
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.detokenizer import Detokenizer
+from server.engine.kernel_choice import can_run
 from server.engine.layout import Layout
 from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
 from server.engine.row_layout import RowLayout
