@@ -84,6 +84,20 @@ class DeviceCases:
             seconds.append(driver.arrivals[request_id][0] - started)
         return seconds
 
+    def swaps(self, numbers: Sequence[int]) -> list[float]:
+        """Seconds until each adapter that host memory holds may be used in a slot; sorted."""
+        seconds = []
+        for number in numbers:
+            name = self.adapter(number)
+            if self.engine.adapters.is_resident(name):
+                continue
+            started = time.perf_counter()
+            self.engine.adapters.want(AdapterRef(name, name))
+            while not self.engine.adapters.is_resident(name):
+                self.engine.adapters.settle()
+            seconds.append(time.perf_counter() - started)
+        return sorted(seconds)
+
     def gaps(self, streams: int, adapters: int, disturb: Callable[[Driver], None]) -> list[float]:
         """Seconds between the tokens of running streams while something goes on beside them."""
         self.make_resident(adapters)

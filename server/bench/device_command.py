@@ -41,7 +41,7 @@ def device_settings() -> EngineSettings:
         max_slots=64,
         max_rank=LARGE,
         kv_memory=24 * 2**30,
-        host_memory=24 * 2**30,
+        host_memory=12 * 2**30,
         weights="nf4",
     )
 
@@ -136,6 +136,11 @@ class DeviceBench:
         added = cold[len(cold) // 2] - warm
         self._note("cold", added)
         figures["cold: disk cache to first token, added, ms"] = f"{added * 1e3:.1f}"
+        cases.make_resident(64)
+        time.sleep(0.3)  # until those that only came may be put out again
+        swaps = cases.swaps(range(100, 112))
+        self._note("swap", swaps[len(swaps) // 2])
+        figures["swap: pinned host to slot, ms"] = f"{swaps[len(swaps) // 2] * 1e3:.2f}"
         self._print("latency", figures)
 
     def _movement(self, cases: DeviceCases) -> None:

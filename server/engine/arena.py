@@ -1,4 +1,4 @@
-"""Slots on a device: a stretch of memory each, which one copy fills."""
+"""Slots on a device: a stretch of memory each, which one copy and one kernel fill."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from registry.adapters import Projection
 from server.engine.config import GROUPS, ModelConfig
 from server.engine.marks import Mark, Passed, set_mark
 from server.engine.slots import Site
+from server.engine.step_kernels import Unpack
+from server.kernels.triton.pieces import Pieces
 from server.kernels.triton.site import EXPAND, MAX_PARTS, RANK, SHRINK, LoraSite
 
 ALIGNMENT = 16  # elements; where every factor begins, as the kernels' widest loads want it
@@ -19,26 +21,30 @@ ALIGNMENT = 16  # elements; where every factor begins, as the kernels' widest lo
 
 @dataclass(frozen=True)
 class Blob:
-    """An adapter in host memory, laid out as its slot will hold it.
+    """An adapter in host memory as its file has it, and how its slot wants it.
 
-    data: [elements] in the compute dtype, pinned where there is a device. table: [sites, parts, 3]
-    int64, what `LoraSite.table` holds for one slot, offsets counted from the blob's beginning.
+    memory: what `data` lies in, kept for as long as the blob. data: [elements] in the file's dtype,
+    pinned where there is a device. table: [sites, parts, 3] int64, what `LoraSite.table` holds for
+    one slot, offsets counted from the slot's beginning. num_elements: what it takes of the slot.
     """
 
     digest: str
     label: str
     rank: int
+    memory: object
     data: torch.Tensor
+    pieces: Pieces
     table: torch.Tensor
+    num_elements: int
 
     @property
     def nbytes(self) -> int:
-        return self.data.nbytes + self.table.nbytes
+        return self.data.nbytes + self.table.nbytes + self.pieces.numbers.nbytes
 
 
 @dataclass(frozen=True)
 class FactorPlace:
-    """Where one projection's factors lie in a blob: A [rank, in], then B [rank, out], scaled."""
+    """Where one projection's factors lie in a slot: A [rank, in], then B [rank, out], scaled."""
 
     site: int
     part: int
@@ -56,7 +62,7 @@ class FactorPlace:
 
 
 def projections_of(config: ModelConfig) -> Iterator[tuple[int, int, int, Projection]]:
-    """(site's number, part, layer, projection) of every projection, in the order of a blob."""
+    """(site's number, part, layer, projection) of every projection, in the order of a slot."""
     for layer in range(config.num_layers):
         for group_index, projections in enumerate(GROUPS.values()):
             for part, projection in enumerate(projections):
@@ -101,8 +107,10 @@ class Arena:
         max_rank: int,
         dtype: torch.dtype,
         device: torch.device,
+        unpack: Unpack,
     ) -> None:
         self.num_slots = num_slots
+        self._unpack = unpack
         self._config = config
         self._max_rank = max_rank
         self._device = device
@@ -132,18 +140,27 @@ class Arena:
     def write(self, slot: int, adapter: Blob) -> None:
         """Begin to put an adapter into a slot that no sequence uses."""
         start = slot * self._slot_elements
-        table = adapter.table.clone()
-        table[..., [SHRINK, EXPAND]] += start
-        if self._device.type == "cuda":
-            table = table.pin_memory()
+        into = self._data[start : start + adapter.num_elements]
         with self._beside_steps():
-            self._data[start : start + len(adapter.data)].copy_(adapter.data, non_blocking=True)
-            self._table[slot].copy_(table, non_blocking=True)
+            pieces = Pieces(
+                self._send(adapter.pieces.numbers),
+                self._send(adapter.pieces.scales),
+                adapter.pieces.longest,
+            )
+            self._unpack(into, self._send(adapter.data), pieces)
+            self._table[slot].copy_(self._send(adapter.table))
+            self._table[slot, :, :, SHRINK : EXPAND + 1] += start
             self._arrivals[slot] = set_mark(self._device)
 
     def has_arrived(self, slot: int) -> bool:
         """Whether what was written last may be used."""
         return self._arrivals[slot].has_passed()
+
+    def _send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On the device, by the current stream."""
+        if self._device.type == "cuda" and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
 
     @contextmanager
     def _beside_steps(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ from server.engine.worker import EngineWorker
 from server.errors import StartupError
 from server.residency import AdapterSource, Residency
 from server.residency.blobs import BlobPacker
+from server.residency.pinned import PinnedMemory
 from server.residency.residency import Slots
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def build_engine(
     slots: Slots
     if settings.is_fused:
         executor, slots = build_device(base, weights, settings, **sizes)
-        source = source.packed_by(BlobPacker(settings.dtype, pin=settings.device != "cpu"))
+        pinned = PinnedMemory(settings.host_memory, pin=settings.device != "cpu")
+        source = source.packed_by(BlobPacker(pinned))
     else:
         slots = SlotPool(
             base.config,

@@ -83,7 +83,11 @@ class DecodeSteps:
 
 
 def splits_for(rows: int, model: DeviceModel) -> int:
-    """Parts into which each row's context is divided, so that few rows fill the device too."""
+    """Parts into which each row's context is divided, so that few rows fill the device too.
+
+    Powers of two: the kernel is compiled for each number.
+    """
     if model.invariant:
         return INVARIANT_SPLITS
-    return min(MAX_SPLITS, -(-PROGRAMS // (rows * model.config.num_kv_heads)))
+    wanted = PROGRAMS // (rows * model.config.num_kv_heads)
+    return min(MAX_SPLITS, 1 << max(0, wanted.bit_length() - 1))

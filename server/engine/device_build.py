@@ -32,18 +32,20 @@ def build_device(
 ) -> tuple[DeviceExecutor, Arena]:
     """What runs steps on the settings' device, and its slots."""
     config, device = base.config, weights.embedding.device
+    kernels = StepKernels.of(device)
     slots = Arena(
         config,
         num_slots=settings.max_slots,
         max_rank=settings.max_rank,
         dtype=settings.dtype,
         device=device,
+        unpack=kernels.unpack,
     )
     shape = (config.num_layers, 2, num_blocks, settings.block_size)
     model = DeviceModel(
         config=config,
         weights=weights,
-        kernels=StepKernels.of(device),
+        kernels=kernels,
         sites=slots.sites(),
         rope=RopeTable.build(
             head_dim=config.head_dim,
@@ -56,16 +58,15 @@ def build_device(
         ),
         invariant=settings.gemm == "batch-invariant",
     )
+    started = time.perf_counter()
     executor = DeviceExecutor(
         model,
         Sampler(base.tokenizer.eos_token_ids),
         recorder_for(device),
         max_batch=settings.max_batch,
         max_context=max_context,
+        chunk=settings.chunk,
     )
-    started = time.perf_counter()
-    with torch.inference_mode():
-        executor.prepare(min(settings.chunk, max_context))
     logger.info("steps recorded in %.1f s", time.perf_counter() - started)
     return executor, slots
 

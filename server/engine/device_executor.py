@@ -16,6 +16,7 @@ from server.engine.executor import Outcome
 from server.engine.graphs import Recorder
 from server.engine.marks import Mark, set_mark
 from server.engine.prompt_pass import PromptPass
+from server.engine.prompt_steps import PromptSteps
 from server.engine.sampler import Sampled, Sampler
 from server.engine.sequence import Sequence
 from server.engine.staging import Staging, is_random
@@ -49,6 +50,7 @@ class DeviceExecutor:
         *,
         max_batch: int,
         max_context: int,
+        chunk: int,
     ) -> None:
         block_size = model.cache.shape[3]
         self._model = model
@@ -67,13 +69,18 @@ class DeviceExecutor:
         self._places: dict[Sequence, int] = {}
         rows = self._staging.device.rows
         self.steps = DecodeSteps(model, rows, self._chosen)
-        self._prompts = PromptPass(model, block_size, self._device)
-        self._recorder = recorder
-
-    def prepare(self, chunk: int) -> None:
-        """Record all steps, and have everything compiled that passes of `chunk` tokens need."""
-        self.steps.record(self._recorder)
-        self._prompts.warm_up(chunk)
+        self._passes = PromptPass(model, block_size, self._device)
+        self._prompts = PromptSteps(
+            model,
+            self._passes,
+            self._chosen[max_batch:],
+            most=min(chunk, max_context),
+            max_blocks=max_blocks,
+            depth=depth,
+        )
+        with torch.inference_mode():
+            self.steps.record(recorder)
+            self._prompts.record(recorder)
 
     @property
     def vocab_size(self) -> int:
@@ -88,8 +95,7 @@ class DeviceExecutor:
         if batch.decoding:
             logits.append(self._decode(batch.decoding))
         if batch.prefilling:
-            chosen = self._chosen[self._max_batch :][: _num_samples(batch.prefilling)]
-            logits.append(self._prompts.run(batch.prefilling, chosen))
+            logits.append(self._prefill(batch.prefilling))
         places = [*range(len(batch.decoding)), *range(self._max_batch, 2 * self._max_batch)]
         self._places = dict(zip(batch.sampling, places, strict=False))
         return self._outcome(batch, logits)
@@ -106,6 +112,13 @@ class DeviceExecutor:
             logits = self.steps.logits[:count]
             draw(self._chosen[:count], logits, rows.sampling, rows.positions, self._model.kernels)
         return self.steps.logits[:count]
+
+    def _prefill(self, chunks: Items[Chunk]) -> torch.Tensor:
+        """Logits [samples, vocab] of the chunks that sample."""
+        if self._prompts.takes(chunks):
+            return self._prompts.run(chunks)
+        num_samples = sum(chunk.samples for chunk in chunks)
+        return self._passes.run(chunks, self._chosen[self._max_batch :][:num_samples])
 
     def _outcome(self, batch: Batch, logits: Items[torch.Tensor]) -> Outcome:
         """What reads the step's tokens once they are there."""
@@ -132,10 +145,6 @@ class DeviceExecutor:
             for row, choice in zip(on_host.rows, theirs, strict=True):
                 sampled[row] = choice
         return sampled
-
-
-def _num_samples(chunks: Items[Chunk]) -> int:
-    return sum(chunk.samples for chunk in chunks)
 
 
 def _for_host(batch: Batch, logits: Items[torch.Tensor]) -> _OnHost | None:

@@ -72,7 +72,7 @@ class DeviceModel:
         if not self.invariant:
             return multiply(hidden, self.weights.head)
         missing = -len(hidden) % INVARIANT_ROWS
-        tiles = pad(hidden, (0, 0, 0, missing)).split(INVARIANT_ROWS)
+        tiles = pad(hidden, (0, 0, 0, missing)).view(-1, INVARIANT_ROWS, hidden.shape[1])
         return torch.cat([linear(tile, self.weights.head) for tile in tiles])[: len(hidden)]
 
     def _attention(

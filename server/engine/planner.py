@@ -12,6 +12,7 @@ GIB = 2**30
 CONTEXT_BYTES = 600 * 2**20  # the driver's own, its libraries, and kernels
 MIN_CONTEXT = 64  # tokens; a cache smaller than this cannot serve anything useful
 NF4_BLOCK, ABSMAX_BLOCK = 64, 256  # weights under one scale; scales under one scale of scales
+STORED_BYTES = 4  # an element of an adapter's file at most, on its way into a slot
 SAMPLING_COPIES = 6  # fp32 arrays as large as the logits that drawing tokens needs at most
 
 
@@ -45,6 +46,7 @@ def plan(config: ModelConfig, settings: EngineSettings, memory: int) -> Plan:
     weights = weight_bytes(config, settings)
     slots = settings.max_slots * slot_elements(config, settings.max_rank) * settings.dtype.itemsize
     workspace = CONTEXT_BYTES + _workspace(config, settings)
+    workspace += STORED_BYTES * slot_elements(config, settings.max_rank)
     graphs = _activations(config, settings, settings.max_batch)
     left = max(0, memory - weights - slots - workspace - graphs)
     kv = left if settings.kv_memory is None else settings.kv_memory

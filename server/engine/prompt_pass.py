@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from server.engine.batch import Chunk
 from server.engine.choosing import choose, draw
 from server.engine.device_model import DeviceModel, Rows
-from server.engine.staging import NOWHERE, is_random, write_sampling
+from server.engine.staging import is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.row_sampling import RowSampling
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_rows
@@ -37,45 +37,12 @@ class PromptPass:
             Rows(
                 token_ids=self._send([token for chunk in chunks for token in chunk.token_ids]),
                 positions=self._send(positions),
-                kv_slots=self._send(np.concatenate([self._kv_slots(chunk) for chunk in chunks])),
+                kv_slots=self._send(np.concatenate([self.kv_slots(chunk) for chunk in chunks])),
                 tiles=self._tiles(chunks),
-                attend=partial(self._attend, self._prompt_chunks(chunks)),
+                attend=partial(self.attend, self._prompt_chunks(chunks)),
             )
         )
         return self._choose(hidden, chunks, chosen)
-
-    def warm_up(self, most: int) -> None:
-        """Have the kernels compiled for passes of up to `most` tokens, so that no request waits.
-
-        One sequence in the null block, whose tokens are written nowhere.
-        """
-        tokens = most
-        while tokens:
-            self._pass_of_nothing(tokens)
-            self._pass_of_nothing(tokens - 1 or 1)
-            tokens //= 2
-
-    def _pass_of_nothing(self, tokens: int) -> None:
-        positions = np.arange(tokens)
-        num_tiles = -(-tokens // self._tile_rows)
-        chunks = PromptChunks(
-            starts=self._send([0, tokens], torch.int32),
-            context_lengths=self._send([tokens], torch.int32),
-            block_tables=self._send(
-                np.zeros((1, -(-tokens // self.block_size)), np.int32), torch.int32
-            ),
-            longest=tokens,
-        )
-        hidden = self.model.forward(
-            Rows(
-                token_ids=self._send(np.zeros_like(positions)),
-                positions=self._send(positions),
-                kv_slots=self._send(np.full_like(positions, NOWHERE)),
-                tiles=LoraTiles.empty(num_tiles, self._tile_rows, self.device),
-                attend=partial(self._attend, chunks),
-            )
-        )
-        choose(self.model.logits(hidden[:1]), self.model.kernels)
 
     def _choose(
         self, hidden: torch.Tensor, chunks: Items[Chunk], chosen: torch.Tensor
@@ -86,17 +53,23 @@ class PromptPass:
         logits = self.model.logits(hidden[self._send(rows)])
         chosen.copy_(choose(logits, self.model.kernels))
         if any(is_random(chunk.sequence) for chunk in sampling):
-            positions = self._send([chunk.end - 1 for chunk in sampling])
-            draw(chosen, logits, self._sampling(sampling), positions, self.model.kernels)
+            self.draw(chosen, logits, sampling)
         return logits
 
-    def _attend(
+    def draw(self, chosen: torch.Tensor, logits: torch.Tensor, sampling: Items[Chunk]) -> None:
+        """Put drawn tokens into `chosen` [samples] where their sequences ask for it."""
+        positions = self._send([chunk.end - 1 for chunk in sampling])
+        draw(chosen, logits, self._sampling(sampling), positions, self.model.kernels)
+
+    def attend(
         self, chunks: PromptChunks, query: torch.Tensor, cache: torch.Tensor
     ) -> torch.Tensor:
+        """Attention of the chunks' rows over one layer's cache."""
         window = self.model.config.sliding_window
         return self.model.kernels.prefill_attention(query, cache, chunks, window=window)
 
-    def _kv_slots(self, chunk: Chunk) -> NDArray[np.int64]:
+    def kv_slots(self, chunk: Chunk) -> NDArray[np.int64]:
+        """Where the chunk's keys and values go."""
         positions = np.arange(chunk.start, chunk.end)
         blocks = np.asarray(chunk.sequence.blocks, dtype=np.int64)
         return blocks[positions // self.block_size] * self.block_size + positions % self.block_size
@@ -116,13 +89,13 @@ class PromptPass:
 
     def _tiles(self, chunks: Items[Chunk]) -> LoraTiles | None:
         row_slots = [chunk.sequence.slot for chunk in chunks for _ in range(chunk.num_tokens)]
-        slots, rows = group_rows(row_slots, self._tile_rows)
+        slots, rows = group_rows(row_slots, self.tile_rows)
         if not slots:
             return None
         return LoraTiles(self._send(slots, torch.int32), self._send(rows, torch.int32))
 
     @property
-    def _tile_rows(self) -> int:
+    def tile_rows(self) -> int:
         """Rows that go through an adapter together; sums over tiles of the few are the same in any
         company.
         """

@@ -12,6 +12,21 @@ from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles
 
 ALIGNMENT = 16  # bytes; the widest load of a kernel
 Shape = tuple[int, ...]
+Fields = Mapping[str, tuple[torch.dtype, Shape]]
+
+
+def carve(
+    fields: Fields, device: torch.device, *, pin: bool
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """One stretch of zero bytes, and each field as a view of it, in order and aligned."""
+    data = torch.zeros(_end(fields), dtype=torch.uint8, device=device, pin_memory=pin)
+    views: dict[str, torch.Tensor] = {}
+    at = 0
+    for name, (dtype, shape) in fields.items():
+        nbytes = _nbytes(dtype, shape)
+        views[name] = data[at : at + nbytes].view(dtype).view(shape)
+        at += _padded(nbytes)
+    return data, views
 
 
 @dataclass(frozen=True)
@@ -65,14 +80,7 @@ class RowBlock:
     @classmethod
     def make(cls, max_rows: int, max_blocks: int, device: torch.device, *, pin: bool) -> RowBlock:
         """A block with every row empty; pinned if it is the host's side of a device."""
-        fields = _fields(max_rows, max_blocks)
-        data = torch.zeros(_end(fields), dtype=torch.uint8, device=device, pin_memory=pin)
-        views: dict[str, torch.Tensor] = {}
-        at = 0
-        for name, (dtype, shape) in fields.items():
-            nbytes = _nbytes(dtype, shape)
-            views[name] = data[at : at + nbytes].view(dtype).view(shape)
-            at += _padded(nbytes)
+        data, views = carve(_fields(max_rows, max_blocks), device, pin=pin)
         rows = DecodeRows(
             token_ids=views["token_ids"],
             positions=views["positions"],
@@ -96,7 +104,7 @@ class RowBlock:
         return self.data[: len(self.data) - tables[rows:].nbytes]
 
 
-def _fields(rows: int, blocks: int) -> Mapping[str, tuple[torch.dtype, Shape]]:
+def _fields(rows: int, blocks: int) -> Fields:
     return {
         "token_ids": (torch.int64, (rows,)),
         "positions": (torch.int64, (rows,)),
@@ -121,7 +129,7 @@ def _padded(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def _end(fields: Mapping[str, tuple[torch.dtype, Shape]]) -> int:
+def _end(fields: Fields) -> int:
     """Bytes of all fields; the last is not padded, so that its rows end where the block does."""
     *others, last = [_nbytes(*field) for field in fields.values()]
     return sum(_padded(nbytes) for nbytes in others) + last

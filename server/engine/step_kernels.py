@@ -10,6 +10,7 @@ import torch
 
 from server.kernels.rope import RopeTable
 from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.pieces import Pieces
 from server.kernels.triton.row_sampling import RowSampling
 from server.kernels.triton.site import LoraSite
 from server.kernels.triton.tiles import LoraTiles
@@ -82,6 +83,10 @@ class Sample(Protocol):
     ) -> torch.Tensor: ...
 
 
+class Unpack(Protocol):
+    def __call__(self, slot: torch.Tensor, stored: torch.Tensor, pieces: Pieces) -> None: ...
+
+
 @dataclass(frozen=True)
 class StepKernels:
     """One implementation of each kernel of a step."""
@@ -95,6 +100,7 @@ class StepKernels:
     add_lora: AddLora
     argmax: Argmax
     sample: Sample
+    unpack: Unpack
 
     @classmethod
     def of(cls, device: torch.device) -> StepKernels:
@@ -115,4 +121,5 @@ class StepKernels:
             add_lora=module("lora").add_lora,
             argmax=sampling.argmax,
             sample=sampling.sample,
+            unpack=module("unpack").unpack,
         )

@@ -63,6 +63,19 @@ def test_when_blocks_run_out(
     assert small.stats().num_preemptions > 0
 
 
+def test_more_prompts_at_once_than_a_recorded_pass_takes(
+    tiny_base: Path, tiny_adapters: dict[str, Path]
+) -> None:
+    many = [(NAMES[n % 5], prompt(n, 5 + n)) for n in range(25)]
+    said = []
+    for fused in (False, True):
+        driver = Driver(make_engine(tiny_base, tiny_adapters, chunk=512, fused=fused))
+        ids = [driver.submit(tokens, name, max_tokens=6) for name, tokens in many]
+        driver.run()
+        said.append([driver.tokens(request_id) for request_id in ids])
+    assert said[0] == said[1]
+
+
 def test_what_only_the_host_can_choose_is_chosen_there(direct: Driver, fused: Driver) -> None:
     params: dict[str, Any] = {"repetition_penalty": 1.3, "logit_bias": {65: 2.0}}
     assert say_all(fused, **params) == say_all(direct, **params)
