@@ -36,7 +36,7 @@ class LoraTuning:
     splits and not by_row, a row's bits are the same in every bucket (batch-invariant).
     """
 
-    programs: int = 396
+    programs: int = 528
     splits: int | None = None
     by_row: bool = True
     shrink_block: int = 256  # in_features in flight as one stage
