@@ -233,16 +233,19 @@ def bench_small(rows: int) -> None:
 
 
 TUNINGS = {
-    "528 programs": lora.LoraTuning(programs=528),
-    "264 programs": lora.LoraTuning(programs=264),
-    "expand 256, 1 warp": lora.LoraTuning(expand_block=256, expand_warps=1),
+    "4 splits": lora.LoraTuning(splits=4),
+    "8 splits": lora.LoraTuning(splits=8),
+    "16 splits": lora.LoraTuning(splits=16),
+    "not by row": lora.LoraTuning(by_row=False),
+    "8 splits, 792 programs": lora.LoraTuning(splits=8, programs=792),
+    "fixed splits": lora.INVARIANT_TUNING,
+    "396 programs": lora.LoraTuning(programs=396),
+    "792 programs": lora.LoraTuning(programs=792),
     "expand 1024, 4 warps": lora.LoraTuning(expand_block=1024, expand_warps=4),
     "expand 3 stages": lora.LoraTuning(expand_stages=3),
     "shrink 4 warps": lora.LoraTuning(shrink_warps=4),
     "shrink 512, 4 warps": lora.LoraTuning(shrink_block=512, shrink_warps=4, shrink_stages=3),
     "shrink 128": lora.LoraTuning(shrink_block=128, shrink_stages=6),
-    "792 programs": lora.LoraTuning(programs=792),
-    "fixed splits": lora.INVARIANT_TUNING,
 }
 
 
@@ -250,7 +253,7 @@ def sweep(step: LoraStep, seconds: float) -> None:
     """Other ways to cut the LoRA step, as many as the seconds allow."""
     deadline = time.monotonic() + seconds
     for name, tuning in TUNINGS.items():
-        for rows, adapters in ((64, 64), (16, 16)):
+        for rows, adapters in ((1, 1), (16, 16), (64, 1), (64, 64)):
             if time.monotonic() < deadline:
                 taken = time_graph(step.calls(rows, adapters, tuning=tuning))
                 report(f"LoRA {rows}/{adapters}, {name}", taken, lora_bytes([16] * adapters))

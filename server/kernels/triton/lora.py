@@ -49,7 +49,9 @@ class LoraTuning:
 
 DECODE_TUNING = LoraTuning()
 INVARIANT_TUNING = LoraTuning(splits=4, by_row=False)
-PROMPT_TUNING = LoraTuning(shrink_block=64, shrink_warps=4, expand_block=128, expand_warps=4)
+PROMPT_TUNING = LoraTuning(
+    programs=396, shrink_block=64, shrink_warps=4, expand_block=128, expand_warps=4
+)
 
 
 def add_lora(
