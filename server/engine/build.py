@@ -37,7 +37,8 @@ def build_engine(
     base: Base, source: AdapterSource, settings: EngineSettings, progress: Progress | None = None
 ) -> Engine:
     """Load the base's weights and make an engine around them. StartupError if it cannot fit."""
-    settings = settings.for_model(base.config)
+    is_compiled = can_run(base.config, settings)
+    settings = settings.for_model(base.config, is_compiled=is_compiled)
     memory = plan_memory(base, settings)
     max_context = context_limit(base, settings, memory)
     if settings.device == "cpu":
@@ -50,6 +51,10 @@ def build_engine(
         executor, slots = build_device(base, weights, settings, **sizes)
         pinned = PinnedMemory(settings.host_memory, pin=settings.device != "cpu")
         source = source.packed_by(BlobPacker(pinned))
+    elif is_compiled:
+        from server.engine.compiled_build import build_compiled  # loads the compiler
+
+        executor, slots = build_compiled(base, weights, settings, **sizes)
     else:
         slots = SlotPool(
             base.config,
@@ -120,19 +125,9 @@ def _executor(
     num_blocks: int,
     max_context: int,
 ) -> Executor:
-    """Compiled kernels where this machine and the base's shape allow them, else plain torch."""
+    """What runs steps in plain torch, where the host runs."""
     config, block_size = base.config, settings.block_size
-    end_tokens = base.tokenizer.eos_token_ids
+    sampler = Sampler(base.tokenizer.eos_token_ids)
     sizes = {"num_blocks": num_blocks, "block_size": block_size, "max_context": max_context}
-    if can_run(config, settings):
-        from server.engine.compiled_runner import CompiledRunner  # these load the compiler
-        from server.engine.row_layout import RowLayout
-        from server.kernels.cpu.sampling import largest
-
-        compiled = CompiledRunner(
-            config, weights, slots, **sizes, num_threads=torch.get_num_threads()
-        )
-        return DirectExecutor(compiled, RowLayout(block_size), Sampler(end_tokens, largest))
     layout = Layout(config, block_size, settings.dtype, torch.device(settings.device), slots)
-    runner = MistralRunner(config, weights, **sizes)
-    return DirectExecutor(runner, layout, Sampler(end_tokens))
+    return DirectExecutor(MistralRunner(config, weights, **sizes), layout, sampler)

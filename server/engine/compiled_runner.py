@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from server.engine.compiled_slots import CompiledSlots
 from server.engine.config import GROUPS, ModelConfig
 from server.engine.row_layout import NO_ROWS, RowStep
-from server.engine.slots import SlotPool
 from server.engine.weights import LayerWeights, ModelWeights
 from server.kernels.cpu.forward import PHASES_BESIDE, PHASES_PER_LAYER, forward
 from server.kernels.cpu.phases import PHASE_BYTES
-from server.kernels.cpu.records import LAYER, MODEL, MOST_PARTS, ROOM, STEP
+from server.kernels.cpu.records import LAYER, MODEL, ROOM, STEP
 from server.kernels.cpu.team import Team
 from server.kernels.linear import DenseLinear, Linear, Nf4Linear
 from server.kernels.rope import RopeTable
@@ -32,7 +32,7 @@ class CompiledRunner:
         self,
         config: ModelConfig,
         weights: ModelWeights,
-        slots: SlotPool,
+        slots: CompiledSlots,
         *,
         num_blocks: int,
         block_size: int,
@@ -90,7 +90,13 @@ class _Buffers:
     """What the phases of a step hand one another, and each thread's own scratch memory."""
 
     def __init__(
-        self, config: ModelConfig, slots: SlotPool, num_threads: int, positions: int, *, rows: int
+        self,
+        config: ModelConfig,
+        slots: CompiledSlots,
+        num_threads: int,
+        positions: int,
+        *,
+        rows: int,
     ) -> None:
         self.rows = rows
         query, key = (n * config.head_dim for n in (config.num_heads, config.num_kv_heads))
@@ -100,7 +106,7 @@ class _Buffers:
             "qkv": torch.empty(rows, query + 2 * key, dtype=torch.bfloat16),
             "attended": torch.empty(rows, query, dtype=torch.bfloat16),
             "gated": torch.empty(rows, config.intermediate_size, dtype=torch.bfloat16),
-            "shrunk": torch.empty(slots.most_rows, rows),
+            "shrunk": torch.empty(slots.most_ranks, rows),
         }
         widest = max(config.group_shape(group)[1] for group in GROUPS)
         self._scratch = [
@@ -149,13 +155,13 @@ def _describe_model(
 
 
 def _describe_layers(
-    config: ModelConfig, weights: ModelWeights, slots: SlotPool, cache: torch.Tensor
+    config: ModelConfig, weights: ModelWeights, slots: CompiledSlots, cache: torch.Tensor
 ) -> np.ndarray[Any, Any]:
     layers = np.zeros(config.num_layers, LAYER)
     for index, layer in enumerate(weights.layers):
         for group in GROUPS:
             layers[index][group]["weight"] = _describe_weight(_linear(layer, group))
-            layers[index][group]["factors"] = _describe_factors(config, slots, index, group)
+            layers[index][group]["factors"] = slots.describe((index, group))
         layers[index]["input_norm"] = layer.input_norm.data_ptr()
         layers[index]["post_attention_norm"] = layer.post_attention_norm.data_ptr()
         layers[index]["keys"] = cache[index, 0].data_ptr()
@@ -179,17 +185,6 @@ def _describe_weight(linear: Linear) -> tuple[int, ...]:
     assert isinstance(linear, DenseLinear)
     assert linear.weight.is_contiguous()
     return (0, 0, linear.weight.data_ptr(), *linear.weight.shape)
-
-
-def _describe_factors(
-    config: ModelConfig, slots: SlotPool, layer: int, group: str
-) -> tuple[Any, ...]:
-    """A FACTORS."""
-    shrink, expand = slots.tensors((layer, group))
-    ends = np.cumsum([config.projection_shape(p)[0] for p in GROUPS[group]])
-    padded = [*ends.tolist(), *[ends[-1]] * (MOST_PARTS - len(ends))]
-    ranks = slots.ranks[layer, group]
-    return shrink.data_ptr(), expand.data_ptr(), shrink.shape[1], ranks.ctypes.data, padded
 
 
 def _describe_step(

@@ -139,9 +139,9 @@ class EngineSettings:
     that one step may take beside them. max_waiting: sequences that may wait beyond max_batch.
     max_slots, max_rank: adapters ready at once, and the highest rank each may have. host_memory:
     bytes of adapters kept in host memory beside the slots. weights: `nf4` keeps 4-bit weights only;
-    `nf4-shadow` holds the same values dequantized (same tokens, faster, about four times the
-    memory); `auto` takes the copy on CPU where it is small; `dense` takes the checkpoint
-    unquantized.
+    `nf4-shadow` holds the same values dequantized (same tokens, about four times the memory,
+    faster in plain torch); `auto` takes the copy on CPU where it is small and plain torch runs;
+    `dense` takes the checkpoint unquantized.
     fused: run steps by a device's fused kernels, beside the host; None: on CUDA devices. gemm: how
     weights in 4 bits are multiplied there: `exact` with those that QLoRA trained against, `fast`
     with their bf16 roundings, `batch-invariant` exactly and in one order whatever the batch.
@@ -176,10 +176,13 @@ class EngineSettings:
     def is_fused(self) -> bool:
         return self.device != "cpu" if self.fused is None else self.fused
 
-    def for_model(self, config: ModelConfig) -> EngineSettings:
-        """The same settings with `auto` decided for one model."""
+    def for_model(self, config: ModelConfig, *, is_compiled: bool = False) -> EngineSettings:
+        """The same settings with `auto` decided for one model.
+
+        Compiled kernels are faster on 4-bit weights than on their copy.
+        """
         if self.weights != "auto":
             return self
         copy = config.num_linear_weights * self.dtype.itemsize
-        shadow = self.device == "cpu" and copy <= SMALL_COPY
+        shadow = self.device == "cpu" and copy <= SMALL_COPY and not is_compiled
         return replace(self, weights="nf4-shadow" if shadow else "nf4")

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from server.engine.config import GROUPS, ModelConfig
 from server.kernels.lora import MULTIPLE, LoraSegment, LoraStack, add_segment, add_stack
 
 MAX_STACKED = 16  # adapters multiplied at once; beyond this each goes by itself
-WHOLE_ROWS = 16  # the compiled kernels multiply so many rank rows together
-MOST_PARTS = max(len(projections) for projections in GROUPS.values())
 Site = tuple[int, str]
 """A layer's index and the group of projections in it."""
 
@@ -53,8 +49,7 @@ class PackedAdapter:
 class SlotPool:
     """`[slots, rank rows, ·]` factors for every site, and which rows each slot really uses.
 
-    A merged group of p projections has up to p · max_rank rows, in multiples of WHOLE_ROWS.
-    ranks: by site, int64 [slots, MOST_PARTS]: the rows of each merged projection.
+    A merged group of p projections has up to p · max_rank rows, in multiples of MULTIPLE.
     """
 
     def __init__(
@@ -68,14 +63,13 @@ class SlotPool:
     ) -> None:
         self.num_slots = num_slots
         self.max_rank = max_rank
-        self.ranks: dict[Site, npt.NDArray[np.int64]] = {}
         self._shrink: dict[Site, torch.Tensor] = {}
         self._expand: dict[Site, torch.Tensor] = {}
         self._filled: dict[Site, list[Factors]] = {}  # by slot: the rows in use
         for layer in range(config.num_layers):
             for group, projections in GROUPS.items():
                 out_features, in_features = config.group_shape(group)
-                rows = _whole(len(projections) * max_rank, WHOLE_ROWS)
+                rows = _whole(len(projections) * max_rank)
                 site = (layer, group)
                 self._shrink[site] = torch.empty(
                     num_slots, rows, in_features, dtype=dtype, device=device
@@ -84,17 +78,7 @@ class SlotPool:
                     num_slots, rows, out_features, dtype=dtype, device=device
                 )
                 self._filled[site] = [self._rows(site, slot, ()) for slot in range(num_slots)]
-                self.ranks[site] = np.zeros((num_slots, MOST_PARTS), np.int64)
         self._stacks: _StackCache = _StackCache(self)
-
-    @property
-    def most_rows(self) -> int:
-        """Rank rows of the site that has the most."""
-        return max(shrink.shape[1] for shrink in self._shrink.values())
-
-    def tensors(self, site: Site) -> tuple[torch.Tensor, torch.Tensor]:
-        """All slots' A [slots, rows, in] and B [slots, rows, out] at a site."""
-        return self._shrink[site], self._expand[site]
 
     @property
     def sites(self) -> Sequence[Site]:
@@ -107,7 +91,6 @@ class SlotPool:
             factors = adapter.sites.get(site)
             ranks = factors.ranks if factors else ()
             filled[slot] = self._rows(site, slot, ranks)
-            self.ranks[site][slot] = [*ranks, *[0] * (MOST_PARTS - len(ranks))]
             if factors:
                 assert sum(ranks) == factors.rank
                 _fill(filled[slot].shrink, factors.shrink)
@@ -124,7 +107,7 @@ class SlotPool:
         return self._filled[site][slot]
 
     def _rows(self, site: Site, slot: int, ranks: tuple[int, ...]) -> Factors:
-        rows = _whole(sum(ranks), MULTIPLE)
+        rows = _whole(sum(ranks))
         return Factors(self._shrink[site][slot, :rows], self._expand[site][slot, :rows], ranks)
 
     def plan(self, row_slots: Sequence[int | None], num_decoding: int) -> LoraPlan:
@@ -141,9 +124,9 @@ class SlotPool:
         return LoraPlan(self, None, _runs(row_slots, start=0))
 
 
-def _whole(count: int, multiple: int) -> int:
-    """`count`, rounded up to a multiple."""
-    return -(-count // multiple) * multiple
+def _whole(rank: int) -> int:
+    """The rank, rounded up to a multiple of MULTIPLE."""
+    return -(-rank // MULTIPLE) * MULTIPLE
 
 
 def _fill(rows: torch.Tensor, own: torch.Tensor) -> None:

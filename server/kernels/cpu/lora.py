@@ -24,6 +24,9 @@ from server.kernels.cpu.vector import (
     store_f32,
 )
 
+WIDTH = 32  # outputs whose factors stand together, rank by rank: a cache line each
+ROW_BYTES = 2 * WIDTH
+
 
 @njit
 def shrink(site: Any, run: Any, x: int, num_rows: int, shrunk: int) -> None:
@@ -33,7 +36,7 @@ def shrink(site: Any, run: Any, x: int, num_rows: int, shrunk: int) -> None:
     """
     factors, features = site.factors, site.weight.in_features
     rows = x + run.start * 2 * features
-    weights = factors.shrink + run.slot * factors.pool_rows * 2 * features
+    weights = factors.shrink + run.slot * factors.shrink_rows * 2 * features
     for first in range(0, _total_rank(factors, run.slot), OUTS):
         there = shrunk + (first // OUTS * num_rows + run.start) * SUMS_STRIDE
         count = run.stop - run.start
@@ -45,17 +48,15 @@ def shrink(site: Any, run: Any, x: int, num_rows: int, shrunk: int) -> None:
 @njit
 def expand(site: Any, run: Any, shrunk: int, num_rows: int, column: int, sums: int) -> None:
     """Add `B(A(x))` of a run's rows to their sixteen outputs from `column` on, at `sums`."""
-    factors, width = site.factors, 2 * site.weight.out_features
-    first, end = _ranks_of(factors, run.slot, column)
-    pool_row = run.slot * factors.pool_rows + first
-    weights = factors.expand + pool_row * width + 2 * column
+    first, end = _ranks_of(site.factors, run.slot, column)
+    weights = _expand_rows(site, run.slot, column)
     for row in range(run.start, run.stop):
         added = all_lanes(np.float32(0))
         there = weights
         for rank in range(first, end):
             place = (rank // OUTS * num_rows + row) * SUMS_STRIDE + 4 * (rank % OUTS)
             added = fused(all_lanes(read_float(shrunk + place)), load_bf16(there), added)
-            there += width
+            there += ROW_BYTES
         if end > first:
             own = sums + row * SUMS_STRIDE
             store_f32(own, rounded(load_f32(own) + added))
@@ -63,15 +64,20 @@ def expand(site: Any, run: Any, shrunk: int, num_rows: int, column: int, sums: i
 
 @njit
 def fetch(site: Any, run: Any, column: int) -> None:
-    """Have the part of B fetched that `expand` will read: one cache line here and there, which no
-    hardware foresees.
-    """
-    factors, width = site.factors, 2 * site.weight.out_features
-    first, end = _ranks_of(factors, run.slot, column)
-    there = factors.expand + (run.slot * factors.pool_rows + first) * width + 2 * column
+    """Have the part of B fetched that `expand` will read, while the base's weights are decoded."""
+    first, end = _ranks_of(site.factors, run.slot, column)
+    there = _expand_rows(site, run.slot, column)
     for _ in range(first, end):
         prefetch(there)
-        there += width
+        there += ROW_BYTES
+
+
+@njit
+def _expand_rows(site: Any, slot: int, column: int) -> int:
+    """Where the outputs from `column` on stand in the first row of B that they have."""
+    block = slot * (site.weight.out_features // WIDTH) + column // WIDTH
+    row = block * site.factors.expand_rows
+    return site.factors.expand + row * ROW_BYTES + 2 * (column % WIDTH)
 
 
 @njit

@@ -23,9 +23,10 @@ WEIGHT = np.dtype(
 
 FACTORS = np.dtype(
     [
-        ("shrink", INT),  # bf16 [slots, pool_rows, in_features]
-        ("expand", INT),  # bf16 [slots, pool_rows, out_features]
-        ("pool_rows", INT),  # a multiple of 16
+        ("shrink", INT),  # bf16 [slots, shrink_rows, in_features]
+        ("expand", INT),  # bf16 [slots, out_features / 32, expand_rows, 32]
+        ("shrink_rows", INT),  # a multiple of 16
+        ("expand_rows", INT),
         ("ranks", INT),  # int64 [slots, MOST_PARTS]: how many rows are each part's
         ("ends", INT, (MOST_PARTS,)),  # the column before which each part ends
     ]

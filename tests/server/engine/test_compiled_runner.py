@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from server.engine.batch import Batch, Chunk
 from server.engine.compiled_runner import CompiledRunner
+from server.engine.compiled_slots import CompiledSlots
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.detokenizer import Detokenizer
 from server.engine.kernel_choice import can_run
@@ -58,16 +59,21 @@ class Pair:
         self.slots = SlotPool(
             config, num_slots=4, max_rank=16, dtype=torch.bfloat16, device=torch.device("cpu")
         )
+        compiled_slots = CompiledSlots(config, num_slots=4, max_rank=16)
         opened = open_base(str(base))
         for slot, adapter in enumerate(ADAPTERS):
             source = FolderSource(
                 {adapter.name: adapter.write(base, folder / adapter.name)}, opened
             )
-            self.slots.write(slot, source.load(AdapterRef(adapter.name, adapter.name)))
+            packed = source.load(AdapterRef(adapter.name, adapter.name))
+            self.slots.write(slot, packed)
+            compiled_slots.write(slot, packed)
         loaded = load_weights(base, config, chosen)
         sizes = {"num_blocks": BLOCKS, "block_size": BLOCK_SIZE, "max_context": 512}
         self.plain = MistralRunner(config, loaded, **sizes)
-        self.compiled = CompiledRunner(config, loaded, self.slots, **sizes, num_threads=num_threads)
+        self.compiled = CompiledRunner(
+            config, loaded, compiled_slots, **sizes, num_threads=num_threads
+        )
 
     def compute(self, batch: Batch) -> torch.Tensor:
         return self.compiled.forward(RowLayout(BLOCK_SIZE).build(batch))

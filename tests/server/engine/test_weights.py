@@ -204,6 +204,7 @@ def test_a_configuration_that_is_no_json_is_refused(base: Path) -> None:
 def test_auto_takes_the_copy_only_where_it_is_small(base: Path) -> None:
     config, auto = ModelConfig.read(base), EngineSettings()
     assert auto.for_model(config).weights == "nf4-shadow"
+    assert auto.for_model(config, is_compiled=True).weights == "nf4"
     assert replace(auto, device="cuda").for_model(config).weights == "nf4"
     large = replace(config, num_layers=32, hidden_size=4096, intermediate_size=14336)
     assert auto.for_model(large).weights == "nf4"
