@@ -75,6 +75,12 @@ def serve(
             show_default="where it fits",
         ),
     ] = None,
+    require_receipt: Annotated[
+        bool,
+        typer.Option(
+            "--require-receipt", help="Follow a moved alias once its receipt was replayed here."
+        ),
+    ] = False,
     request_timeout: Annotated[
         float | None, _seconds("Longest a request may take, in seconds.", "600")
     ] = None,
@@ -100,7 +106,12 @@ def serve(
             host=host,
             port=port,
             insecure=insecure,
-            api=ApiSettings(keys=find_keys(api_keys_file), pins=tuple(pin or ()), **_given(limits)),
+            api=ApiSettings(
+                keys=find_keys(api_keys_file),
+                pins=tuple(pin or ()),
+                require_receipt=require_receipt,
+                **_given(limits),
+            ),
             engine=EngineOptions(
                 device=device.value,
                 max_slots=max_slots,

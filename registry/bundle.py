@@ -12,6 +12,7 @@ from .errors import FileRefused, TooLarge
 from .hats import HAT_FILE, TEMPLATE_FILE
 from .lint import WEIGHTS_FILE
 from .lock import LOCK_FILE
+from .receipts import RECEIPT_FILE
 
 # Every layer a manifest may hold, in its order, with its media type.
 LAYERS: Mapping[str, str] = {
@@ -20,7 +21,7 @@ LAYERS: Mapping[str, str] = {
     HAT_FILE: "application/vnd.hatstand.hat.v1+json",
     TEMPLATE_FILE: "application/vnd.hatstand.template.v1+jinja",
     "recipe.yaml": "application/yaml",
-    "receipt.json": "application/vnd.hatstand.receipt.v1+json",
+    RECEIPT_FILE: "application/vnd.hatstand.receipt.v1+json",
     "metrics.json": "application/json",
     "loss.png": "image/png",
     "README.md": "text/markdown",
@@ -30,7 +31,7 @@ REQUIRED = (WEIGHTS_FILE, CONFIG_FILE)
 DEFAULT_SIZE_LIMIT = 4 << 30  # bytes, all files together
 # Files that are read whole have a limit of their own, in bytes.
 SMALL = 16 << 20
-WHOLE = frozenset({CONFIG_FILE, HAT_FILE, TEMPLATE_FILE, LOCK_FILE})
+WHOLE = frozenset({CONFIG_FILE, HAT_FILE, TEMPLATE_FILE, LOCK_FILE, RECEIPT_FILE})
 
 # Formats that run code when opened.
 _UNSAFE = frozenset(

@@ -26,6 +26,7 @@ from .commands.options import (
     RegistryOption,
     WhyOption,
 )
+from .commands.replay import HostOption, print_replayed, prove, replay_all
 from .commands.serve import serve
 from .commands.upkeep import collect, withdraw
 
@@ -170,22 +171,39 @@ def verify(
         str | None,
         typer.Argument(metavar="[NAME[@REF]]", help="One version, or all of one adapter."),
     ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Also replay receipts on the serving base.")
+    ] = False,
+    host_base: HostOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Hash every stored byte again and repeat the checks of push."""
     from . import console
 
-    with refusals(as_json), console.progress_bars(hidden=as_json) as progress:
-        checks = open_registry(registry).verify(reference, progress=progress)
+    with refusals(as_json):
+        opened = open_registry(registry)
+        with console.progress_bars(hidden=as_json) as progress:
+            checks = opened.verify(reference, progress=progress)
+        sound = [check.version for check in checks if check.is_sound]
+        replayed = replay_all(opened, sound, host_base) if replay else {}
     if as_json:
-        console.print_json([console.check_values(check) for check in checks])
+        console.print_json(
+            [
+                {
+                    **console.check_values(check),
+                    "receipt": (found := replayed.get(check.version.ref)) and found.to_dict(),
+                }
+                for check in checks
+            ]
+        )
     else:
         console.print_checks(checks)
+        print_replayed(replayed)
     damaged = [check for check in checks if not check.is_sound]
     if damaged and not as_json:
         console.print_line("Push the original folder again to restore damaged files.")
-    if damaged:
+    if damaged or any(outcome.problem for outcome in replayed.values()):
         raise typer.Exit(1)
 
 
@@ -199,6 +217,11 @@ def alias_set(
     by: ByOption = None,
     why: WhyOption = "",
     expected: ExpectedOption = None,
+    require_receipt: Annotated[
+        bool,
+        typer.Option("--require-receipt", help="Move it only if the version's receipt is kept."),
+    ] = False,
+    host_base: HostOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -207,9 +230,14 @@ def alias_set(
 
     with refusals(as_json):
         reference = target if "@" in target else f"{name}@{target}"
-        version = open_registry(registry).set_alias(
-            name, alias, reference, expected=expected, by=by, why=why
-        )
+        opened = open_registry(registry)
+        if require_receipt:
+            proven = opened.resolve(reference)
+            prove(opened, proven, host_base)
+            reference = (
+                f"{proven.name}@{proven.digest}"  # what was proven, whatever moves meanwhile
+            )
+        version = opened.set_alias(name, alias, reference, expected=expected, by=by, why=why)
     if as_json:
         console.print_json({**console.version_values(version), "alias": alias})
     else:

@@ -152,6 +152,27 @@ class MissingExtra(RegistryError):
         super().__init__(f"{what} needs more: pip install 'hatstand[{extra}]'", param=extra)
 
 
+class ReceiptMissing(RegistryError):
+    """A receipt is needed, and the version came without one."""
+
+    status = 409
+    code = "receipt_missing"
+
+
+class ReceiptMismatch(RegistryError):
+    """The adapter does not answer as it did in training; `param` names the probe and the token."""
+
+    status = 409
+    code = "receipt_mismatch"
+
+
+class TemplateMismatch(RegistryError):
+    """The hat renders a prompt to other tokens than it did in training."""
+
+    status = 409
+    code = "template_mismatch"
+
+
 class PushRefused(RegistryError):
     """The folder cannot become a version. Nothing was stored."""
 
@@ -163,6 +184,12 @@ class FileRefused(PushRefused):
     """A file is missing, unsafe, oddly named or malformed; `param` names it."""
 
     code = "file_refused"
+
+
+class InvalidReceipt(PushRefused):
+    """receipt.json breaks the rules; `param` names the key."""
+
+    code = "invalid_receipt"
 
 
 class TooLarge(PushRefused):

@@ -14,12 +14,13 @@ import numpy as np
 from .adapter_config import CONFIG_FILE
 from .adapters import AdapterSpec, ModuleSpec
 from .canonical import Progress
-from .errors import ConfigRefused, FileRefused, TensorRefused
-from .hats import HAT_FILE, TEMPLATE_FILE, Hat
+from .errors import ConfigRefused, FileRefused, TemplateMismatch, TensorRefused
+from .hats import HAT_FILE, TEMPLATE_FILE, Hat, render_chat
 from .lock import Lock
+from .receipts import RECEIPT_FILE, Receipt
 from .report import ModuleReport, Report, measure
 from .safetensors_file import SafetensorsFile
-from .validation import near, parse_object
+from .validation import first_difference, near, parse_object
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 
@@ -49,6 +50,8 @@ def lint(
     """
     spec = AdapterSpec.from_config(read_config(files[CONFIG_FILE]), base_config)
     read_hat(files)
+    if RECEIPT_FILE in files:
+        Receipt.from_bytes(files[RECEIPT_FILE].read_bytes())
     file = SafetensorsFile.open(files[WEIGHTS_FILE], name=WEIGHTS_FILE)
     _check_names(file, spec)
     _check_shapes(file, spec)
@@ -63,13 +66,15 @@ def lint(
 
 def check_lock(lock: Lock, files: Mapping[str, Path], report: Report) -> None:
     """Refuse files that are not the ones `lock.json` was written for."""
-    template = read_hat(files).template_sha256
+    hat = read_hat(files)
+    template = hat.template_sha256
     if lock.template_sha256 and template and template != lock.template_sha256:
         raise FileRefused(
             f"{TEMPLATE_FILE} is not the template the adapter was trained with: lock.json says "
             f"{lock.template_sha256[:19]}…, the file is {template[:19]}…",
             param=TEMPLATE_FILE,
         )
+    check_rendering(lock, hat)
     config = read_config(files[CONFIG_FILE])
     if lock.rank not in (config.get("r", 8), report.max_rank):
         raise FileRefused(
@@ -81,6 +86,31 @@ def check_lock(lock: Lock, files: Mapping[str, Path], report: Report) -> None:
             f"lock.json says the adapter is {lock.adapter_dtype}, {WEIGHTS_FILE} is {report.dtype}",
             param="adapter_dtype",
         )
+
+
+def check_rendering(lock: Lock, hat: Hat) -> None:
+    """Refuse a hat that renders the lock's golden prompts to another text (`TemplateMismatch`).
+
+    A hat with the base's own template is left to the server, which has it.
+    """
+    for golden in lock.golden:
+        if golden.text is None or hat.chat_template is None:
+            continue
+        found = render_chat(
+            hat.chat_template,
+            hat.apply(golden.messages),
+            add_generation_prompt=True,
+            bos_token=golden.bos_token,
+            eos_token=golden.eos_token,
+        )
+        if found != golden.text:
+            place = first_difference(found, golden.text)
+            raise TemplateMismatch(
+                f"{HAT_FILE} and {TEMPLATE_FILE} render a prompt otherwise than in training, from "
+                f"character {place} on: {found[place : place + 40]!r} instead of "
+                f"{golden.text[place : place + 40]!r}. Train with the hat that is to be served.",
+                param=HAT_FILE,
+            )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -19,13 +19,17 @@ LOCK_FILE = "lock.json"
 class GoldenPrompt(BaseModel):
     """One conversation and the token ids it rendered to at training.
 
-    Serving renders it again; other ids mean another template or tokenizer.
+    Serving renders it again; other ids mean another template, system prompt or tokenizer. `text`,
+    and the special tokens that went into it, let a push find out without a tokenizer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     messages: tuple[dict[str, Any], ...]
     token_ids: tuple[int, ...]
+    text: str | None = None
+    bos_token: str | None = None
+    eos_token: str | None = None
 
 
 class Lock(BaseModel):

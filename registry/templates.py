@@ -66,6 +66,11 @@ def check_template(template: str) -> None:
     _compile(template)
 
 
+def depends_on_the_day(template: str) -> bool:
+    """Whether a template may render the same conversation otherwise tomorrow."""
+    return "strftime_now" in template
+
+
 @lru_cache(maxsize=64)
 def _compile(template: str) -> jinja2.Template:
     environment = ImmutableSandboxedEnvironment(

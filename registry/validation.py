@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,12 @@ def near(word: str, known: Iterable[str], *, many: int = 3) -> str:
     """`; did you mean 'a' or 'b'?`, or nothing when no known word is close."""
     matches = difflib.get_close_matches(word, list(known), n=many, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""
+
+
+def first_difference(left: Sequence[object], right: Sequence[object]) -> int:
+    """Where two sequences first differ; the shorter one's length where it begins the other."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def parse_object(text: str | bytes, *, source: str, error: type[RegistryError]) -> dict[str, Any]:

@@ -24,9 +24,12 @@ from server.settings import EngineOptions, Settings
 
 if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server to build
     from registry.opening import AnyRegistry
+    from registry.replay import Source
     from server.api.draining import DrainingServer
     from server.bases import Base
     from server.engine.config import EngineSettings
+    from server.engine.worker import EngineWorker
+    from server.proof import ReceiptGate
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +104,25 @@ def assemble(
         ).result()
     worker = start_worker(engine)
     readiness = Readiness(worker, settings.api.pins, warnings=link.warnings)
-    app = create_app(worker, registry, base, settings.api, readiness=readiness, link=link)
+    gate = _gate(worker, registry, base, limits) if settings.api.require_receipt else None
+    app = create_app(
+        worker, registry, base, settings.api, readiness=readiness, link=link, gate=gate
+    )
     return DrainingServer(
         app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
     )
+
+
+def _gate(
+    worker: EngineWorker, registry: Source, base: Base, settings: EngineSettings
+) -> ReceiptGate:
+    """What replays the receipts of versions that aliases are moved to."""
+    from registry.replay import replay
+    from server.proof import EngineHost, ReceiptGate
+
+    activations = str(settings.dtype).removeprefix("torch.")
+    host = EngineHost(worker, base, activations=activations)
+    return ReceiptGate(lambda version: replay(registry, version, host))
 
 
 def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:

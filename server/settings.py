@@ -45,6 +45,7 @@ class ApiSettings:
     """Limits and habits of the HTTP layer. Times are seconds, sizes bytes."""
 
     keys: tuple[ApiKey, ...] = ()
+    require_receipt: bool = False  # a moved alias takes effect once its receipt was kept here
     pins: tuple[str, ...] = ()  # adapter references loaded before the server is ready
     max_body: int = 8 << 20
     max_prompts: int = 64  # prompts in one /v1/completions request

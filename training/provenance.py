@@ -13,6 +13,7 @@ from typing import Any
 from registry.bases import BaseRecord
 from registry.canonical import digest_file, digest_of
 from registry.lock import GoldenPrompt, Lock
+from registry.templates import depends_on_the_day
 
 from .recipe import Recipe
 from .rendering import Renderer
@@ -50,18 +51,29 @@ def make_lock(
         rank=recipe.lora.r,
         target_modules=tuple(sorted(target_modules)),
         template_sha256=digest_of(renderer.template.encode()),
-        golden=tuple(
-            GoldenPrompt(
-                messages=tuple(map(dict, prompt)), token_ids=tuple(renderer.prompt_ids(prompt))
-            )
-            for prompt in golden
-        ),
+        golden=_golden(renderer, golden),
         tokenizer_sha256=digest_file(tokenizer) if tokenizer.is_file() else None,
         recipe=portable_recipe(recipe),
         data=_digests(files),
         environment=environment(),
         source_commit=commit,
         metrics=metrics,
+    )
+
+
+def _golden(renderer: Renderer, prompts: Sequence[Any]) -> tuple[GoldenPrompt, ...]:
+    """What the prompts render to; nothing where that is true of one day only."""
+    if depends_on_the_day(renderer.template):
+        return ()
+    return tuple(
+        GoldenPrompt(
+            messages=tuple(map(dict, prompt)),
+            token_ids=tuple(renderer.prompt_ids(prompt)),
+            text=renderer.prompt_text(prompt),
+            bos_token=renderer.bos_token,
+            eos_token=renderer.eos_token,
+        )
+        for prompt in prompts
     )
 
 

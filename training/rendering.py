@@ -49,14 +49,24 @@ class Renderer:
         self.hat = hat
         self._tokenizer = tokenizer
 
+    @property
+    def bos_token(self) -> str:
+        """What the template gets as the beginning of a sequence; empty where there is none."""
+        return str(self._tokenizer.bos_token or "")
+
+    @property
+    def eos_token(self) -> str:
+        """What the template gets as the end of a sequence."""
+        return str(self._tokenizer.eos_token)
+
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text up to where the answer begins. Raises `TemplateFailed`."""
         return render_chat(
             self.template,
             self.hat.apply(messages),
             add_generation_prompt=True,
-            bos_token=str(self._tokenizer.bos_token or ""),
-            eos_token=str(self._tokenizer.eos_token),
+            bos_token=self.bos_token,
+            eos_token=self.eos_token,
         )
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:

@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from server.metrics import Metrics
+from server.proof import ReceiptGate
 from server.registry_link import RegistryLink
 from server.settings import ApiSettings
 
@@ -68,14 +69,16 @@ def create_app(
     *,
     readiness: Readiness | None = None,
     link: RegistryLink | None = None,
+    gate: ReceiptGate | None = None,
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
     Pass a `readiness` to share it with whoever begins the drain (server.serve does), and a `link`
-    to have the registry's own API under /registry, and its state among the metrics.
+    to have the registry's own API under /registry, and its state among the metrics. A `gate` holds
+    moved aliases back until their versions are proven.
     """
     settings = settings or ApiSettings()
-    metrics, models = Metrics(), Models(registry, base)
+    metrics, models = Metrics(), Models(registry, base, gate)
     metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.request_names)
     parts = _Parts(
         engine=engine,
@@ -100,7 +103,7 @@ def create_app(
             Middleware(Deadline, seconds=settings.request_timeout),
         ],
         exception_handlers={HTTPException: from_http_exception},
-        lifespan=lambda _app: _lifespan(parts),
+        lifespan=lambda _app: _lifespan(parts, gate),
     )
 
 
@@ -163,7 +166,7 @@ def _in_flight(parts: _Parts) -> Middleware:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(parts: _Parts) -> AsyncIterator[None]:
+async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[None]:
     """Load the pinned adapters beside serving; at the end, drain the engine and stop it."""
     pinning = asyncio.create_task(parts.readiness.load_pins(parts.models))
     try:
@@ -172,6 +175,8 @@ async def _lifespan(parts: _Parts) -> AsyncIterator[None]:
         pinning.cancel()
         await asyncio.gather(pinning, return_exceptions=True)
         parts.readiness.begin_drain()
+        if gate is not None:
+            gate.stop()
         await parts.engine.drain(parts.settings.drain_timeout)
         await anyio.to_thread.run_sync(parts.engine.stop)
         if parts.link is not None:

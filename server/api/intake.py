@@ -11,9 +11,9 @@ from typing import Any, Literal
 import anyio.to_thread
 
 from registry.errors import TemplateFailed
-from registry.hats import render_chat
 from server.engine.request import GenerationRequest
 from server.errors import InvalidRequest
+from server.proof.rendering import prompt_text
 from server.settings import ApiSettings
 
 from .chat_body import ChatBody
@@ -85,20 +85,12 @@ class Intake:
         return model
 
     def _render(self, model: ServedModel, turns: Sequence[Mapping[str, Any]]) -> str:
-        tokenizer = self._base.tokenizer
-        template = model.hat.chat_template or tokenizer.chat_template
-        if template is None:
+        if (model.hat.chat_template or self._base.tokenizer.chat_template) is None:
             raise InvalidRequest(
                 f"'{model.label}' has no chat template. Use /v1/completions.", param="model"
             )
         try:
-            return render_chat(
-                template,
-                model.hat.apply(turns),
-                add_generation_prompt=True,
-                bos_token=tokenizer.bos_token,
-                eos_token=tokenizer.eos_token,
-            )
+            return prompt_text(self._base.tokenizer, model.hat, turns)
         except TemplateFailed as error:
             raise InvalidRequest(error.message, param="messages") from error
 

@@ -13,12 +13,15 @@ from urllib.parse import quote
 import anyio.to_thread
 
 from registry import errors as registry_errors
-from registry.errors import RegistryError
+from registry.errors import RegistryError, TemplateFailed, TemplateMismatch
 from registry.hats import Hat
 from registry.references import Reference
+from registry.replay import check_rendering
 from registry.versions import Version
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
+from server.proof import ReceiptGate
+from server.proof.rendering import Renderer
 
 from .ports import AdapterRegistry, Base
 
@@ -56,9 +59,12 @@ class ServedModel:
 class Models:
     """Finds models by name. Nothing is cached by name, so a push or alias move counts at once."""
 
-    def __init__(self, registry: AdapterRegistry, base: Base) -> None:
+    def __init__(
+        self, registry: AdapterRegistry, base: Base, gate: ReceiptGate | None = None
+    ) -> None:
         self._registry = registry
         self._base = base
+        self._gate = gate
         self._hats: OrderedDict[str, Hat] = OrderedDict()  # by digest: they never change
         self._names: dict[str, tuple[float, list[str]]] = {}  # by label, for metrics only
 
@@ -76,11 +82,14 @@ class Models:
         """What `name` means now. Reads the catalog, so keep it off the event loop.
 
         Raises AdapterNotFound (naming near matches), AdapterNotServable for another base's
-        adapter, or the registry's own error about a version or alias that is not there.
+        adapter, one whose hat renders otherwise than in training, or one that the gate holds back,
+        or the registry's own error about a version or alias that is not there.
         """
         if name == self._base.name:
             return self.base
-        version = self._find_version(name)
+        return self._served(name, self._find_version(name, gated=True))
+
+    def _served(self, name: str, version: Version) -> ServedModel:
         if version.base_fingerprint != self._base.record.fingerprint:
             raise AdapterNotServable(
                 f"Adapter {version.ref} was trained on another base "
@@ -104,7 +113,7 @@ class Models:
         names = []
         for adapter in self._registry.adapters():
             try:
-                self.resolve(adapter.name)
+                self._served(adapter.name, self._find_version(adapter.name))
                 aliases = self._registry.aliases(adapter.name)
             except (RegistryError, AdapterNotServable):
                 continue  # of another base, or with nothing to serve
@@ -134,16 +143,25 @@ class Models:
         return [adapter.label, *(f"{name}@{alias}" for alias in pointing), *bare]
 
     def _hat(self, version: Version) -> Hat:
+        """The version's hat, once it has rendered the lock's prompts as training did."""
         hat = self._hats.get(version.digest)
         if hat is None:
-            hat = self._hats[version.digest] = self._registry.hat(version)
+            hat = self._registry.hat(version)
+            lock = self._registry.lock(version)
+            try:
+                check_rendering(version.ref, lock, hat, Renderer(self._base.tokenizer))
+            except (TemplateFailed, TemplateMismatch) as error:
+                raise AdapterNotServable(error.message, param="model") from error
+            self._hats[version.digest] = hat
             if len(self._hats) > MOST_HATS:
                 self._hats.popitem(last=False)
         return hat
 
-    def _find_version(self, name: str) -> Version:
+    def _find_version(self, name: str, *, gated: bool = False) -> Version:
+        """`gated`: where a name can be moved, the version that may take effect by now."""
         try:
-            return self._registry.resolve(Reference.parse(name))
+            reference = Reference.parse(name)
+            version = self._registry.resolve(reference)
         except registry_errors.InvalidReference:
             raise ModelNotFound(self._not_found("model", name), param="model") from None
         except registry_errors.AdapterNotFound:
@@ -151,6 +169,10 @@ class Models:
         except RegistryError as error:
             error.param = "model"
             raise
+        is_movable = reference.number is None and reference.digest is None
+        if gated and is_movable and self._gate is not None:
+            return self._gate.pass_through(name, version)
+        return version
 
     def _not_found(self, kind: str, name: str) -> str:
         asked = name.partition("@")[0].lower()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from registry.bases import BaseRecord
 from registry.hats import Hat
+from registry.lock import Lock
 from registry.references import Reference
 from registry.versions import Version
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
@@ -103,6 +104,8 @@ class AdapterRegistry(Protocol):
     def resolve(self, reference: Reference) -> Version: ...
 
     def hat(self, version: Version) -> Hat: ...
+
+    def lock(self, version: Version) -> Lock: ...
 
     def adapters(self) -> Sequence[Named]: ...
 

@@ -12,7 +12,14 @@ import pytest
 
 from registry import BaseRecord, Hat, Lock, Registry
 from registry.adapters import tensor_name
-from registry.errors import InvalidHat, InvalidLock, PushRefused, TemplateFailed
+from registry.errors import (
+    InvalidHat,
+    InvalidLock,
+    PushRefused,
+    TemplateFailed,
+    TemplateMismatch,
+)
+from registry.lock import GoldenPrompt
 from registry.report import measure
 from tests.registry.making import adapter_tensors, make_adapter
 
@@ -214,6 +221,24 @@ def test_files_must_be_those_the_lock_was_written_for(registry: Registry, adapte
     rewrite_lock(adapter, rank=4, adapter_dtype="float16")
     with pytest.raises(PushRefused, match="float16"):
         registry.push(adapter, "sql")
+
+
+def test_a_hat_must_render_as_in_training(registry: Registry, adapter: Path) -> None:
+    template = "{{ bos_token }}{% for m in messages %}[{{ m.content }}]{% endfor %}"
+    golden = GoldenPrompt(
+        messages=({"role": "user", "content": "hi"},),
+        token_ids=(1, 2),
+        text="<s>[Answer.][hi]",
+        bos_token="<s>",
+    )
+    Hat(chat_template=template, system_prompt="Answer.").write(adapter)
+    rewrite_lock(adapter, golden=(golden,))
+    registry.push(adapter, "sql")
+    Hat(chat_template=template, system_prompt="Answer!").write(adapter)
+    with pytest.raises(TemplateMismatch, match=r"character 10 on: '!\]\[hi\]'"):
+        registry.push(adapter, "sql")
+    Hat(system_prompt="Answer!").write(adapter)  # the base's own template: for the server to check
+    registry.push(adapter, "sql")
 
 
 def test_a_refused_configuration_names_its_key(

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from registry import Registry
 from registry.bases import read_base
@@ -183,6 +183,33 @@ def test_the_receipt_reproduces(trained: tuple[Trained, Path, str], tiny_base: P
         assert top.indices.tolist() == probe["top_token_ids"]
         expected = torch.tensor(probe["top_logits"])
         torch.testing.assert_close(top.values, expected, rtol=0, atol=1e-3)
+
+
+def test_the_receipt_is_kept_when_served(
+    trained: tuple[Trained, Path, str], tiny_base: Path, tmp_path: Path
+) -> None:
+    """From training over the registry to the engine; another adapter's receipt is broken there."""
+    from registry.errors import ReceiptMismatch
+    from registry.replay import replay
+    from server.proof.opening import open_host
+
+    registry = Registry.open(trained[1])
+    version = registry.resolve("colors")
+    other = tmp_path / "other"
+    registry.pull(version.ref, other)
+    weights = load_file(other / "adapter_model.safetensors")
+    save_file({name: -each for name, each in weights.items()}, other / "adapter_model.safetensors")
+    negated = registry.push(other, "negated")
+    with open_host(registry, str(tiny_base)) as host:
+        proof = replay(registry, version, host)
+        assert proof.num_probes == 2
+        assert proof.drift < 0.5
+        config = json.loads((other / "adapter_config.json").read_text())
+        config["lora_alpha"] = -8
+        (other / "adapter_config.json").write_text(json.dumps(config))
+        with pytest.raises(ReceiptMismatch, match="probe 1, token"):
+            replay(registry, registry.push(other, "turned"), host)
+        replay(registry, negated, host)  # (-B)(-A) is B A
 
 
 def test_metrics_say_how_they_were_measured(trained: tuple[Trained, Path, str]) -> None:

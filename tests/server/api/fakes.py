@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from registry.bases import BaseRecord
 from registry.errors import AdapterNotFound, AliasNotFound, VersionNotFound
 from registry.hats import Hat, Sampling
+from registry.lock import GoldenPrompt, Lock
 from registry.references import Reference
 from server.api.app import create_app
 from server.api.readiness import Readiness
@@ -206,6 +207,7 @@ class FakeRegistry:
         self.lines: dict[str, list[FakeVersion]] = {}
         self.targets: dict[tuple[str, str], FakeVersion] = {}
         self.leases: list[tuple[str, str, float]] = []
+        self.golden: dict[str, tuple[GoldenPrompt, ...]] = {}  # by "sql@1"
 
     def push(self, name: str, hat: Hat | None = None, *, base: str = BASE_FINGERPRINT) -> None:
         line = self.lines.setdefault(name, [])
@@ -232,6 +234,15 @@ class FakeRegistry:
 
     def hat(self, version: FakeVersion) -> Hat:
         return version.hat
+
+    def lock(self, version: FakeVersion) -> Lock:
+        return Lock(
+            base=FakeBase().record,
+            adapter_dtype="float32",
+            rank=8,
+            target_modules=("q_proj",),
+            golden=self.golden.get(version.ref, ()),
+        )
 
     def adapters(self) -> list[FakeAdapter]:
         return [FakeAdapter(name) for name in self.lines]
