@@ -14,7 +14,6 @@ from .events import Event
 from .keys import Key
 from .leases import Lease
 from .manifest import Manifest
-from .report import Report
 from .summaries import AdapterSummary
 from .versions import Version
 
@@ -39,7 +38,10 @@ def version_document(version: Version) -> dict[str, Any]:
 
 
 def read_version(values: Mapping[str, Any]) -> Version:
-    """A version from its document; raises `Corrupted` when the digest is not the manifest's."""
+    """A version from its document, without its report.
+
+    Raises `Corrupted` when the digest is not the manifest's.
+    """
     manifest = Manifest.from_bytes(canonical_json(values["manifest"]))
     if manifest.digest != values["digest"]:
         raise Corrupted(f"{values['ref']} says {values['digest']} but is {manifest.digest}")
@@ -52,7 +54,6 @@ def read_version(values: Mapping[str, Any]) -> Version:
         manifest=manifest,
         size=manifest.size,
         base_fingerprint=values["base_fingerprint"],
-        report=_read_report(values.get("report")),
         is_new=values.get("is_new", False),
     )
 
@@ -100,10 +101,3 @@ def read_event(values: Mapping[str, Any]) -> Event:
 def read_lease(values: Mapping[str, Any]) -> Lease:
     """A lease from its document."""
     return Lease(**{**values, "expires_at": datetime.fromisoformat(values["expires_at"])})
-
-
-def _read_report(values: Mapping[str, Any] | None) -> Report | None:
-    if values is None:
-        return None
-    lists = {name: tuple(item) for name, item in values.items() if isinstance(item, list)}
-    return Report(**{**values, **lists})

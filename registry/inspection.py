@@ -34,9 +34,7 @@ def inspect(
 ) -> Inspection:
     """Check a folder exactly as a push does. What is refused is returned, not raised."""
     try:
-        candidate = prepare(
-            folder, _InPlace(folder), base=base, size_limit=size_limit, progress=progress
-        )
+        candidate = prepare(folder, _InPlace(), base=base, size_limit=size_limit, progress=progress)
     except ConfigRefused as refusal:
         return Inspection(refusal.verdicts, refusal=refusal)
     except RegistryError as refusal:
@@ -48,8 +46,11 @@ def inspect(
 class _InPlace(Staging):
     """Hashes files where they are: nothing is copied, since nothing will be stored."""
 
+    def __init__(self) -> None:
+        """No folder, and nobody to seal what is not copied."""
+
     def add_file(self, source: Path, progress: Progress | None = None) -> Staged:
-        return Staged(digest_file(source, progress), source.stat().st_size, source)
+        return Staged.known(digest_file(source, progress), source.stat().st_size, source)
 
     def add_bytes(self, content: bytes) -> Staged:
-        return Staged(digest_of(content), len(content), Path())
+        return Staged.known(digest_of(content), len(content), Path())

@@ -80,7 +80,8 @@ def measure(
     matrices. Effective rank is the exponential of the singular values' entropy (Roy and
     Vetterli 2007).
     """
-    wide_a, wide_b = lora_a.astype(np.float64), lora_b.astype(np.float64)
+    wide_a = lora_a.astype(np.float64, copy=False)
+    wide_b = lora_b.astype(np.float64, copy=False)
     gram_a, gram_b = wide_a @ wide_a.T, wide_b.T @ wide_b  # [rank, rank]
     values, vectors = np.linalg.eigh(gram_a)
     root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

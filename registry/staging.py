@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from .blobs import Blobs
-from .canonical import CHUNK, Progress
+from .canonical import CHUNK, Progress, digest_file
 from .errors import FileRefused, TooLarge
 
 _STALE_AFTER = 3600.0  # seconds without a write until a staging folder counts as abandoned
@@ -22,11 +22,23 @@ _STALE_AFTER = 3600.0  # seconds without a write until a staging folder counts a
 
 @dataclass(frozen=True)
 class Staged:
-    """A file copied and hashed, not yet part of the store."""
+    """A file copied in, not yet part of the store; it is hashed and synced beside other work."""
 
-    digest: str
     size: int
     path: Path
+    sealing: Future[str]
+
+    @classmethod
+    def known(cls, digest: str, size: int, path: Path) -> Staged:
+        """A file whose digest is known already."""
+        sealing: Future[str] = Future()
+        sealing.set_result(digest)
+        return cls(size, path, sealing)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the copy, once it is known and the copy would survive a power cut."""
+        return self.sealing.result()
 
 
 class StagingArea:
@@ -42,7 +54,8 @@ class StagingArea:
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir()
         try:
-            yield Staging(folder)
+            with ThreadPoolExecutor(1, thread_name_prefix="seal") as sealer:
+                yield Staging(folder, sealer)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -61,8 +74,9 @@ class StagingArea:
 class Staging:
     """Blobs of one push on their way in."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sealer: Executor) -> None:
         self._folder = folder
+        self._sealer = sealer
         self._staged: list[Staged] = []
 
     def add_file(self, source: Path, progress: Progress | None = None) -> Staged:
@@ -94,20 +108,26 @@ class Staging:
 
     def _add(self, pieces: Iterator[bytes]) -> Staged:
         path = self._folder / f"{len(self._staged)}"
-        hasher = hashlib.sha256()
         size = 0
         # Read-only from the start: nobody edits a blob by accident.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb", buffering=0) as file:
             for piece in pieces:
-                file.write(piece)
-                hasher.update(piece)
                 size += len(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        staged = Staged("sha256:" + hasher.hexdigest(), size, path)
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[file.write(rest) :]
+        staged = Staged(size, path, self._sealer.submit(_seal, path))
         self._staged.append(staged)
         return staged
+
+
+def _seal(path: Path) -> str:
+    """Hash a copy and make it durable."""
+    digest = digest_file(path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return digest
 
 
 def _pieces(file: BinaryIO, name: str, limit: int, progress: Progress | None) -> Iterator[bytes]:
