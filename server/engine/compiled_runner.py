@@ -20,6 +20,8 @@ from server.kernels.linear import DenseLinear, Linear, Nf4Linear
 from server.kernels.rope import RopeTable
 
 NO_WINDOW = 2**40  # positions
+OUTPUTS_PER_THREAD = 64  # with fewer, threads wait for one another longer than they work
+Records = np.ndarray[Any, Any]
 
 
 class CompiledRunner:
@@ -54,9 +56,9 @@ class CompiledRunner:
         self._slots = slots  # the records below hold addresses of its tensors
         self._model = _describe_model(config, weights, self._rope, block_size)
         self._layers = _describe_layers(config, weights, slots, self.cache)
-        self._team = Team(num_threads)
+        self._team = Team(min(num_threads, config.hidden_size // OUTPUTS_PER_THREAD))
         self._max_context = max_context
-        self._buffers = _Buffers(config, slots, num_threads, max_context, rows=16)
+        self._buffers = _Buffers(config, slots, self._team.size, max_context, rows=16)
         self.forward(NO_ROWS)  # compiles the kernels, if they are not on disk
 
     def forward(self, step: RowStep) -> torch.Tensor:
@@ -69,21 +71,48 @@ class CompiledRunner:
                 self._max_context,
                 rows=len(step.positions),
             )
-        buffers, tables = self._buffers, step.blocks.ctypes.data + 8 * step.table_starts
         logits = torch.empty(len(step.sample_rows), self.config.vocab_size, dtype=torch.bfloat16)
-        counters = np.zeros(_num_phases(self.config) * PHASE_BYTES, np.uint8)
-        described = _describe_step(step, tables, buffers.tensors, logits, counters)
-        kept_alive = (step, tables, buffers, logits, counters)
-
-        def work(number: int, _kept_alive: object = kept_alive) -> None:
-            forward(self._model, self._layers, described, step.runs, buffers.rooms[number])
-
-        self._team.run(work)
+        self._team.run(_Pass(self._model, self._layers, step, self._buffers, logits))
         return logits
 
 
-def _num_phases(config: ModelConfig) -> int:
-    return PHASES_BESIDE + PHASES_PER_LAYER * config.num_layers
+class _Pass:
+    """One forward pass, for the threads of a team; keeps what its addresses are of."""
+
+    def __init__(
+        self,
+        model: Records,
+        layers: Records,
+        step: RowStep,
+        buffers: _Buffers,
+        logits: torch.Tensor,
+    ) -> None:
+        self._model, self._layers = model, layers
+        self._step, self._buffers, self._logits = step, buffers, logits
+        self._tables = step.blocks.ctypes.data + 8 * step.table_starts
+        num_phases = PHASES_BESIDE + PHASES_PER_LAYER * len(layers)
+        self._counters = np.zeros(num_phases * PHASE_BYTES, np.uint8)
+        self._described = self._describe()
+
+    def __call__(self, number: int) -> None:
+        room = self._buffers.rooms[number]
+        forward(self._model, self._layers, self._described, self._step.runs, room)
+
+    def _describe(self) -> Records:
+        step = self._step
+        values = {
+            "num_rows": len(step.positions),
+            "num_samples": len(step.sample_rows),
+            "token_ids": step.token_ids.ctypes.data,
+            "positions": step.positions.ctypes.data,
+            "kv_slots": step.kv_slots.ctypes.data,
+            "tables": self._tables.ctypes.data,
+            "sample_rows": step.sample_rows.ctypes.data,
+            "logits": self._logits.data_ptr(),
+            "counters": self._counters.ctypes.data,
+            **_addresses(self._buffers.tensors),
+        }
+        return _filled(STEP, values)
 
 
 class _Buffers:
@@ -124,7 +153,7 @@ def _addresses(tensors: Mapping[str, torch.Tensor]) -> dict[str, int]:
     return {name: tensor.data_ptr() for name, tensor in tensors.items()}
 
 
-def _filled(kind: np.dtype[np.void], values: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+def _filled(kind: np.dtype[np.void], values: Mapping[str, Any]) -> Records:
     """One record of a kind, all of its fields named."""
     record = np.zeros(1, kind)
     assert set(values) == set(kind.names or ())
@@ -135,7 +164,7 @@ def _filled(kind: np.dtype[np.void], values: Mapping[str, Any]) -> np.ndarray[An
 
 def _describe_model(
     config: ModelConfig, weights: ModelWeights, rope: RopeTable, block_size: int
-) -> np.ndarray[Any, Any]:
+) -> Records:
     values: dict[str, Any] = {
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
@@ -156,7 +185,7 @@ def _describe_model(
 
 def _describe_layers(
     config: ModelConfig, weights: ModelWeights, slots: CompiledSlots, cache: torch.Tensor
-) -> np.ndarray[Any, Any]:
+) -> Records:
     layers = np.zeros(config.num_layers, LAYER)
     for index, layer in enumerate(weights.layers):
         for group in GROUPS:
@@ -185,25 +214,3 @@ def _describe_weight(linear: Linear) -> tuple[int, ...]:
     assert isinstance(linear, DenseLinear)
     assert linear.weight.is_contiguous()
     return (0, 0, linear.weight.data_ptr(), *linear.weight.shape)
-
-
-def _describe_step(
-    step: RowStep,
-    tables: np.ndarray[Any, Any],
-    buffers: Mapping[str, torch.Tensor],
-    logits: torch.Tensor,
-    counters: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
-    values = {
-        "num_rows": len(step.positions),
-        "num_samples": len(step.sample_rows),
-        "token_ids": step.token_ids.ctypes.data,
-        "positions": step.positions.ctypes.data,
-        "kv_slots": step.kv_slots.ctypes.data,
-        "tables": tables.ctypes.data,
-        "sample_rows": step.sample_rows.ctypes.data,
-        "logits": logits.data_ptr(),
-        "counters": counters.ctypes.data,
-        **_addresses(buffers),
-    }
-    return _filled(STEP, values)

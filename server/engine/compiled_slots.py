@@ -73,7 +73,7 @@ class _SiteFactors:
         for rank, end in zip(factors.ranks, self.ends, strict=True):
             part = factors.expand[row : row + rank, start:end]
             blocks = self.expand[slot, start // WIDTH : end // WIDTH, :rank]
-            blocks.copy_(part.unflatten(1, (-1, WIDTH)).transpose(0, 1))
+            blocks.copy_(part.reshape(rank, (end - start) // WIDTH, WIDTH).transpose(0, 1))
             row, start = row + rank, end
 
     def describe(self) -> np.ndarray[Any, Any]:

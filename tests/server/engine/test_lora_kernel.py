@@ -173,6 +173,23 @@ def test_a_plan_reaches_every_row(decoding: list[int | None], prefilling: list[i
     torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
 
 
+@both_dtypes
+@given(row_slots=rows_of_slots, seed=st.integers(0, 99), data=st.data())
+def test_a_row_is_bitwise_the_same_alone_and_stacked(
+    row_slots: list[int | None], seed: int, data: st.DataObject, dtype: torch.dtype
+) -> None:
+    pool, count = pool_of(adapters(dtype), dtype), len(row_slots)
+    row = data.draw(st.integers(0, count - 1))
+    x, y = random(count, IN, dtype=dtype, seed=seed), random(count, OUT, dtype=dtype, seed=seed + 1)
+    alone, among = y[row : row + 1].clone(), y.clone()
+    pool.plan([row_slots[row]], 1).add(SITE, alone, x[row : row + 1])
+    pool.plan(row_slots, count).add(SITE, among, x)
+    if dtype == torch.bfloat16:
+        assert torch.equal(among[row], alone[0])
+    else:  # more ranks are summed in another order
+        torch.testing.assert_close(among[row], alone[0], rtol=1e-5, atol=1e-5)
+
+
 def test_a_plan_reaches_more_adapters_than_are_stacked() -> None:
     factors = [adapters(torch.float32)[index % 8] for index in range(MAX_STACKED + 3)]
     row_slots: list[int | None] = list(range(len(factors)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -48,7 +50,6 @@ def test_every_chunk_is_done_once_and_in_its_phase(size: int) -> None:
         counters, done = fresh()
         team.run(lambda _, c=counters, d=done: walk(c.ctypes.data, d))
         assert (done == np.arange(NUM_PHASES + 1)[:, None]).all()
-    team.close()
 
 
 def test_nobody_waits_for_one_that_comes_late() -> None:
@@ -68,4 +69,20 @@ def test_nobody_waits_for_one_that_comes_late() -> None:
     late.set()
     assert came.wait(20)
     assert (done[-1] == NUM_PHASES).all()
-    team.close()
+
+
+def members() -> int:
+    return sum(thread.name.startswith("kernels-") for thread in threading.enumerate())
+
+
+def test_the_others_leave_when_the_team_is_forgotten() -> None:
+    gc.collect()
+    before = members()
+    team = Team(3)
+    team.run(lambda _: None)
+    assert members() == before + 2
+    del team
+    deadline = time.monotonic() + 20
+    while members() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert members() == before
