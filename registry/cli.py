@@ -14,6 +14,7 @@ import typer
 
 from .commands import keys
 from .commands.diff import diff
+from .commands.exchange import export, import_
 from .commands.lint import lint
 from .commands.opening import open_registry, refusals
 from .commands.options import (
@@ -43,6 +44,8 @@ app.command()(serve)
 app.command()(withdraw)
 app.command("gc")(collect)
 app.command()(lint)
+app.command("import")(import_)
+app.command()(export)
 
 
 def main() -> None:

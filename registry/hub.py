@@ -92,21 +92,22 @@ def look_at(reference: HubReference) -> HubSnapshot:
     return HubSnapshot(reference.repository, info.sha, files)
 
 
-def upload(folder: Path, reference: HubReference, *, message: str) -> str:
-    """Commit the files of `folder` to a repository, made private if it is new; returns the commit.
+def upload(files: Mapping[str, Path], reference: HubReference, *, message: str) -> str:
+    """Commit files by name to a repository, made private if it is new; returns the commit.
 
-    Raises `HubNotFound` or `HubUnavailable`.
+    One commit holds all of them. Raises `HubNotFound` or `HubUnavailable`.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
+    additions = [CommitOperationAdd(name, path) for name, path in files.items()]
     with _explained(str(reference)):
         api.create_repo(reference.repository, private=True, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=reference.repository,
-            folder_path=folder,
-            revision=reference.revision,
+        commit = api.create_commit(
+            reference.repository,
+            additions,
             commit_message=message,
+            revision=reference.revision,
         )
     return str(commit.oid)
 

@@ -34,7 +34,7 @@ def inspect(
 ) -> Inspection:
     """Check a folder exactly as a push does. What is refused is returned, not raised."""
     try:
-        candidate = prepare(folder, _InPlace(), base=base, size_limit=size_limit, progress=progress)
+        candidate = prepare(folder, InPlace(), base=base, size_limit=size_limit, progress=progress)
     except ConfigRefused as refusal:
         return Inspection(refusal.verdicts, refusal=refusal)
     except RegistryError as refusal:
@@ -43,7 +43,7 @@ def inspect(
     return Inspection(report.verdicts, report=report, digest=candidate.manifest.digest)
 
 
-class _InPlace(Staging):
+class InPlace(Staging):
     """Hashes files where they are: nothing is copied, since nothing will be stored."""
 
     def __init__(self) -> None:

@@ -38,7 +38,8 @@ class Lock(BaseModel):
     Only `base`, `adapter_dtype` ("bfloat16", "float16", "float32"), `rank` and `target_modules`
     are always known; a lock made at push from somebody else's adapter has the rest empty. No
     field may hold a time or a path: equal trainings should lock equally. Digests read
-    `sha256:<64 hex>`; `data` maps a file's name to its digest.
+    `sha256:<64 hex>`; `data` maps a file's name to its digest. `imported_from` is the Hub's
+    repository and commit (`hf://org/name@commit`) of an adapter that came from there.
     """
 
     model_config = ConfigDict(
@@ -62,6 +63,7 @@ class Lock(BaseModel):
     source_commit: str | None = None
     parent: str | None = None
     metrics: dict[str, float] = {}
+    imported_from: str | None = None
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Lock:
