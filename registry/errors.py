@@ -10,19 +10,36 @@ RegistryError                     500 registry_error
 ├── NotFound                      404 not_found
 │   ├── AdapterNotFound           404 adapter_not_found
 │   ├── VersionNotFound           404 version_not_found
-│   └── AliasNotFound             404 alias_not_found
+│   ├── AliasNotFound             404 alias_not_found
+│   └── HubNotFound               404 hub_not_found
 ├── AmbiguousReference            409 ambiguous_reference
 ├── AliasConflict                 412 alias_conflict
 ├── DestinationExists             409 destination_exists
 ├── MissingExtra                  501 missing_extra
+├── ReceiptMissing                409 receipt_missing
+├── ReceiptMismatch               409 receipt_mismatch
+├── TemplateMismatch              409 template_mismatch
 ├── PushRefused                   422 push_refused
 │   ├── FileRefused               422 file_refused
+│   ├── InvalidReceipt            422 invalid_receipt
 │   ├── TooLarge                  413 too_large
 │   ├── ConfigRefused             422 adapter_config_refused
 │   ├── TensorRefused             422 tensor_refused
 │   └── BaseMismatch              409 base_mismatch
 ├── Corrupted                     500 corrupted
-└── CatalogUnavailable            503 catalog_unavailable
+│   └── BlobNotFound              404 blob_not_found
+├── BlobsMissing                  409 blobs_missing
+├── VersionInUse                  409 version_in_use
+├── UploadNotFound                404 upload_not_found
+├── UploadConflict                416 upload_conflict
+├── InvalidRequest                400 invalid_request
+├── KeyNeeded                     401 key_needed
+├── Forbidden                     403 forbidden
+└── Unavailable                   503 unavailable
+    ├── HubUnavailable            503 hub_unavailable
+    ├── CatalogUnavailable        503 catalog_unavailable
+    ├── StoreUnavailable          503 store_unavailable
+    └── RegistryUnreachable       503 registry_unreachable
 
 `message` is for people and says what to do next; `code`, `status` (an HTTP status) and `param`
 (the file, key, tensor or field at fault) are for programs.
