@@ -9,6 +9,7 @@ import typer
 
 from .chat_command import chat
 from .failures import explained
+from .plan_command import plan
 from .serve_command import serve
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def demo(
 
 app.add_typer(base, name="base")
 app.command()(serve)
+app.command()(plan)
 
 
 @app.command()

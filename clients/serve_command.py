@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .failures import explained
-from .sizes import parse_size
+from .sizes import size_argument
 
 
 class Device(StrEnum):
@@ -20,20 +20,16 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-
-
 def _count(help_text: str, default: str) -> Any:
     return typer.Option(min=1, help=help_text, show_default=default)
 
 
 def _memory(help_text: str, default: str) -> Any:
     return typer.Option(
-        parser=_size, metavar="SIZE", help=f"{help_text} (512MiB, 20GB).", show_default=default
+        parser=size_argument,
+        metavar="SIZE",
+        help=f"{help_text} (512MiB, 20GB).",
+        show_default=default,
     )
 
 

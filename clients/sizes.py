@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import typer
+
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE)
 
@@ -14,3 +16,11 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size: write 512MiB, 2GB or a number of bytes")
     return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
+
+
+def size_argument(text: str) -> int:
+    """`parse_size` for the command line, whose errors name the option."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

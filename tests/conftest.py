@@ -10,6 +10,11 @@ import pytest
 # Tiny models gain nothing from a second thread, and lose much when the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Without a device kernels run in Triton's interpreter. Triton reads this when it is imported, which
+# any test may do first.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 CACHE = Path(__file__).parent.parent / ".cache" / "tests"
 
 

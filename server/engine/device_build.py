@@ -32,7 +32,8 @@ def build_device(
 ) -> tuple[DeviceExecutor, Arena]:
     """What runs steps on the settings' device, and its slots."""
     config, device = base.config, weights.embedding.device
-    kernels = StepKernels.of(device)
+    invariant = settings.gemm == "batch-invariant"
+    kernels = StepKernels.of(device, invariant=invariant)
     slots = Arena(
         config,
         num_slots=settings.max_slots,
@@ -56,7 +57,7 @@ def build_device(
         cache=torch.zeros(
             (*shape, config.num_kv_heads, config.head_dim), dtype=settings.dtype, device=device
         ),
-        invariant=settings.gemm == "batch-invariant",
+        invariant=invariant,
     )
     started = time.perf_counter()
     executor = DeviceExecutor(

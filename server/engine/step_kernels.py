@@ -103,14 +103,18 @@ class StepKernels:
     unpack: Unpack
 
     @classmethod
-    def of(cls, device: torch.device) -> StepKernels:
-        """Triton's on a CUDA device, the twins elsewhere."""
+    def of(cls, device: torch.device, *, invariant: bool = False) -> StepKernels:
+        """Triton's on a CUDA device, the twins elsewhere.
+
+        invariant: with LoRA's sums in one order whatever the batch.
+        """
         package = KERNELS if device.type == "cuda" else TWINS
 
         def module(name: str) -> Any:
             return import_module(f"{package}.{name}")
 
         norm, attention, sampling = module("norm"), module("attention"), module("sampling")
+        lora = module("lora")
         return cls(
             rms_norm=norm.rms_norm,
             add_rms_norm=norm.add_rms_norm,
@@ -118,7 +122,7 @@ class StepKernels:
             decode_attention=attention.decode_attention,
             prefill_attention=module("prefill").prefill_attention,
             silu_mul=module("activation").silu_mul,
-            add_lora=module("lora").add_lora,
+            add_lora=lora.add_lora_invariant if invariant else lora.add_lora,
             argmax=sampling.argmax,
             sample=sampling.sample,
             unpack=module("unpack").unpack,

@@ -43,7 +43,7 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for command in ("demo", "base", "serve", "train", "chat", "bench", "registry"):
+    for command in ("demo", "base", "serve", "plan", "train", "chat", "bench", "registry"):
         assert command in done.stdout
 
 

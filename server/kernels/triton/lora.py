@@ -85,6 +85,8 @@ def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTunin
     """Partial sums of A(x): [splits, parts, rows, max_rank] fp32, only tiles' rows written."""
     rows, in_features = x.shape
     wanted = tuning.splits or tuning.programs // (len(tiles.slots) * site.parts)
+    if tiles.tile_rows != DECODE_ROWS:
+        wanted = 1 << wanted.bit_length() >> 1  # few numbers: expand is compiled for each
     span = _share(in_features, min(wanted, MOST_SPLITS), tuning.shrink_block)
     splits = triton.cdiv(in_features, span)
     ranks = RANK_STEP * triton.cdiv(site.max_rank, RANK_STEP)

@@ -8,7 +8,7 @@ import triton.language as tl
 from server.kernels.triton.early_launch import let_next_start, prefetch, wait_for_inputs
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])  # or it would be compiled three times
 def shrink_kernel(
     partial,
     x,
