@@ -173,21 +173,30 @@ def test_a_plan_reaches_every_row(decoding: list[int | None], prefilling: list[i
     torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@both_dtypes
-@given(row_slots=rows_of_slots, seed=st.integers(0, 99), data=st.data())
-def test_a_row_is_bitwise_the_same_alone_and_stacked(
-    row_slots: list[int | None], seed: int, data: st.DataObject, dtype: torch.dtype
-) -> None:
-    pool, count = pool_of(adapters(dtype), dtype), len(row_slots)
-    row = data.draw(st.integers(0, count - 1))
-    x, y = random(count, IN, dtype=dtype, seed=seed), random(count, OUT, dtype=dtype, seed=seed + 1)
-    alone, among = y[row : row + 1].clone(), y.clone()
-    pool.plan([row_slots[row]], 1).add(SITE, alone, x[row : row + 1])
-    pool.plan(row_slots, count).add(SITE, among, x)
-    if dtype == torch.bfloat16:
-        assert torch.equal(among[row], alone[0])
-    else:  # more ranks are summed in another order
-        torch.testing.assert_close(among[row], alone[0], rtol=1e-5, atol=1e-5)
+def test_a_row_is_bitwise_the_same_alone_and_stacked() -> None:
+    """With SmolLM2's long inputs and odd ranks, where padding left out shows once in a hundred."""
+    down, into, out = (0, "down"), 1536, 576
+    config = replace(CONFIG, hidden_size=out, intermediate_size=into)
+    pool = SlotPool(
+        config, num_slots=4, max_rank=40, dtype=torch.bfloat16, device=torch.device("cpu")
+    )
+    for slot, rank in enumerate((3, 5, 7, 40)):
+        own = Factors(
+            random(rank, into, dtype=torch.bfloat16, seed=slot) / 8,
+            random(rank, out, dtype=torch.bfloat16, seed=slot + 50) / 8,
+            (rank,),
+        )
+        pool.write(slot, PackedAdapter(str(slot), str(slot), rank, {down: own}))
+    row_slots = [0, 1, 2, 3]
+    for seed in range(150):
+        x = random(4, into, dtype=torch.bfloat16, seed=seed)
+        y = random(4, out, dtype=torch.bfloat16, seed=seed + 1)
+        among = y.clone()
+        pool.plan(row_slots, 4).add(down, among, x)
+        for row in row_slots:
+            alone = y[row : row + 1].clone()
+            pool.plan([row], 1).add(down, alone, x[row : row + 1])
+            assert torch.equal(among[row], alone[0])
 
 
 def test_a_plan_reaches_more_adapters_than_are_stacked() -> None:
