@@ -20,7 +20,11 @@ app = typer.Typer(
 )
 base = typer.Typer(help="Base models.", no_args_is_help=True)
 
-REGISTRY = typer.Option(help="The registry's folder; default: the embedded one.", metavar="DIR")
+REGISTRY = typer.Option(
+    help="The registry's folder or URL; default: the embedded one.",
+    metavar="DIR_OR_URL",
+    envvar="HATSTAND_REGISTRY",
+)
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 
@@ -67,7 +71,7 @@ def train(
     push: Annotated[
         str | None, typer.Option(metavar="NAME[@ALIAS]", help="Push the result.")
     ] = None,
-    registry: Annotated[Path | None, REGISTRY] = None,
+    registry: Annotated[str | None, REGISTRY] = None,
 ) -> None:
     """Train an adapter from a recipe, ready to push."""
     with explained("train", extra="training"):

@@ -50,6 +50,7 @@ from .versions import (
 _CATALOG_FILE = "catalog.sqlite"
 _BLOBS_FOLDER = "blobs"
 _WORK_FOLDER = "staging"
+_OUR_FOLDERS = (_BLOBS_FOLDER, "uploads")
 _ATTEMPTS = 3  # of a push whose blobs are collected under it
 
 
@@ -419,8 +420,9 @@ def _check_is_ours(folder: Path) -> None:
     """Refuse to scatter a registry among somebody's files."""
     if not folder.is_dir() or (folder / _CATALOG_FILE).exists():
         return
-    strangers = [entry.name for entry in folder.iterdir() if entry.name != _BLOBS_FOLDER]
-    if strangers and not (folder / _CATALOG_FILE).exists():
+    # Where the catalog is in PostgreSQL, its file is not there to tell.
+    strangers = [entry.name for entry in folder.iterdir() if entry.name not in _OUR_FOLDERS]
+    if strangers:
         raise CatalogUnavailable(
             f"{folder} is no registry and not empty (it holds {strangers[0]!r}): name an empty or "
             "a new folder"

@@ -82,6 +82,7 @@ def test_clients_import_tensors_only_inside_a_command() -> None:
     "modules",
     [
         "registry, clients, clients.cli, registry.cli",
+        "registry.api.serving, registry.remote.mirror, registry.collection",
         "server.api.app, server.metrics, server.settings, server.api.draining",
     ],
 )

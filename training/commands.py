@@ -40,14 +40,14 @@ def train(
     recipe: Path,
     overrides: Sequence[str] = (),
     push_to: str | None = None,
-    registry: Path | None = None,
+    registry: Path | str | None = None,
     *,
     console: Console | None = None,
 ) -> Trained:
     """Train the adapter that `recipe` describes, and push it where `push_to` says.
 
-    `overrides` are `key.path=value`, `push_to` is NAME or NAME@ALIAS, `registry` is the embedded
-    registry's folder (None: the default one). Recipe, data, base and output are checked before
+    `overrides` are `key.path=value`, `push_to` is NAME or NAME@ALIAS, `registry` is a folder
+    or a URL (None: the default folder). Recipe, data, base and output are checked before
     torch is imported. Raises a `TrainingError`, whose `message` is all a person needs.
     """
     console = console or Console()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.errors import RegistryError
-from registry.homes import default_registry
 from registry.references import Reference
 
 from .errors import PushError, RecipeError
@@ -28,12 +27,12 @@ def parse_target(text: str) -> Reference:
     return target
 
 
-def push(folder: Path, target: Reference, registry: Path | None) -> Version:
+def push(folder: Path, target: Reference, registry: Path | str | None) -> Version:
     """Make the folder the next version of the adapter; raises `PushError`, the folder stays."""
-    from registry import Registry
+    from registry.opening import open_registry
 
     try:
-        store = Registry.open(registry or default_registry())
+        store = open_registry(registry)
         return store.push(folder, target.name, alias=target.alias, why="trained")
     except RegistryError as error:
         raise PushError(

@@ -10,6 +10,7 @@ from registry.api.app import create_app
 from registry.api.settings import RegistryApiSettings
 from registry.canonical import digest_of
 from tests.registry.api.conftest import error, serving, upload
+from tests.registry.backends import Backend
 
 EVERY_BACKEND = True
 
@@ -44,7 +45,9 @@ def test_what_is_not_there_or_no_digest(http: httpx.Client) -> None:
     assert http.post("/blobs/sha256:" + "0" * 64).status_code == 405
 
 
-def test_an_upload_goes_on_where_it_was_cut(http: httpx.Client, registry: Registry) -> None:
+def test_an_upload_goes_on_where_it_was_cut(
+    http: httpx.Client, registry: Registry, backend: Backend
+) -> None:
     content = os.urandom(300_000)
     begun = http.post("/blobs/uploads")
     location = begun.headers["location"]
@@ -54,8 +57,8 @@ def test_an_upload_goes_on_where_it_was_cut(http: httpx.Client, registry: Regist
     twice = http.patch(location, content=content[:10], headers={"content-range": "0-9"})
     assert "ends at byte 100000" in error(twice, 416)["message"]
     # The server forgets nothing when it is restarted.
-    settings = RegistryApiSettings(is_open=True)
-    with serving(create_app(registry, settings)) as url, httpx.Client(base_url=url) as other:
+    settings, restarted = RegistryApiSettings(is_open=True), backend.open()
+    with serving(create_app(restarted, settings)) as url, httpx.Client(base_url=url) as other:
         headers = {"content-range": "100000-299999"}
         assert other.patch(location, content=content[100_000:], headers=headers).status_code == 202
         digest = digest_of(content)
@@ -63,6 +66,8 @@ def test_an_upload_goes_on_where_it_was_cut(http: httpx.Client, registry: Regist
         assert finished.json() == {"digest": digest, "size": 300_000}
         assert other.get(f"/blobs/{digest}").content == content
         assert other.get(location).status_code == 404
+    assert registry.blobs.find(digest) is not None
+    restarted.close()
 
 
 def test_other_bytes_than_announced_are_refused(http: httpx.Client) -> None:
