@@ -1,0 +1,176 @@
+"""What can be asked of a registry without changing it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .aliases import (
+    AliasEvent,
+    alias_history,
+    protected_aliases,
+)
+from .blobs import Blobs
+from .canonical import Progress
+from .catalog import Catalog
+from .events import Event, events_after, newest_event
+from .hats import HAT_FILE, TEMPLATE_FILE, Hat
+from .leases import Lease, list_leases
+from .lint import read_hat
+from .lock import LOCK_FILE, Lock
+from .pages import LARGEST_PAGE, Page, Search
+from .pull import copy_out
+from .references import Reference, check_alias, check_name
+from .summaries import AdapterSummary, list_adapters
+from .verification import VersionCheck, verify_version
+from .versions import (
+    Version,
+    alias_targets,
+    every_version,
+    find_version,
+    list_versions,
+    newest_version,
+)
+
+
+class Reading:
+    """Looks into a catalog and a store of blobs: the half of `Registry` that changes nothing."""
+
+    catalog: Catalog
+    blobs: Blobs
+
+    def resolve(self, reference: str | Reference) -> Version:
+        """The version a reference means now: a bare name is alias `prod`, else the newest.
+
+        Raises `AdapterNotFound`, `VersionNotFound` or `AliasNotFound` with near matches,
+        `AmbiguousReference`, or `InvalidReference`.
+        """
+        parsed = parse_reference(reference)
+        with self.catalog.read() as connection:
+            return find_version(connection, parsed)
+
+    def files(self, version: Version) -> dict[str, Path]:
+        """File name → path of its bytes, the lock included; raises `Corrupted`.
+
+        Bytes are hashed on first use in this process, sizes compared every time. The paths are
+        the registry's own: read them, never write.
+        """
+        return {
+            name: self.blobs.local(blob.digest, blob.size)
+            for name, blob in version.manifest.files.items()
+        }
+
+    def hat(self, version: Version) -> Hat:
+        """The hat that travels with a version."""
+        names = (HAT_FILE, TEMPLATE_FILE)
+        blobs = {name: version.manifest.files.get(name) for name in names}
+        return read_hat(
+            {
+                name: self.blobs.local(blob.digest, blob.size)
+                for name, blob in blobs.items()
+                if blob is not None
+            }
+        )
+
+    def lock(self, version: Version) -> Lock:
+        """What a version's behaviour depends on."""
+        blob = version.manifest.files[LOCK_FILE]
+        return Lock.from_bytes(self.blobs.local(blob.digest, blob.size).read_bytes())
+
+    def adapters(self) -> list[AdapterSummary]:
+        """Every adapter, by name."""
+        found: list[AdapterSummary] = []
+        after: str | None = ""
+        while after is not None:
+            page = self.search(after=after, limit=LARGEST_PAGE)
+            found += page.items
+            after = page.next
+        return found
+
+    def search(
+        self, search: Search | None = None, *, after: str = "", limit: int = 100
+    ) -> Page[AdapterSummary]:
+        """One page of the adapters that `search` describes, by name."""
+        with self.catalog.read() as connection:
+            return list_adapters(connection, search, after=after, limit=limit)
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of an adapter, oldest first."""
+        check_name(name)
+        with self.catalog.read() as connection:
+            return list_versions(connection, name)
+
+    def aliases(self, name: str) -> dict[str, Version]:
+        """Alias → version, of one adapter."""
+        check_name(name)
+        with self.catalog.read() as connection:
+            find_version(connection, Reference(name))
+            return alias_targets(connection, name)
+
+    def alias_history(self, name: str, alias: str) -> list[AliasEvent]:
+        """Every move of an alias, oldest first."""
+        check_name(name)
+        check_alias(alias)
+        with self.catalog.read() as connection:
+            return alias_history(connection, name, alias)
+
+    def newest(self, name: str) -> Version:
+        """The standing version with the highest number, whatever `prod` points at."""
+        with self.catalog.read() as connection:
+            return newest_version(connection, name) or find_version(connection, Reference(name))
+
+    def protected_aliases(self, name: str) -> set[str]:
+        """The aliases of an adapter that are protected."""
+        with self.catalog.read() as connection:
+            return protected_aliases(connection, name)
+
+    def events(self, after: int = 0, *, limit: int = 1000) -> list[Event]:
+        """What happened after the event of that number, oldest first."""
+        with self.catalog.read() as connection:
+            return events_after(connection, after, limit=limit)
+
+    def newest_event(self) -> int:
+        """The last event's number: the cursor that means "from now on"."""
+        with self.catalog.read() as connection:
+            return newest_event(connection)
+
+    def leases(self) -> list[Lease]:
+        """The leases that have not expired."""
+        with self.catalog.read() as connection:
+            return list_leases(connection)
+
+    def verify(
+        self, reference: str | Reference | None = None, *, progress: Progress | None = None
+    ) -> list[VersionCheck]:
+        """Re-hash and re-lint one version, all versions of a bare name, or everything."""
+        with self.catalog.read() as connection:
+            if reference is None:
+                versions = every_version(connection)
+            else:
+                parsed = parse_reference(reference)
+                if parsed == Reference(parsed.name):
+                    versions = list_versions(connection, parsed.name)
+                else:
+                    versions = [find_version(connection, parsed)]
+        return [verify_version(version, self.blobs, progress=progress) for version in versions]
+
+    def pull(
+        self,
+        reference: str | Reference,
+        folder: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Version:
+        """Copy a version's files into `folder`, verified; pushing it again gives this version.
+
+        Raises `DestinationExists` when the folder is not empty, unless `force`.
+        """
+        version = self.resolve(reference)
+        copy_out(self.blobs, version.manifest.files, Path(folder), force=force, progress=progress)
+        return version
+
+
+def parse_reference(reference: str | Reference) -> Reference:
+    """A reference, whether it came as text or as one."""
+    return reference if isinstance(reference, Reference) else Reference.parse(reference)
