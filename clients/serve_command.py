@@ -20,6 +20,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Gemm(StrEnum):
+    """How 4-bit weights are multiplied on a GPU."""
+
+    exact = "exact"
+    fast = "fast"
+    batch_invariant = "batch-invariant"
+
+
 def _count(help_text: str, default: str) -> Any:
     return typer.Option(min=1, help=help_text, show_default=default)
 
@@ -71,6 +79,12 @@ def serve(
             show_default="where it fits",
         ),
     ] = None,
+    gemm: Annotated[
+        Gemm, typer.Option(help="On a GPU: fast rounds the weights, batch-invariant is slower.")
+    ] = Gemm.exact,
+    fp8_kv: Annotated[
+        bool, typer.Option("--fp8-kv", help="On a GPU: keep keys and values in 8 bits.")
+    ] = False,
     require_receipt: Annotated[
         bool,
         typer.Option(
@@ -118,6 +132,8 @@ def serve(
                 kv_memory=kv_memory,
                 host_memory=host_memory,
                 shadow_bf16=shadow_bf16,
+                gemm=gemm.value,
+                fp8_kv=fp8_kv,
             ),
             **where,
         )

@@ -144,6 +144,7 @@ def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
             f"'{base.name}' was made for."
         )
     settings = EngineSettings.on(choose_device(options.device))
+    settings = replace(settings, gemm=options.gemm, fp8_kv=options.fp8_kv)
     if options.shadow_bf16 is not None:
         settings = replace(settings, weights="nf4-shadow" if options.shadow_bf16 else "nf4")
     return replace(settings, **{key: value for key, value in asked.items() if value is not None})

@@ -15,6 +15,7 @@ from .api.keys import ApiKey, parse_keys, read_keys
 from .errors import StartupError
 
 Device = Literal["auto", "cpu", "cuda"]
+Gemm = Literal["exact", "fast", "batch-invariant"]
 
 KEYS_VARIABLE = "HATSTAND_API_KEYS"
 
@@ -32,10 +33,16 @@ class EngineOptions:
     kv_memory: int | None = None  # bytes
     host_memory: int | None = None  # bytes of adapters kept in host memory
     shadow_bf16: bool | None = None  # the base dequantized: faster, about 4 times the memory
+    gemm: Gemm = "exact"  # how a GPU multiplies with the base's 4 bits
+    fp8_kv: bool = False  # keys and values in 8 bits, on a GPU
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name not in ("device", "shadow_bf16") and value is not None and value < 1:
+            if (
+                name not in ("device", "shadow_bf16", "gemm", "fp8_kv")
+                and value is not None
+                and value < 1
+            ):
                 option = name.replace("_", "-")
                 raise StartupError(f"--{option} must be at least 1, not {value}.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.bench.workload import Case
 from server.engine.config import EngineSettings, ModelConfig
@@ -35,7 +35,7 @@ class Floors:
         """Seconds of one step: max(weights, products) + KV + each distinct adapter once."""
         weights = self._streamed / self.device.bandwidth
         products = 2 * case.streams * self._multiplied / self.device.rate
-        kv = case.streams * context * self.config.kv_bytes_per_token(self.settings.dtype)
+        kv = case.streams * context * self.config.kv_bytes_per_token(self.settings.kv_dtype)
         adapters = min(case.adapters, case.streams) * self.adapter_bytes
         return max(weights, products) + (kv + adapters) / self.device.bandwidth
 
@@ -53,7 +53,7 @@ class Floors:
     def _streamed(self) -> int:
         """Bytes of the base that every step reads: all but the embedding's other rows."""
         head = self.config.vocab_size * self.config.hidden_size * self.settings.dtype.itemsize
-        everything = weight_bytes(self.config, self.settings)
+        everything = weight_bytes(self.config, replace(self.settings, weights="nf4"))
         return everything - (0 if self.config.tied_embeddings else head)
 
     @property

@@ -145,6 +145,7 @@ class EngineSettings:
     fused: run steps by a device's fused kernels, beside the host; None: on CUDA devices. gemm: how
     weights in 4 bits are multiplied there: `exact` with those that QLoRA trained against, `fast`
     with their bf16 roundings, `batch-invariant` exactly and in one order whatever the batch.
+    fp8_kv: keep keys and values in 8 bits there.
     """
 
     block_size: int = 16
@@ -164,6 +165,7 @@ class EngineSettings:
     pinned: tuple[str, ...] = ()
     fused: bool | None = None
     gemm: GemmMode = "exact"
+    fp8_kv: bool = False
 
     @classmethod
     def on(cls, device: str) -> EngineSettings:
@@ -171,6 +173,11 @@ class EngineSettings:
         if device == "cpu":
             return cls()
         return cls(device=device, block_size=32, max_batch=128, chunk=2048)
+
+    @property
+    def kv_dtype(self) -> torch.dtype:
+        """What keys and values are kept in."""
+        return torch.float8_e4m3fn if self.fp8_kv else self.dtype
 
     @property
     def is_fused(self) -> bool:
@@ -181,6 +188,8 @@ class EngineSettings:
 
         Compiled kernels are faster on 4-bit weights than on their copy.
         """
+        if self.fp8_kv and not self.is_fused:
+            raise StartupError("--fp8-kv needs a GPU: on CPU keys and values stay as they are")
         if self.weights != "auto":
             return self
         copy = config.num_linear_weights * self.dtype.itemsize

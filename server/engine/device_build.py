@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -16,7 +17,8 @@ from server.engine.device_model import DeviceModel
 from server.engine.graphs import GraphRecorder, NoRecorder, Recorder
 from server.engine.sampler import Sampler
 from server.engine.step_kernels import StepKernels
-from server.engine.weights import MakeLinear, ModelWeights
+from server.engine.weights import MakeLinear, ModelWeights, Quantized
+from server.kernels.linear import DenseLinear, Linear
 from server.kernels.rope import RopeTable
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ def build_device(
             like=weights.embedding,
         ),
         cache=torch.zeros(
-            (*shape, config.num_kv_heads, config.head_dim), dtype=settings.dtype, device=device
+            (*shape, config.num_kv_heads, config.head_dim), dtype=settings.kv_dtype, device=device
         ),
         invariant=invariant,
     )
@@ -83,9 +85,18 @@ def device_linears(settings: EngineSettings) -> MakeLinear | None:
         return None
     from server.kernels.cuda.gemm import Nf4Gemm
     from server.kernels.cuda.nested import NestedNf4Weight, merge_nested
+    from server.kernels.cuda.shadow import ShadowedLinear
 
     gemm = Nf4Gemm(device, mode=settings.gemm, cache=hatstand_home() / "kernels" / "cuda")
     started = time.perf_counter()
     gemm.prepare()
     logger.info("NF4 kernels ready in %.1f s", time.perf_counter() - started)
-    return lambda parts: gemm.linear(merge_nested([NestedNf4Weight.of(*part) for part in parts]))
+
+    def make(parts: Sequence[Quantized]) -> Linear:
+        weight = merge_nested([NestedNf4Weight.of(*part) for part in parts])
+        packed = gemm.linear(weight)
+        if settings.weights != "nf4-shadow":
+            return packed
+        return ShadowedLinear(packed, DenseLinear(weight.dequantize()))
+
+    return make

@@ -72,14 +72,14 @@ def kv_only(config: ModelConfig, settings: EngineSettings) -> Plan:
     if result.kv_tokens < MIN_CONTEXT:
         raise StartupError(
             f"{memory / 2**20:.0f} MiB of KV memory hold fewer than {MIN_CONTEXT} tokens of this "
-            f"base ({config.kv_bytes_per_token(settings.dtype) / 1024:.0f} KiB each); "
+            f"base ({config.kv_bytes_per_token(settings.kv_dtype) / 1024:.0f} KiB each); "
             "give more with --kv-memory"
         )
     return result
 
 
 def _num_blocks(config: ModelConfig, settings: EngineSettings, memory: int) -> int:
-    return memory // (config.kv_bytes_per_token(settings.dtype) * settings.block_size)
+    return memory // (config.kv_bytes_per_token(settings.kv_dtype) * settings.block_size)
 
 
 def weight_bytes(config: ModelConfig, settings: EngineSettings) -> int:
@@ -88,10 +88,10 @@ def weight_bytes(config: ModelConfig, settings: EngineSettings) -> int:
     vocabulary = config.vocab_size * config.hidden_size * (1 if config.tied_embeddings else 2)
     norms = config.hidden_size * (2 * config.num_layers + 1)
     dense = (vocabulary + norms) * settings.dtype.itemsize
-    if settings.weights in ("dense", "nf4-shadow"):
-        return dense + linear * settings.dtype.itemsize
     scales = linear // NF4_BLOCK
-    return dense + linear // 2 + scales + 4 * -(-scales // ABSMAX_BLOCK)
+    packed = linear // 2 + scales + 4 * -(-scales // ABSMAX_BLOCK)
+    copy = linear * settings.dtype.itemsize
+    return dense + {"dense": copy, "nf4-shadow": packed + copy}.get(settings.weights, packed)
 
 
 def _workspace(config: ModelConfig, settings: EngineSettings) -> int:

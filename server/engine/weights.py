@@ -112,7 +112,7 @@ def _load_group(
     if settings.weights == "dense":
         return DenseLinear(torch.cat([checkpoint.dense(name) for name in names]))
     quantized = [checkpoint.quantized(name) for name in names]
-    if settings.weights == "nf4" and make_linear is not None:
+    if make_linear is not None:
         return make_linear(quantized)
     weight = merge([_decode_scales(codes, state) for codes, state in quantized])
     if settings.weights == "nf4-shadow":

@@ -17,7 +17,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from server.kernels.rope import RopeTable
-from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling
+from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling, unpack
+from server.kernels.triton.pieces import Pieces
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles
 from tests.support.kernel_cases import (
     make_cache,
@@ -86,6 +87,9 @@ def call_all(dtype: torch.dtype, cache_dtypes: Sequence[torch.dtype]) -> None:
     norm.rms_norm(x, weight, 1e-5)
     norm.add_rms_norm(x, x, weight, 1e-5)
     activation.silu_mul(x)
+    pieces = Pieces(torch.tensor([[0, 0, 4, 64, 1]]), torch.ones(1), 256)
+    for stored in (torch.bfloat16, torch.float16, torch.float32):
+        unpack.unpack(x[0], normal(256, dtype=stored), pieces)
     sampling.argmax(x)
     sampling.sample(x, make_sampling([(1.0, 0, 1.0, 0.0)] * 2), torch.tensor([0, 1]))
 

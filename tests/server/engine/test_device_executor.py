@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from server.engine.device_executor import DeviceExecutor
+from server.errors import StartupError
 from tests.support.serving import Driver, make_engine
 
 NAMES = (None, "a", "b", "c", "d")
@@ -152,3 +153,17 @@ def test_the_next_step_is_launched_before_this_one_is_read(fused: Driver) -> Non
     assert len(fused.deltas[request_id]) == 1
     fused.run()
     assert fused.engine.stats().num_generated_tokens == 10  # no step ran in vain
+
+
+def test_keys_and_values_in_eight_bits_say_almost_the_same(
+    direct: Driver, tiny_base: Path, tiny_adapters: dict[str, Path]
+) -> None:
+    limits = {"fused": True, "kv_memory": 1 << 20}
+    small = Driver(make_engine(tiny_base, tiny_adapters, fp8_kv=True, **limits))
+    whole = Driver(make_engine(tiny_base, tiny_adapters, **limits))
+    assert small.engine.stats().num_blocks > 3 * whole.engine.stats().num_blocks
+    firsts = [tokens[0] for tokens, _ in say_all(small)]
+    expected = [tokens[0] for tokens, _ in say_all(direct)]
+    assert sum(a == b for a, b in zip(firsts, expected, strict=True)) >= len(JOBS) // 2
+    with pytest.raises(StartupError, match="needs a GPU"):
+        make_engine(tiny_base, fp8_kv=True)
