@@ -75,8 +75,8 @@ def serve(
         bool | None,
         typer.Option(
             "--shadow-bf16/--no-shadow-bf16",
-            help="Dequantize the base: faster, 4 times its memory.",
-            show_default="where it fits",
+            help="Dequantize the base, at 4 times its memory: faster only without compiled kernels.",
+            show_default="where that is faster",
         ),
     ] = None,
     gemm: Annotated[

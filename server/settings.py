@@ -32,7 +32,7 @@ class EngineOptions:
     max_context: int | None = None  # tokens, no more than the base's own
     kv_memory: int | None = None  # bytes
     host_memory: int | None = None  # bytes of adapters kept in host memory
-    shadow_bf16: bool | None = None  # the base dequantized: faster, about 4 times the memory
+    shadow_bf16: bool | None = None  # the base dequantized: about 4 times the memory
     gemm: Gemm = "exact"  # how a GPU multiplies with the base's 4 bits
     fp8_kv: bool = False  # keys and values in 8 bits, on a GPU
 
