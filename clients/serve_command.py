@@ -75,7 +75,7 @@ def serve(
         bool | None,
         typer.Option(
             "--shadow-bf16/--no-shadow-bf16",
-            help="Dequantize the base, at 4 times its memory: faster only without compiled kernels.",
+            help="Dequantize the base (4x its memory): faster only where plain torch runs.",
             show_default="where that is faster",
         ),
     ] = None,
