@@ -53,12 +53,16 @@ def test_every_chunk_is_done_once_and_in_its_phase(size: int) -> None:
 
 
 def test_nobody_waits_for_one_that_comes_late() -> None:
-    team, late, came = Team(2), threading.Event(), threading.Event()
+    team = Team(2)
+    begun, late, came = threading.Event(), threading.Event(), threading.Event()
     counters, done = fresh()
 
     def work(number: int) -> None:
         if number:
+            begun.set()
             late.wait(20)
+        else:  # or the other might find the work done and never come, as it may
+            assert begun.wait(20)
         walk(counters.ctypes.data, done)
         if number:
             came.set()
