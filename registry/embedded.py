@@ -25,8 +25,8 @@ from .errors import BlobsMissing, CatalogUnavailable, InvalidReference
 from .homes import adapter_cache
 from .leases import Lease, drop_lease, take_lease
 from .manifest import Manifest
-from .reading import Reading, parse_reference
-from .references import Reference, check_alias, check_name
+from .reading import Reading
+from .references import Reference, check_alias, check_name, parse_reference
 from .staging import StagingArea
 from .versions import (
     Version,

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from .aliases import (
     AliasEvent,
     alias_history,
     protected_aliases,
 )
-from .blobs import Blobs
 from .canonical import Progress
 from .catalog import Catalog
+from .contents import Contents
 from .events import Event, events_after, newest_event
-from .hats import HAT_FILE, TEMPLATE_FILE, Hat
 from .leases import Lease, list_leases
-from .lint import read_hat
-from .lock import LOCK_FILE, Lock
 from .pages import LARGEST_PAGE, Page, Search
-from .pull import copy_out
-from .references import Reference, check_alias, check_name
+from .references import Reference, check_alias, check_name, parse_reference
 from .summaries import AdapterSummary, list_adapters
 from .verification import VersionCheck, verify_version
 from .versions import (
@@ -33,11 +26,10 @@ from .versions import (
 )
 
 
-class Reading:
+class Reading(Contents):
     """Looks into a catalog and a store of blobs: the half of `Registry` that changes nothing."""
 
     catalog: Catalog
-    blobs: Blobs
 
     def resolve(self, reference: str | Reference) -> Version:
         """The version a reference means now: a bare name is alias `prod`, else the newest.
@@ -48,34 +40,6 @@ class Reading:
         parsed = parse_reference(reference)
         with self.catalog.read() as connection:
             return find_version(connection, parsed)
-
-    def files(self, version: Version) -> dict[str, Path]:
-        """File name → path of its bytes, the lock included; raises `Corrupted`.
-
-        Bytes are hashed on first use in this process, sizes compared every time. The paths are
-        the registry's own: read them, never write.
-        """
-        return {
-            name: self.blobs.local(blob.digest, blob.size)
-            for name, blob in version.manifest.files.items()
-        }
-
-    def hat(self, version: Version) -> Hat:
-        """The hat that travels with a version."""
-        names = (HAT_FILE, TEMPLATE_FILE)
-        blobs = {name: version.manifest.files.get(name) for name in names}
-        return read_hat(
-            {
-                name: self.blobs.local(blob.digest, blob.size)
-                for name, blob in blobs.items()
-                if blob is not None
-            }
-        )
-
-    def lock(self, version: Version) -> Lock:
-        """What a version's behaviour depends on."""
-        blob = version.manifest.files[LOCK_FILE]
-        return Lock.from_bytes(self.blobs.local(blob.digest, blob.size).read_bytes())
 
     def adapters(self) -> list[AdapterSummary]:
         """Every adapter, by name."""
@@ -153,24 +117,3 @@ class Reading:
                 else:
                     versions = [find_version(connection, parsed)]
         return [verify_version(version, self.blobs, progress=progress) for version in versions]
-
-    def pull(
-        self,
-        reference: str | Reference,
-        folder: str | os.PathLike[str],
-        *,
-        force: bool = False,
-        progress: Progress | None = None,
-    ) -> Version:
-        """Copy a version's files into `folder`, verified; pushing it again gives this version.
-
-        Raises `DestinationExists` when the folder is not empty, unless `force`.
-        """
-        version = self.resolve(reference)
-        copy_out(self.blobs, version.manifest.files, Path(folder), force=force, progress=progress)
-        return version
-
-
-def parse_reference(reference: str | Reference) -> Reference:
-    """A reference, whether it came as text or as one."""
-    return reference if isinstance(reference, Reference) else Reference.parse(reference)

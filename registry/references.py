@@ -84,3 +84,8 @@ class Reference:
     def __str__(self) -> str:
         target = self.alias or self.digest or self.number
         return self.name if target is None else f"{self.name}@{target}"
+
+
+def parse_reference(reference: str | Reference) -> Reference:
+    """A reference, whether it came as text or as one."""
+    return reference if isinstance(reference, Reference) else Reference.parse(reference)

@@ -15,7 +15,7 @@ from typing import Any
 from registry.documents import read_version, version_document
 from registry.errors import Forbidden, KeyNeeded, NotFound, RegistryError, Unavailable
 from registry.events import Event
-from registry.references import Reference
+from registry.references import Reference, parse_reference
 from registry.versions import DEFAULT_ALIAS, Version
 
 from .connection import Connection
@@ -82,7 +82,7 @@ class Mirror(RemoteRegistry):
         return self.follower.is_connected or self.unreachable_since is None
 
     def resolve(self, reference: str | Reference) -> Version:
-        parsed = reference if isinstance(reference, Reference) else Reference.parse(reference)
+        parsed = parse_reference(reference)
         if parsed.number is not None or parsed.digest is not None:
             return self._resolve_fixed(parsed)
         newest, aliases = self.snapshot(parsed.name)

@@ -14,17 +14,14 @@ from registry.blob_cache import BlobCache
 from registry.bundle import DEFAULT_SIZE_LIMIT
 from registry.candidate import Candidate, prepare
 from registry.canonical import Progress
+from registry.contents import Contents
 from registry.documents import read_alias_event, read_event, read_lease, read_summary, read_version
 from registry.errors import AliasNotFound, BlobsMissing, InvalidReference, RegistryUnreachable
 from registry.events import Event
-from registry.hats import HAT_FILE, TEMPLATE_FILE, Hat
 from registry.homes import adapter_cache
 from registry.leases import Lease
-from registry.lint import read_hat
-from registry.lock import LOCK_FILE, Lock
 from registry.pages import LARGEST_PAGE
-from registry.pull import copy_out
-from registry.references import Reference, check_alias, check_name
+from registry.references import Reference, check_alias, check_name, parse_reference
 from registry.staging import Staging, StagingArea
 from registry.summaries import AdapterSummary
 from registry.verification import VersionCheck, verify_version
@@ -36,7 +33,7 @@ from .connection import Connection
 _ATTEMPTS = 3  # of a commit whose blobs were collected meanwhile
 
 
-class RemoteRegistry:
+class RemoteRegistry(Contents):
     """Adapters, versions and aliases of a registry's server, from any thread.
 
     Digests are checked on everything that arrives. Errors are those of `Registry`, and
@@ -89,7 +86,7 @@ class RemoteRegistry:
 
     def resolve(self, reference: str | Reference) -> Version:
         """The version a reference means now: a bare name is alias `prod`, else the newest."""
-        parsed = _parse(reference)
+        parsed = parse_reference(reference)
         target = parsed.alias or parsed.number or parsed.digest
         if target is not None:
             return read_version(self._get(f"/adapters/{parsed.name}/versions/{target}"))
@@ -99,27 +96,6 @@ class RemoteRegistry:
     def snapshot(self, name: str) -> tuple[Version, dict[str, Version]]:
         """An adapter's newest version, and what its aliases point at."""
         return read_snapshot(self._get(f"/adapters/{check_name(name)}"))
-
-    def files(self, version: Version) -> dict[str, Path]:
-        """File name → path of a verified local copy; raises `Corrupted`."""
-        files = version.manifest.files.items()
-        return {name: self.blobs.local(blob.digest, blob.size) for name, blob in files}
-
-    def hat(self, version: Version) -> Hat:
-        """The hat that travels with a version."""
-        blobs = {name: version.manifest.files.get(name) for name in (HAT_FILE, TEMPLATE_FILE)}
-        return read_hat(
-            {
-                name: self.blobs.local(blob.digest, blob.size)
-                for name, blob in blobs.items()
-                if blob is not None
-            }
-        )
-
-    def lock(self, version: Version) -> Lock:
-        """What a version's behaviour depends on."""
-        blob = version.manifest.files[LOCK_FILE]
-        return Lock.from_bytes(self.blobs.local(blob.digest, blob.size).read_bytes())
 
     def adapters(self) -> list[AdapterSummary]:
         """Every adapter that the key may read, by name."""
@@ -151,7 +127,7 @@ class RemoteRegistry:
         why: str = "",
     ) -> Version:
         """Point an alias of `name` at a version of `name`, and return that version."""
-        parsed = _parse(reference)
+        parsed = parse_reference(reference)
         if parsed.name != check_name(name):
             raise InvalidReference(
                 f"{name}@{alias} can point at versions of {name} only, not at {parsed}",
@@ -233,25 +209,12 @@ class RemoteRegistry:
         """Download, hash and lint one version, all of a bare name, or everything."""
         names = [adapter.name for adapter in self.adapters()] if reference is None else []
         if reference is not None:
-            parsed = _parse(reference)
+            parsed = parse_reference(reference)
             if parsed != Reference(parsed.name):
                 return [verify_version(self.resolve(parsed), self.blobs, progress=progress)]
             names = [parsed.name]
         versions = [version for name in names for version in self.versions(name)]
         return [verify_version(version, self.blobs, progress=progress) for version in versions]
-
-    def pull(
-        self,
-        reference: str | Reference,
-        folder: str | os.PathLike[str],
-        *,
-        force: bool = False,
-        progress: Progress | None = None,
-    ) -> Version:
-        """Download a version's files into `folder`, verified."""
-        version = self.resolve(reference)
-        copy_out(self.blobs, version.manifest.files, Path(folder), force=force, progress=progress)
-        return version
 
     def close(self) -> None:
         """Close the connection."""
@@ -311,7 +274,3 @@ def _precondition(expected: str | int | None) -> dict[str, str]:
     if expected == ABSENT:
         return {"if-none-match": "*"}
     return {"if-match": "*" if expected is None else f'"{expected}"'}
-
-
-def _parse(reference: str | Reference) -> Reference:
-    return reference if isinstance(reference, Reference) else Reference.parse(reference)
