@@ -9,7 +9,9 @@ ServingError                      500 internal_error
 ├── AdapterLoadError              503 adapter_load_failed
 ├── QueueFull                     429 queue_full
 ├── NonFiniteLogits               500 non_finite_logits
+├── OutOfMemory                   503 out_of_memory
 ├── Unavailable                   503 unavailable
+│   └── EngineStopped             503 unavailable
 └── StartupError                  (never over HTTP) the server cannot start as asked
 """
 
@@ -89,11 +91,22 @@ class NonFiniteLogits(ServingError):
     code = "non_finite_logits"
 
 
+class OutOfMemory(ServingError):
+    """The device has no memory left for this request beside those that run."""
+
+    status = 503
+    code = "out_of_memory"
+
+
 class Unavailable(ServingError):
     """The server is starting, draining, or its engine has stopped."""
 
     status = 503
     code = "unavailable"
+
+
+class EngineStopped(Unavailable):
+    """The engine ended by an error of its own; the process has to be started again."""
 
 
 class StartupError(Exception):

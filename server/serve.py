@@ -18,7 +18,7 @@ from registry.bases import find_base
 from registry.errors import RegistryError
 from server.api.listener import bind
 from server.environment import prepare
-from server.errors import ServingError, StartupError
+from server.errors import EngineStopped, ServingError, StartupError
 from server.registry_link import RegistryLink
 from server.settings import EngineOptions, Settings
 
@@ -39,7 +39,10 @@ Report = Callable[[str, int, int], None]
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises StartupError when it cannot start as asked."""
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises StartupError when it cannot start as asked, EngineStopped when it could not go on.
+    """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     console = Console(stderr=True)
     listener = bind(settings.host, settings.port)
@@ -49,6 +52,8 @@ def serve(settings: Settings) -> None:
         with _progress(console) as report:
             server = assemble(settings, report, announce=lambda: console.print(line, markup=False))
         server.run(sockets=[listener])
+    if server.has_failed:
+        raise EngineStopped("The engine stopped after an error, which the log above tells.")
 
 
 @contextlib.contextmanager
@@ -88,6 +93,7 @@ def assemble(
     from server.api.readiness import Readiness
     from server.bases import open_base
     from server.engine.build import build_engine, start_worker
+    from server.engine.device_errors import memory_for_start
     from server.residency import RegistrySource
 
     report("Opening the base", 0, 1)
@@ -96,7 +102,7 @@ def assemble(
     _check_pins(settings, base, registry)
     limits = engine_settings(settings.engine, base)
     source = RegistrySource(registry, base.record, base.config, limits.max_rank)
-    with ThreadPoolExecutor(1, thread_name_prefix="build") as builder:
+    with memory_for_start(), ThreadPoolExecutor(1, thread_name_prefix="build") as builder:
         # A thread that ends takes its OpenMP threads with it. While there are more of them than
         # cores, GNU's OpenMP puts every waiting one to sleep at once, and steps take twice as long.
         engine = builder.submit(

@@ -22,7 +22,8 @@ class DrainingServer(uvicorn.Server):
     """The first signal drains: /readyz says 503, new generations get 503 with Retry-After.
 
     It exits when nothing is in flight, or cuts the rest after `drain_timeout` seconds or at a
-    second signal. Whoever is cut is told so.
+    second signal. Whoever is cut is told so. An engine that has stopped by itself drains it too;
+    `has_failed` then says that the end was none that anybody asked for.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class DrainingServer(uvicorn.Server):
         self._readiness = readiness
         self._drain_timeout = drain_timeout
         self._deadline: float | None = None
+        self.has_failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -69,6 +71,10 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second; True ends the server."""
         should_exit = await super().on_tick(counter)
+        if self._readiness.has_failed and not self.has_failed:
+            logger.error("the engine has stopped: the server leaves, to be started again")
+            self.has_failed = True
+            self.begin_drain()
         if self._deadline is None or should_exit:
             return should_exit
         if self._readiness.num_in_flight == 0:

@@ -50,6 +50,11 @@ class Readiness:
         finally:
             self._in_flight.discard(request)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine has stopped by itself: it does not come back in this process."""
+        return not self._engine.is_healthy
+
     def begin_drain(self) -> None:
         """Take nothing new from now on."""
         self.is_draining = True
@@ -61,7 +66,7 @@ class Readiness:
 
     def reasons(self) -> list[str]:
         """Why not to send traffic; empty when ready."""
-        if not self._engine.is_healthy:
+        if self.has_failed:
             return ["the engine has stopped"]
         reasons = ["the server is draining"] if self.is_draining else []
         resident = {adapter.digest for adapter in self._engine.stats().resident}

@@ -14,6 +14,7 @@ import torch
 from server.engine.batch import Batch
 from server.engine.config import EngineSettings
 from server.engine.detokenizer import Detokenizer
+from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
 from server.engine.kv_cache import BlockPool
 from server.engine.load_times import LoadTimes
@@ -33,6 +34,7 @@ from server.errors import (
     ContextLengthExceeded,
     InvalidRequest,
     NonFiniteLogits,
+    OutOfMemory,
     QueueFull,
     ServingError,
 )
@@ -157,10 +159,10 @@ class Engine:
         self._fail_unloadable(emit)
         batch = self._scheduler.next()
         if batch:
-            self._under_way.append((batch, self._executor.launch(batch)))
+            self._launch(batch, emit)
         elif not self._under_way:
             return False
-        if not batch or len(self._under_way) > self._executor.lookahead:
+        if self._under_way and (not batch or len(self._under_way) > self._executor.lookahead):
             self._settle(*self._under_way.popleft(), emit)
         return True
 
@@ -231,6 +233,37 @@ class Engine:
             for sequence in self._scheduler.waiting.line(digest):
                 self.abort(sequence.request.request_id)
                 emit(sequence.request.request_id, error)
+
+    def _launch(self, batch: Batch, emit: Emit) -> None:
+        """Begin a step. If the device has no room for it, its newest sequence is told so."""
+        try:
+            self._under_way.append((batch, self._executor.launch(batch)))
+        except RuntimeError as error:
+            if not device_survives(error):
+                raise
+            self._scheduler.undo(batch)
+            while self._under_way:  # a part of the step may have run: no token may be left there
+                self._settle(*self._under_way.popleft(), emit)
+            self._shed_newest(batch, emit, error)
+
+    def _shed_newest(self, batch: Batch, emit: Emit, error: RuntimeError) -> None:
+        """End whoever came last, so that the others' step may fit."""
+        left = [
+            c.sequence for c in batch.chunks if c.sequence.request.request_id in self._sequences
+        ]
+        if not left:
+            return
+        newest = max(left, key=lambda sequence: sequence.arrival).request
+        logger.error("%s was ended for want of device memory: %s", newest.request_id, error)
+        self.abort(newest.request_id)
+        emit(
+            newest.request_id,
+            OutOfMemory(
+                "the device has no memory left for this request beside those that run; try again, "
+                "or start the server with less --kv-memory or fewer --max-slots",
+                retry_after=1.0,
+            ),
+        )
 
     def _settle(self, batch: Batch, outcome: Outcome, emit: Emit) -> None:
         """Take in what a step brought, once it is there; who has ended meanwhile gets nothing."""

@@ -91,6 +91,12 @@ class Scheduler:
         for chunk in batch.chunks:
             self._publish(chunk.sequence)
 
+    def undo(self, batch: Batch) -> None:
+        """Take back the newest step, which could not be begun: nothing of it is computed."""
+        for chunk in batch.chunks:
+            chunk.sequence.num_computed = chunk.start
+            chunk.sequence.num_pending -= chunk.samples
+
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out and free what it held."""
         if sequence in self.running:

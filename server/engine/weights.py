@@ -114,7 +114,10 @@ def _load_group(
     quantized = [checkpoint.quantized(name) for name in names]
     if make_linear is not None:
         return make_linear(quantized)
-    weight = merge([_decode_scales(codes, state) for codes, state in quantized])
+    try:
+        weight = merge([_decode_scales(codes, state) for codes, state in quantized])
+    except ValueError as error:
+        raise StartupError(f"{', '.join(names)} cannot be served as NF4: {error}") from error
     if settings.weights == "nf4-shadow":
         return DenseLinear(weight.dequantize(settings.dtype))
     return Nf4Linear(weight)

@@ -16,7 +16,13 @@ import torch
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
 from server.engine.threads import limit_threads
-from server.errors import AdapterLoadError, InvalidRequest, ServingError, Unavailable
+from server.errors import (
+    AdapterLoadError,
+    EngineStopped,
+    InvalidRequest,
+    ServingError,
+    Unavailable,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +172,7 @@ class EngineWorker:
     def _stopped(self) -> Unavailable:
         """What callers are told; why the engine died is for the log, not for them."""
         if self._failure is not None:
-            return Unavailable(
+            return EngineStopped(
                 "the engine stopped after an error; the server's log has the details"
             )
         return Unavailable("the engine is not running: the server is starting or shutting down")

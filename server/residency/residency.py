@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from server.engine.device_errors import device_survives
 from server.engine.load_times import LoadTimes
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterLoadError
 from server.residency.host import HostAdapter, HostCache
 from server.residency.loader import Loader
 from server.residency.source import AdapterSource
+
+logger = logging.getLogger(__name__)
 
 MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask for it to be cleared
 
@@ -228,9 +232,30 @@ class Residency:
         if slot is None:
             self._make_room(adapter)
             return False
-        self._slots.write(slot, adapter)
-        self._arriving[adapter.digest] = _Tenant(adapter, slot)
-        self._admit_arrived()
+        if self._fill(slot, adapter):
+            self._arriving[adapter.digest] = _Tenant(adapter, slot)
+            self._admit_arrived()
+        return True
+
+    def _fill(self, slot: int, adapter: HostAdapter) -> bool:
+        """Begin to write a slot; False, and nobody waits any longer, if the device cannot."""
+        try:
+            self._slots.write(slot, adapter)
+        except RuntimeError as error:
+            if not device_survives(error):
+                raise
+            logger.error("adapter %s could not be put into a slot: %s", adapter.label, error)
+            self._release(slot)
+            self._fail(
+                adapter.digest,
+                AdapterLoadError(
+                    f"adapter {adapter.label} could not be put into a slot: the device has "
+                    "no memory left to unpack it; try again, or start the server with less "
+                    "--kv-memory",
+                    retry_after=1.0,
+                ),
+            )
+            return False
         return True
 
     def _admit_arrived(self) -> None:

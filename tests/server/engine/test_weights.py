@@ -167,6 +167,13 @@ def test_another_kind_of_four_bits_is_refused_by_name(base: Path, tmp_path: Path
         load(tmp_path / "fp4")
 
 
+def test_blocks_that_straddle_projections_are_refused_by_name(tmp_path: Path) -> None:
+    shape = {"hidden_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 6}
+    base = write_tiny_base(tmp_path / "odd", **shape)
+    with pytest.raises(StartupError, match=r"q_proj.*whole blocks of 64"):
+        load(base)
+
+
 def config_of(base: Path, **changes: Any) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((base / "config.json").read_text())
     return {**config, **changes}
