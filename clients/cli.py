@@ -108,6 +108,10 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     streams: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 8,
     adapters: Annotated[int, typer.Option(min=0, help="Different adapters.")] = 4,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SECTION", help="On cuda: decode, prefill, latency, http, …"),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here.")
     ] = None,
@@ -117,7 +121,12 @@ def bench(
         from server import bench as benchmark
 
         benchmark.run(
-            base=base_model, device=device, streams=streams, adapters=adapters, json_file=json_file
+            base=base_model,
+            device=device,
+            streams=streams,
+            adapters=adapters,
+            only=only or (),
+            json_file=json_file,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -38,18 +38,20 @@ def run(
     device: str = "cpu",
     streams: int = 8,
     adapters: int = 4,
+    only: Collection[str] = (),
     json_file: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, dict[Case, Measured]]:
     """Measure one stream and `streams` over `adapters`; print the table, write `json_file`.
 
-    On CUDA devices the cases are those of the performance targets, without the other side.
+    On CUDA devices the cases are those of the performance targets, without the other side; `only`
+    names the sections that are wanted.
     """
     console = console or Console()
     cases = list(dict.fromkeys([Case(1, min(adapters, 1)), Case(streams, adapters)]))
     opened = open_base(str(pull(base)) if base == EMBEDDED else base)
     if device == "cuda":
-        run_on_device(opened, json_file=json_file, console=console)
+        run_on_device(opened, only=only, json_file=json_file, console=console)
         return {}
     vocab_size = opened.config.vocab_size
     results: dict[str, dict[Case, Measured]] = {}

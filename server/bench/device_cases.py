@@ -5,140 +5,85 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from server.bench.driving import Driver
+from server.bench.device_work import DeviceWork
+from server.bench.driving import Driver, after
 from server.bench.workload import PROMPT_TOKENS, Case
 from server.engine.engine import Engine
-from server.engine.request import AdapterRef
 
-SHORT, LONG = 8, 136  # generated tokens; decoding speed is taken between the two
-ROUNDS = 2
-LAST = 390  # token of a stream whose gaps are looked at
+ROUNDS = 2  # the best one counts
+ATTEMPTS = 7  # the median counts
 
 
 @dataclass
 class DeviceCases:
-    """Measures one engine. adapter: a name for the number of an adapter, all of one rank."""
+    """Measures one engine. adapter: a name for the number of an adapter."""
 
     engine: Engine
     vocab_size: int
+    work: DeviceWork = field(default_factory=DeviceWork)
     adapter: Callable[[int], str] = "bench{}".format
     seed: int = 0
 
     def decode(self, case: Case) -> float:
-        """Tokens per second over the batch, prefill excluded; the best of two."""
+        """Tokens per second over the batch, prefill excluded."""
         self.make_resident(case.adapters)
-        best = min(self._between(case) for _ in range(ROUNDS))
-        return case.streams * (LONG - SHORT) / best
+        short, long = self.work.short, self.work.long
+        best = min(self.seconds(case, long) - self.seconds(case, short) for _ in range(ROUNDS))
+        return case.streams * (long - short) / best
 
-    def _between(self, case: Case) -> float:
-        return self._run(case, LONG) - self._run(case, SHORT)
-
-    def _run(self, case: Case, count: int) -> float:
+    def seconds(self, case: Case, count: int, *, tokens: int = PROMPT_TOKENS) -> float:
+        """Until every stream of prompts of so many tokens has said `count`."""
+        prompts = [self.prompt(tokens) for _ in range(case.streams)]
         driver = Driver(self.engine)
         started = time.perf_counter()
-        for stream in range(case.streams):
-            driver.submit(self.prompt(PROMPT_TOKENS), self._of(case, stream), count)
+        for stream, prompt in enumerate(prompts):
+            driver.submit(prompt, self.name_of(case, stream), count)
         driver.run()
         return time.perf_counter() - started
 
-    def prefill(self, *, streams: int, tokens: int, adapters: int) -> float:
-        """Prompt tokens per second; the best of two."""
-        self.make_resident(adapters)
-        case = Case(streams, adapters)
-        seconds = []
-        for _ in range(ROUNDS + 1):
-            driver = Driver(self.engine)
-            prompts = [self.prompt(tokens) for _ in range(streams)]
-            started = time.perf_counter()
-            for stream, prompt in enumerate(prompts):
-                driver.submit(prompt, self._of(case, stream), 1)
-            driver.run()
-            seconds.append(time.perf_counter() - started)
-        return streams * tokens / min(seconds)
+    def prefill(self) -> float:
+        """Prompt tokens per second of several whole prompts."""
+        case, tokens = self.work.prefill, self.work.prefill_tokens
+        self.make_resident(case.adapters)
+        seconds = [self.seconds(case, 1, tokens=tokens) for _ in range(ROUNDS + 1)]
+        return case.streams * tokens / min(seconds)
 
     def first_token(self, tokens: int, adapter: str | None) -> float:
-        """Seconds from submission to the first token of a lone prompt; the median of seven."""
-        seconds = []
-        for _ in range(7):
-            driver = Driver(self.engine)
-            prompt = self.prompt(tokens)
-            started = time.perf_counter()
-            request_id = driver.submit(prompt, adapter, 1)
-            driver.run()
-            seconds.append(driver.arrivals[request_id][0] - started)
+        """Seconds from submission to the first token of a lone prompt."""
+        seconds = [self.first_token_once(tokens, adapter) for _ in range(ATTEMPTS)]
         return sorted(seconds)[len(seconds) // 2]
 
-    def cold_first_token(self, tokens: int, numbers: Sequence[int]) -> list[float]:
-        """Seconds to the first token of adapters that are only on disk, one after the other."""
-        seconds = []
-        for number in numbers:
-            name = self.adapter(number)
-            self.engine.adapters.unload(name)
-            driver = Driver(self.engine)
-            prompt = self.prompt(tokens)
-            started = time.perf_counter()
-            request_id = driver.submit(prompt, name, 1)
-            driver.run()
-            seconds.append(driver.arrivals[request_id][0] - started)
-        return seconds
-
-    def swaps(self, numbers: Sequence[int]) -> list[float]:
-        """Seconds until each adapter that host memory holds may be used in a slot; sorted."""
-        seconds = []
-        for number in numbers:
-            name = self.adapter(number)
-            if self.engine.adapters.is_resident(name):
-                continue
-            started = time.perf_counter()
-            self.engine.adapters.want(AdapterRef(name, name))
-            while not self.engine.adapters.is_resident(name):
-                self.engine.adapters.settle()
-            seconds.append(time.perf_counter() - started)
-        return sorted(seconds)
-
-    def gaps(self, streams: int, adapters: int, disturb: Callable[[Driver], None]) -> list[float]:
-        """Seconds between the tokens of running streams while something goes on beside them."""
-        self.make_resident(adapters)
-        driver = Driver(self.engine)
-        case = Case(streams, adapters)
-        ids = [
-            driver.submit(self.prompt(PROMPT_TOKENS), self._of(case, stream), LAST + 10)
-            for stream in range(streams)
-        ]
-        driver.run(until=lambda: driver.have_all(ids, SHORT))
-        while not driver.have_all(ids, LAST):
-            disturb(driver)
-            driver.run(until=_after(5))
+    def first_token_once(self, tokens: int, adapter: str | None) -> float:
+        driver, prompt = Driver(self.engine), self.prompt(tokens)
+        started = time.perf_counter()
+        request_id = driver.submit(prompt, adapter, 1)
         driver.run()
-        times = [driver.arrivals[request_id] for request_id in ids]
-        return sorted(
-            later - sooner
-            for of_one in times
-            for sooner, later in zip(of_one[SHORT:LAST], of_one[SHORT + 1 : LAST], strict=False)
-        )
+        return driver.arrivals[request_id][0] - started
 
-    def throughput(self, choices: Sequence[str | None], *, streams: int, count: int) -> float:
+    def throughput(self, names: Sequence[str]) -> float:
         """Generated tokens per second of many requests, so many at a time."""
+        work = self.work
         driver = Driver(self.engine)
-        waiting = list(choices)[::-1]
+        waiting = list(names)[::-1]
         running: list[str] = []
         started = time.perf_counter()
         while waiting or running:
-            running = [i for i in running if len(driver.arrivals[i]) < count]
-            while waiting and len(running) < streams:
-                running.append(driver.submit(self.prompt(PROMPT_TOKENS), waiting.pop(), count))
-            driver.run(until=_after(1))
-        return len(choices) * count / (time.perf_counter() - started)
+            running = [i for i in running if len(driver.arrivals[i]) < work.request_tokens]
+            while waiting and len(running) < work.concurrent:
+                prompt = self.prompt(PROMPT_TOKENS)
+                running.append(driver.submit(prompt, waiting.pop(), work.request_tokens))
+            driver.run(until=after(1))
+        driver.run()
+        return len(names) * work.request_tokens / (time.perf_counter() - started)
 
     def make_resident(self, adapters: int) -> None:
-        """Have the first adapters in slots, so that no figure holds a load."""
-        names = [self.adapter(number) for number in range(adapters)]
-        for name in names:
-            if not self.engine.adapters.is_resident(name):
-                self.engine.adapters.want(AdapterRef(name, name))
-        Driver(self.engine).run()
+        """Have the first adapters in slots, by using each: so others are the first to leave."""
+        driver = Driver(self.engine)
+        for number in range(adapters):
+            driver.submit(self.prompt(1), self.adapter(number), 1)
+        driver.run()
 
     def prompt(self, tokens: int) -> list[int]:
         """Random tokens, new ones each time so that no prefix cache helps."""
@@ -146,14 +91,8 @@ class DeviceCases:
         source = random.Random(self.seed)
         return [source.randrange(100, self.vocab_size - 100) for _ in range(tokens)]
 
-    def _of(self, case: Case, stream: int) -> str | None:
+    def name_of(self, case: Case, stream: int) -> str | None:
         return self.adapter(stream % case.adapters) if case.adapters else None
-
-
-def _after(steps: int) -> Callable[[], bool]:
-    """Whether it has been asked so many times."""
-    left = iter(range(steps))
-    return lambda: next(left, None) is None
 
 
 def zipf(count: int, requests: int, *, seed: int = 0) -> list[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +14,11 @@ import torch
 from rich.console import Console
 
 from server.bases import Base
-from server.bench.device_cases import DeviceCases, zipf
-from server.bench.device_report import Speed, print_figures, print_pulled_apart, print_speeds
+from server.bench.device_cases import ROUNDS, DeviceCases, zipf
+from server.bench.device_http import over_http
+from server.bench.device_movement import DeviceMovement, Disturb
+from server.bench.device_report import RATE, Figure, print_figures, print_pulled_apart
+from server.bench.device_work import LARGE, SMALL, DeviceWork, device_settings
 from server.bench.driving import Driver
 from server.bench.engine_side import FolderSource
 from server.bench.floors import Floors
@@ -25,198 +28,222 @@ from server.engine.build import build_engine
 from server.engine.config import EngineSettings
 from server.engine.device_executor import DeviceExecutor
 from server.engine.engine import Engine
+from server.errors import StartupError
 
-CASES = (Case(1, 0), Case(1, 1), Case(16, 16), Case(64, 1), Case(64, 64), Case(128, 64))
-APART = (Case(1, 1), Case(16, 16), Case(64, 64))
-NUM_ADAPTERS = 200
-SMALL, LARGE = 8, 64
-DISTURBED = (32, 16)  # streams and adapters that run while others are loaded beside them
-
-
-def device_settings() -> EngineSettings:
-    """64 slots of rank 64 on a CUDA device."""
-    settings = EngineSettings.on("cuda")
-    return replace(
-        settings,
-        max_slots=64,
-        max_rank=LARGE,
-        kv_memory=24 * 2**30,
-        host_memory=12 * 2**30,
-        weights="nf4",
-    )
+MS = 1e3
 
 
 @dataclass
 class DeviceBench:
-    """Measures one base on the CUDA device, prints each table when it is known."""
+    """Measures one base on its settings' device, prints each table when it is known.
+
+    figures: by name, in the unit in which they are printed.
+    """
 
     base: Base
     settings: EngineSettings
     console: Console
+    work: DeviceWork = field(default_factory=DeviceWork)
     figures: dict[str, float] = field(default_factory=dict)
 
-    def run(self) -> dict[str, float]:
-        """All tables; the figures by name, times in seconds."""
-        sections = (self._speeds, self._pull_apart, self._latencies, self._movement, self._mixes)
-        return self._run(sections)
-
-    def run_speeds(self) -> dict[str, float]:
-        """Decoding and prefill alone."""
-        return self._run((self._speeds,))
-
-    def _run(self, sections: Sequence[Callable[[DeviceCases], None]]) -> dict[str, float]:
+    def run(self, only: Collection[str] = ()) -> dict[str, float]:
+        """All sections, or those asked for; StartupError for a name that is none of them."""
+        sections = self.sections
+        if unknown := [name for name in only if name not in sections]:
+            raise StartupError(f"no section {unknown[0]!r}: take some of {', '.join(sections)}")
         with tempfile.TemporaryDirectory(dir=_ram_disk()) as scratch:
-            engine = self._start(_folders(Path(scratch), self.base))
-            cases = DeviceCases(engine, self.base.config.vocab_size)
-            for section in sections:
-                section(cases)
+            engine = self._start(_folders(Path(scratch), self.base, self.work.num_adapters))
+            cases = DeviceCases(engine, self.base.config.vocab_size, self.work)
+            for name in only or sections:
+                sections[name](cases)
             engine.adapters.stop()
         return self.figures
 
+    @property
+    def sections(self) -> Mapping[str, Callable[[DeviceCases], None]]:
+        """What can be measured, in the order in which it is. HTTP ends the engine."""
+        return {
+            "decode": self._decode,
+            "prefill": self._prefill,
+            "apart": self._apart,
+            "latency": self._latency,
+            "beneath": self._beneath,
+            "zipf": self._zipf,
+            "ranks": self._ranks,
+            "http": self._http,
+        }
+
     def _start(self, folders: Mapping[str, Path]) -> Engine:
-        torch.cuda.reset_peak_memory_stats()
         started = time.perf_counter()
         engine = build_engine(self.base, FolderSource(folders, self.base), self.settings)
-        torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-        self._note("start", seconds)
-        self._print(
-            f"start, {self.settings.gemm}",
-            {
-                "start to ready, s": f"{seconds:.1f}",
-                "weights, GB": f"{engine.weight_bytes / 1e9:.2f}",
-                "allocated, GB": f"{torch.cuda.memory_allocated() / 1e9:.1f}",
-                "peak, GB": f"{torch.cuda.max_memory_allocated() / 1e9:.1f}",
-            },
-        )
+        figures = [Figure("weights", engine.weight_bytes / 1e9, "GB")]
+        if self.settings.device == "cuda":
+            torch.cuda.synchronize()
+            figures += [
+                Figure("allocated", torch.cuda.memory_allocated() / 1e9, "GB"),
+                Figure("peak", torch.cuda.max_memory_allocated() / 1e9, "GB"),
+            ]
+        figures.insert(0, Figure("start to ready", time.perf_counter() - started, "s"))
+        self._tell(f"start, {self.settings.gemm}", figures)
         return engine
 
-    def _speeds(self, cases: DeviceCases) -> None:
-        floors = Floors(self.base.config, self.settings, RANK)
-        speeds = []
-        for case in CASES:
-            speed = Speed(case, cases.decode(case), floors.decode(case, PROMPT_TOKENS + 72))
-            speeds.append(speed)
-            self._note(case.label, speed.tokens_per_second)
-        print_speeds(self.console, f"decoding, {self.settings.gemm}", speeds)
-        rate = cases.prefill(streams=8, tokens=1024, adapters=8)
-        self._note("prefill 8×1024, 8 adapters", rate)
-        floor = floors.prefill(8 * 1024)
-        self._print(
-            "prefill 8×1024, 8 adapters",
-            {"tok/s": f"{rate:.0f}", "% of floor": f"{100 * floor * rate / 8192:.0f}"},
-        )
+    def _decode(self, cases: DeviceCases) -> None:
+        figures = []
+        for case in self.work.speeds:
+            bound = case.streams / self._step_floor(case, RANK)
+            figures.append(Figure(case.label, cases.decode(case), RATE, bound))
+        self._tell(f"decoding, {self.settings.gemm}", figures)
 
-    def _pull_apart(self, cases: DeviceCases) -> None:
+    def _prefill(self, cases: DeviceCases) -> None:
+        tokens = self.work.prefill.streams * self.work.prefill_tokens
+        bound = tokens / self._floors().prefill(tokens)
+        title = f"prompts, {self.work.prefill.label} of {self.work.prefill_tokens}"
+        self._tell(title, [Figure("prefill", cases.prefill(), RATE, bound)])
+
+    def _apart(self, cases: DeviceCases) -> None:
         executor = cases.engine._executor
         assert isinstance(executor, DeviceExecutor)
-        for case in APART:
+        for case in self.work.apart:
             driver = Driver(cases.engine)
             ids = [
-                driver.submit(cases.prompt(PROMPT_TOKENS), f"bench{stream % case.adapters}", 40)
+                driver.submit(cases.prompt(PROMPT_TOKENS), cases.name_of(case, stream), 40)
                 for stream in range(case.streams)
             ]
             driver.run(until=partial(driver.have_all, ids, 8))
             size = executor.steps.size_for(case.streams)
             with torch.inference_mode():
                 parts = pull_apart(partial(executor.steps.run, size, adapted=True))
-            print_pulled_apart(self.console, case, parts)
-            self._note(f"step {case.label}", parts.wall * 1e-6)
+            print_pulled_apart(self.console, f"one step of {case.label}", parts)
             driver.run()
+        for tokens in self.work.first_tokens:
+            first = partial(cases.first_token_once, tokens, cases.adapter(0))
+            print_pulled_apart(self.console, f"first token of {tokens}", pull_apart(first))
 
-    def _latencies(self, cases: DeviceCases) -> None:
+    def _latency(self, cases: DeviceCases) -> None:
+        cases.make_resident(self.settings.max_slots + self.work.moved)
+        floors, movement, name = self._floors(), DeviceMovement(cases), cases.adapter(0)
         cases.make_resident(1)
-        figures = {}
-        for tokens in (128, 1024):
-            seconds = cases.first_token(tokens, "bench0")
-            self._note(f"first token of {tokens}", seconds)
-            figures[f"first token of {tokens}, ms"] = f"{seconds * 1e3:.1f}"
-        warm = cases.first_token(64, "bench0")
-        cold = sorted(cases.cold_first_token(64, range(100, 112)))
-        added = cold[len(cold) // 2] - warm
-        self._note("cold", added)
-        figures["cold: disk cache to first token, added, ms"] = f"{added * 1e3:.1f}"
-        cases.make_resident(64)
-        time.sleep(0.3)  # until those that only came may be put out again
-        swaps = cases.swaps(range(100, 112))
-        self._note("swap", swaps[len(swaps) // 2])
-        figures["swap: pinned host to slot, ms"] = f"{swaps[len(swaps) // 2] * 1e3:.2f}"
-        self._print("latency", figures)
+        figures = []
+        for tokens in self.work.first_tokens:
+            value, floor = cases.first_token(tokens, name), floors.prefill(tokens)
+            figures.append(Figure(f"first token of {tokens}", MS * value, "ms", MS * floor))
+        swap = _median(movement.swaps())
+        figures.append(Figure("swap", MS * swap, "ms", MS * floors.swap()))
+        warm = cases.first_token(PROMPT_TOKENS, name)
+        added = _median(movement.cold(PROMPT_TOKENS)) - warm
+        figures.append(Figure("cold", MS * added, "ms", MS * floors.swap()))
+        self._tell("latency, unloaded", figures)
 
-    def _movement(self, cases: DeviceCases) -> None:
-        streams, adapters = DISTURBED
-        numbers = iter(range(10_000))
+    def _beneath(self, cases: DeviceCases) -> None:
+        movement, stats = DeviceMovement(cases), cases.engine.stats
+        companies: Mapping[str, Disturb | None] = {
+            "alone": None,
+            "newcomers": movement.newcomers(resident=True),
+            "newcomers load": movement.newcomers(resident=False),
+        }
+        figures, loads = [], 0
+        for company, disturb in companies.items():
+            loads = stats().num_adapter_loads
+            gaps = movement.gaps(disturb)
+            loads = stats().num_adapter_loads - loads
+            for share in (0.5, 0.99):
+                value = MS * gaps[int(share * len(gaps))]
+                figures.append(Figure(f"p{100 * share:.0f} between tokens, {company}", value, "ms"))
+        growth = 100 * figures[-1].value / figures[-3].value
+        figures.append(Figure("p99 while adapters load, of p99 without", growth, "%"))
+        streams = self.work.disturbed.label
+        self._tell(f"{streams} while {loads} adapters load from disk beneath them", figures)
 
-        def load_another(driver: Driver) -> None:
-            name = f"bench{64 + next(numbers) % 100}"
-            driver.submit(cases.prompt(8), name, 1)
+    def _zipf(self, cases: DeviceCases) -> None:
+        numbers = zipf(self.work.num_adapters, self.work.requests)
+        slots = self.settings.max_slots
+        cases.make_resident(self.work.num_adapters)
+        cases.make_resident(slots)
+        resident = cases.throughput([cases.adapter(number % slots) for number in numbers])
+        names = [cases.adapter(number) for number in numbers]
+        cases.throughput(names)
+        before = cases.engine.stats().num_adapter_evictions
+        mixed = cases.throughput(names)
+        evictions = cases.engine.stats().num_adapter_evictions - before
+        figures = [
+            Figure("all resident", resident, RATE),
+            Figure("Zipf", mixed, RATE),
+            Figure("Zipf, of all resident", 100 * mixed / resident, "%"),
+        ]
+        title = f"{self.work.num_adapters} adapters over {slots} slots, {evictions} evictions"
+        self._tell(title, figures)
 
-        def add_resident(driver: Driver) -> None:
-            driver.submit(cases.prompt(8), f"bench{next(numbers) % adapters}", 1)
+    def _ranks(self, cases: DeviceCases) -> None:
+        case, figures = self.work.ranked, []
+        for kinds, mean in {"s": SMALL, "l": LARGE, "sl": (SMALL + LARGE) / 2}.items():
+            adapter = partial(_alternating, kinds)
+            of_kind = DeviceCases(cases.engine, cases.vocab_size, self.work, adapter, seed=10**6)
+            bound = case.streams / self._step_floor(case, mean)
+            label = " and ".join(f"rank {SMALL if kind == 's' else LARGE}" for kind in kinds)
+            figures.append(Figure(label, of_kind.decode(case), RATE, bound))
+        small, large, mixed = (1 / figure.value for figure in figures)
+        share = 100 * mixed / ((small + large) / 2)
+        figures.append(Figure("time of the mix, of the mean of both", share, "%"))
+        self._tell(f"ranks in turn, {case.label}", figures)
 
-        quiet = cases.gaps(streams, adapters, add_resident)
-        loads = cases.engine.stats().num_adapter_loads
-        busy = cases.gaps(streams, adapters, load_another)
-        loads = cases.engine.stats().num_adapter_loads - loads
-        figures = {}
-        for share in (0.5, 0.99):
-            before, after = (gaps[int(share * len(gaps))] for gaps in (quiet, busy))
-            figures[f"p{100 * share:.0f} between tokens, ms"] = (
-                f"{before * 1e3:.2f} → {after * 1e3:.2f} ({100 * (after / before - 1):+.1f}%)"
-            )
-            self._note(f"p{100 * share:.0f} quiet", before)
-            self._note(f"p{100 * share:.0f} loading", after)
-        self._print(f"{streams} streams while {loads} adapters load beneath them", figures)
+    def _http(self, cases: DeviceCases) -> None:
+        case, count = self.work.served, self.work.served_tokens
+        cases.make_resident(case.adapters)
+        seconds = min(cases.seconds(case, count) for _ in range(ROUNDS))
+        alone = case.streams * count / seconds
+        served = over_http(cases, self.base, ROUNDS)
+        figures = [
+            Figure("engine alone", alone, RATE),
+            Figure("over HTTP", served, RATE),
+            Figure("HTTP, of the engine alone", 100 * served / alone, "%"),
+        ]
+        self._tell(f"{case.label} streams of {count} tokens, prompts included", figures)
 
-    def _mixes(self, cases: DeviceCases) -> None:
-        requests, streams, count = 384, 64, 64
-        numbers = zipf(NUM_ADAPTERS, requests)
-        cases.make_resident(64)
-        resident = [f"bench{number % 64}" for number in numbers]
-        rates = {"all resident": cases.throughput(resident, streams=streams, count=count)}
-        names = [f"bench{number}" for number in numbers]
-        cases.throughput(names, streams=streams, count=count)
-        rates["200 over 64 slots, Zipf"] = cases.throughput(names, streams=streams, count=count)
-        for label, letters in (("r8", "s"), ("r64", "l"), ("r8 and r64 mixed", "sl")):
-            adapter = partial(_alternating, letters)
-            kinds = DeviceCases(cases.engine, cases.vocab_size, adapter, seed=10**6)
-            rates[f"32/32 {label}"] = kinds.decode(Case(32, 32))
-        for name, rate in rates.items():
-            self._note(name, rate)
-        self._print("mixes, tok/s", {name: f"{rate:.0f}" for name, rate in rates.items()})
-
-    def _note(self, name: str, value: float) -> None:
-        self.figures[name] = value
-
-    def _print(self, title: str, figures: Mapping[str, str]) -> None:
+    def _tell(self, title: str, figures: Sequence[Figure]) -> None:
+        self.figures.update((figure.name, figure.value) for figure in figures)
         print_figures(self.console, title, figures)
+
+    def _floors(self, rank: float = RANK) -> Floors:
+        return Floors(self.base.config, self.settings, rank)
+
+    def _step_floor(self, case: Case, rank: float) -> float:
+        """Seconds, at the context in the middle of a decoding run."""
+        context = PROMPT_TOKENS + (self.work.short + self.work.long) // 2
+        return self._floors(rank).decode(case, context)
 
 
 def run_on_device(
     base: Base,
     *,
+    only: Collection[str] = (),
     settings: EngineSettings | None = None,
     json_file: Path | None = None,
     console: Console | None = None,
 ) -> dict[str, float]:
     """Measure a base on the CUDA device; print the tables, write `json_file`."""
-    figures = DeviceBench(base, settings or device_settings(), console or Console()).run()
+    bench = DeviceBench(base, settings or device_settings(), console or Console())
+    figures = bench.run(only)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
-def _folders(scratch: Path, base: Base) -> dict[str, Path]:
+def _folders(scratch: Path, base: Base, count: int) -> dict[str, Path]:
     """Adapters by name: many names, one folder for each rank, since only speed is measured."""
-    [plain] = write_adapters(scratch / "plain", base.record, 1).values()
-    [small] = write_adapters(scratch / "small", base.record, 1, rank=SMALL).values()
-    [large] = write_adapters(scratch / "large", base.record, 1, rank=LARGE).values()
-    kinds = {"bench": plain, "s": small, "l": large}
-    return {f"{kind}{n}": path for kind, path in kinds.items() for n in range(NUM_ADAPTERS)}
+    kinds = {
+        kind: folder
+        for kind, rank in {"bench": RANK, "s": SMALL, "l": LARGE}.items()
+        for folder in write_adapters(scratch / kind, base.record, 1, rank=rank).values()
+    }
+    return {f"{kind}{n}": path for kind, path in kinds.items() for n in range(count)}
 
 
 def _alternating(kinds: str, number: int) -> str:
     return f"{kinds[number % len(kinds)]}{number}"
+
+
+def _median(values: Sequence[float]) -> float:
+    return values[len(values) // 2]
 
 
 def _ram_disk() -> Path | None:

@@ -46,3 +46,9 @@ class Driver:
             raise outcome
         if request_id in self.arrivals:
             self.arrivals[request_id].append(time.perf_counter())
+
+
+def after(steps: int) -> Callable[[], bool]:
+    """Whether it has been asked so many times."""
+    left = iter(range(steps))
+    return lambda: next(left, None) is None

@@ -11,24 +11,28 @@ from server.engine.planner import weight_bytes
 
 @dataclass(frozen=True)
 class Device:
-    """What a device can move and multiply, measured: bytes and bf16 operations per second."""
+    """What a device can move and multiply, measured: bytes and bf16 operations per second.
+
+    link: bytes per second from page-locked host memory.
+    """
 
     name: str
     bandwidth: float
     rate: float
+    link: float
 
 
-H200 = Device("NVIDIA H200", bandwidth=4.28e12, rate=790e12)
-"""A large copy, bytes read and written; an 8192³ product of random bf16 numbers."""
+H200 = Device("NVIDIA H200", bandwidth=4.28e12, rate=790e12, link=54.8e9)
+"""A large copy, bytes read and written; an 8192³ product of random bf16 numbers; 84 MB at once."""
 
 
 @dataclass(frozen=True)
 class Floors:
-    """Floors of one base in one weight mode, with adapters of one rank on every projection."""
+    """Floors of one base in one weight mode; rank: the adapters' mean, on every projection."""
 
     config: ModelConfig
     settings: EngineSettings
-    rank: int
+    rank: float
     device: Device = H200
 
     def decode(self, case: Case, context: int) -> float:
@@ -43,8 +47,12 @@ class Floors:
         """Seconds of so many prompt tokens: the products alone."""
         return 2 * tokens * self.config.num_linear_weights / self.device.rate
 
+    def swap(self) -> float:
+        """Seconds that an adapter is on the link."""
+        return self.adapter_bytes / self.device.link
+
     @property
-    def adapter_bytes(self) -> int:
+    def adapter_bytes(self) -> float:
         config = self.config
         per_layer = sum(sum(config.projection_shape(name)) for name in _PROJECTIONS)
         return config.num_layers * per_layer * self.rank * self.settings.dtype.itemsize

@@ -40,7 +40,7 @@ class PulledApart:
         return self.wall - sum(self.by_kind.values())
 
 
-def pull_apart(step: Callable[[], None], *, repeats: int = 20) -> PulledApart:
+def pull_apart(step: Callable[[], object], *, repeats: int = 20) -> PulledApart:
     """Run a step by itself, timed without the profiler and then under it."""
     step()
     torch.cuda.synchronize()

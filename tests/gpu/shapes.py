@@ -11,7 +11,9 @@ import torch
 from registry.bases import NF4, BaseRecord, shape_fields
 from server.bases import Base
 from server.engine.config import ModelConfig
-from tests.support.tiny import write_tiny_base
+from tests.support.tiny import write_tiny_base, write_tokenizer
+
+BYTE_LEVEL = 258  # tokens of the tiny bases' tokenizer
 
 MISTRAL_7B: dict[str, Any] = {
     "vocab_size": 32768,
@@ -30,6 +32,8 @@ def write_7b_shape(folder: Path, layers: int) -> Path:
     """Random bf16 weights in the shape of Mistral-7B, made on the device."""
     shape = {**MISTRAL_7B, "num_hidden_layers": layers}
     written = write_tiny_base(folder, dtype=torch.bfloat16, device="cuda", **shape)
+    # A token without a text would be decoded again with each one after it.
+    write_tokenizer(written, num_words=MISTRAL_7B["vocab_size"] - BYTE_LEVEL)
     torch.cuda.empty_cache()
     return written
 

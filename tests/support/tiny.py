@@ -49,10 +49,15 @@ def write_tiny_base(
     return folder
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Save the byte-level tokenizer: 256 bytes, then `<s>` and `</s>`; it adds neither."""
+def write_tokenizer(folder: Path, *, num_words: int = 0) -> None:
+    """Save the byte-level tokenizer: 256 bytes, then `<s>` and `</s>`; it adds neither.
+
+    num_words: tokens between them, so that each of a larger vocabulary has a text.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: index for index, character in enumerate(alphabet)}
+    first = len(vocabulary)
+    vocabulary |= {f"Ġw{number}": number for number in range(first, first + num_words)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -1,0 +1,124 @@
+"""The engine behind the real HTTP layer, on loopback, asked by another process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry.hats import Hat
+from registry.lock import Lock
+from registry.manifest import Descriptor, Manifest
+from registry.references import Reference
+from registry.versions import Version
+from server.api.app import create_app
+from server.api.draining import DrainingServer
+from server.api.listener import bind
+from server.api.readiness import Readiness
+from server.bases import Base
+from server.bench import http_client
+from server.bench.device_cases import DeviceCases
+from server.bench.workload import PROMPT_TOKENS, RANK
+from server.engine.build import start_worker
+
+DRAIN = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class _Named:
+    name: str
+
+
+@dataclass(frozen=True)
+class NamesRegistry:
+    """Any name is an adapter with one version, whose digest is the name."""
+
+    base: Base
+
+    def resolve(self, reference: Reference) -> Version:
+        return Version(
+            name=reference.name,
+            number=1,
+            digest=reference.name,
+            created_at=datetime.now(UTC),
+            created_by="bench",
+            manifest=Manifest(Descriptor("", "", 0), ()),
+            size=0,
+            base_fingerprint=self.base.record.fingerprint,
+        )
+
+    def hat(self, version: Version) -> Hat:  # noqa: ARG002
+        return Hat()
+
+    def lock(self, version: Version) -> Lock:  # noqa: ARG002
+        record = self.base.record
+        return Lock(base=record, adapter_dtype="bfloat16", rank=RANK, target_modules=())
+
+    def adapters(self) -> Sequence[_Named]:
+        return ()
+
+    def aliases(self, name: str) -> Mapping[str, Version]:  # noqa: ARG002
+        return {}
+
+    def lease(self, digest: str, holder: str, seconds: float) -> None:
+        """Nothing here can be collected."""
+
+
+def over_http(cases: DeviceCases, base: Base, rounds: int) -> float:
+    """Generated tokens per second of the work's served case; the best round after a first one.
+
+    The engine ends with the server.
+    """
+    with _serving(cases, base) as url:
+        return max([_ask(url, _bodies(cases)) for _ in range(rounds + 1)][1:])
+
+
+@contextmanager
+def _serving(cases: DeviceCases, base: Base) -> Iterator[str]:
+    """The app behind uvicorn in a thread of its own; its URL."""
+    listener = bind("127.0.0.1", 0)
+    with closing(listener):
+        worker = start_worker(cases.engine)
+        readiness = Readiness(worker, ())
+        app = create_app(worker, NamesRegistry(base), base, readiness=readiness)
+        server = DrainingServer(app, readiness, drain_timeout=DRAIN)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.begin_drain()
+            thread.join()
+
+
+def _bodies(cases: DeviceCases) -> list[dict[str, Any]]:
+    case, count = cases.work.served, cases.work.served_tokens
+    return [
+        {
+            "model": cases.name_of(case, stream),
+            "prompt": cases.prompt(PROMPT_TOKENS),
+            "max_tokens": count,
+            "temperature": 0.0,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        for stream in range(case.streams)
+    ]
+
+
+def _ask(url: str, bodies: Sequence[Mapping[str, Any]]) -> float:
+    """Tokens per second, as the client sees it."""
+    program = [sys.executable, str(Path(http_client.__file__)), url]
+    done = subprocess.run(program, input=json.dumps(bodies), text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"the bench's client failed: {done.stderr}")
+    told = json.loads(done.stdout)
+    return float(told["tokens"] / told["seconds"])
