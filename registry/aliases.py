@@ -1,19 +1,19 @@
-"""Movable names: setting one, rolling it back, and the history that is never rewritten."""
+"""Movable names: setting one, rolling it back, protecting it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .errors import AliasConflict, AliasNotFound, Forbidden, InvalidReference
+from .alias_history import AliasKind, alias_history, standing_moves, write_alias_event
+from .canary.ending import abort_running
+from .canary.rows import find_running
+from .errors import AliasConflict, Forbidden, InvalidReference
 from .events import record
 from .references import Reference
-from .tables import adapter, alias, alias_event, protected_alias, version
-from .validation import near
+from .tables import alias, protected_alias
 from .versions import Version, adapter_key, alias_targets, find_version, now, version_key
 
 ABSENT = "none"  # as `expected`: the alias must not exist yet
@@ -29,52 +29,39 @@ class AliasMove:
     may_move_protected: bool = True
 
 
-@dataclass(frozen=True)
-class AliasEvent:
-    """One move of an alias. `from_number` is None for its first."""
-
-    name: str
-    alias: str
-    kind: Literal["set", "rollback"]
-    at: datetime
-    by: str
-    why: str
-    from_number: int | None
-    from_digest: str | None
-    to_number: int
-    to_digest: str
-
-
 def set_alias(connection: Connection, alias_name: str, target: Version, move: AliasMove) -> bool:
     """Point an alias at a version; the flag says whether it moved.
 
+    A canary that runs on the alias ends: whoever says where the alias points means all requests.
     Raises `AliasConflict` when it does not point where `move.expected` says.
     """
     current = alias_targets(connection, target.name).get(alias_name)
-    _check_expected(target.name, alias_name, current, move.expected)
-    if current is not None and current.digest == target.digest:
+    check_expected(target.name, alias_name, current, move.expected)
+    is_there = current is not None and current.digest == target.digest
+    if is_there and find_running(connection, target.name, alias_name) is None:
         return False
-    _check_protection(connection, target.name, alias_name, move)
-    _point(connection, alias_name, current, target, "set", move)
+    check_protection(connection, target.name, alias_name, move)
+    abort_running(connection, target.name, alias_name, by=move.by, why=move.why)
+    if is_there:
+        return False
+    point(connection, alias_name, current, target, "set", move)
     return True
 
 
 def roll_back(connection: Connection, name: str, alias_name: str, move: AliasMove) -> Version:
     """Point an alias where it pointed before its last standing move; returns that version.
 
-    Rolling back twice goes two moves back, as undo does. The history only grows. Raises
-    `AliasNotFound`, or `AliasConflict` when there is nothing before.
+    Rolling back twice goes two moves back, as undo does. The history only grows. While a canary
+    runs, the canary is what is undone, and the alias stays. Raises `AliasNotFound`, or
+    `AliasConflict` when there is nothing before.
     """
     history = alias_history(connection, name, alias_name)
     current = alias_targets(connection, name)[alias_name]
-    _check_expected(name, alias_name, current, move.expected)
-    _check_protection(connection, name, alias_name, move)
-    standing: list[int] = []
-    for event in history:
-        if event.kind == "rollback":
-            standing.pop()
-        else:
-            standing.append(event.to_number)
+    check_expected(name, alias_name, current, move.expected)
+    check_protection(connection, name, alias_name, move)
+    if abort_running(connection, name, alias_name, by=move.by, why=move.why):
+        return current
+    standing = standing_moves(history)
     if len(standing) < 2:
         raise AliasConflict(
             f"{name}@{alias_name} has pointed at {current.ref} only: there is nothing to roll "
@@ -82,48 +69,8 @@ def roll_back(connection: Connection, name: str, alias_name: str, move: AliasMov
             param="alias",
         )
     target = find_version(connection, Reference(name, number=standing[-2]))
-    _point(connection, alias_name, current, target, "rollback", move)
+    point(connection, alias_name, current, target, "rollback", move)
     return target
-
-
-def alias_history(connection: Connection, name: str, alias_name: str) -> list[AliasEvent]:
-    """Every move of an alias, oldest first; raises `AdapterNotFound` or `AliasNotFound`."""
-    find_version(connection, Reference(name))
-    before, after = version.alias("before"), version.alias("after")
-    rows = connection.execute(
-        sa.select(
-            alias_event,
-            before.c.number.label("from_number"),
-            before.c.digest.label("from_digest"),
-            after.c.number.label("to_number"),
-            after.c.digest.label("to_digest"),
-        )
-        .join(adapter, adapter.c.id == alias_event.c.adapter_id)
-        .join(after, after.c.id == alias_event.c.to_version_id)
-        .outerjoin(before, before.c.id == alias_event.c.from_version_id)
-        .where(adapter.c.name == name, alias_event.c.alias == alias_name)
-        .order_by(alias_event.c.id)
-    ).all()
-    if not rows:
-        known = alias_targets(connection, name)
-        raise AliasNotFound(
-            f"{name} has no alias {alias_name!r}{near(alias_name, known)}", param="alias"
-        )
-    return [
-        AliasEvent(
-            name=name,
-            alias=row.alias,
-            kind=row.kind,
-            at=row.at.replace(tzinfo=UTC),
-            by=row.by,
-            why=row.why,
-            from_number=row.from_number,
-            from_digest=row.from_digest,
-            to_number=row.to_number,
-            to_digest=row.to_digest,
-        )
-        for row in rows
-    ]
 
 
 def protect_alias(
@@ -151,7 +98,8 @@ def protected_aliases(connection: Connection, name: str) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def _check_protection(connection: Connection, name: str, alias_name: str, move: AliasMove) -> None:
+def check_protection(connection: Connection, name: str, alias_name: str, move: AliasMove) -> None:
+    """Raise `Forbidden` where the alias is protected from whoever moves it."""
     if not move.may_move_protected and alias_name in protected_aliases(connection, name):
         raise Forbidden(
             f"{name}@{alias_name} is protected: a key needs the verb 'protect' to move it",
@@ -159,51 +107,40 @@ def _check_protection(connection: Connection, name: str, alias_name: str, move: 
         )
 
 
-def _point(
+def point(
     connection: Connection,
     alias_name: str,
     current: Version | None,
     target: Version,
-    kind: Literal["set", "rollback"],
+    kind: AliasKind,
     move: AliasMove,
+    *,
+    weight: int | None = None,
 ) -> None:
     """Move the alias and write the event, in the caller's transaction."""
     adapter_id, target_id = adapter_key(connection, target.name), version_key(connection, target)
-    at = now()
     if current is None:
         row = {"adapter_id": adapter_id, "name": alias_name, "version_id": target_id}
-        connection.execute(sa.insert(alias).values(updated_at=at, **row))
+        connection.execute(sa.insert(alias).values(updated_at=now(), **row))
     else:
         connection.execute(
             sa.update(alias)
             .where(alias.c.adapter_id == adapter_id, alias.c.name == alias_name)
-            .values(version_id=target_id, updated_at=at)
+            .values(version_id=target_id, updated_at=now())
         )
-    event = {
-        "adapter_id": adapter_id,
-        "alias": alias_name,
-        "kind": kind,
-        "from_version_id": None if current is None else version_key(connection, current),
-        "to_version_id": target_id,
-        "at": at,
-        "by": move.by,
-        "why": move.why,
-    }
-    connection.execute(sa.insert(alias_event).values(event))
-    record(
+    write_alias_event(
         connection,
-        f"alias.{kind}",
-        target.name,
+        alias_name,
+        kind,
+        before=current,
+        after=target,
         by=move.by,
-        alias=alias_name,
-        version=target.number,
-        digest=target.digest,
-        previous=None if current is None else current.number,
         why=move.why,
+        weight=weight,
     )
 
 
-def _check_expected(
+def check_expected(
     name: str, alias_name: str, current: Version | None, expected: str | int | None
 ) -> None:
     """Compare-and-set: refuse a move made in ignorance of somebody else's."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from .canary.rows import list_running
 from .errors import BaseMismatch, VersionInUse
 from .events import record
 from .manifest import Manifest
@@ -115,7 +116,7 @@ def set_metrics(connection: Connection, key: int, metrics: Mapping[str, float]) 
 
 
 def withdraw_version(connection: Connection, found: Version, *, by: str, why: str) -> None:
-    """Let nobody find a version any more; raises `VersionInUse` while an alias points at it.
+    """Let nobody find a version any more; raises `VersionInUse` while an alias needs it.
 
     Its number stays taken, and the same bytes pushed again bring it back.
     """
@@ -129,6 +130,13 @@ def withdraw_version(connection: Connection, found: Version, *, by: str, why: st
             f"{found.ref} cannot be withdrawn: {found.name}@{pointing[0]} points at it",
             param="version",
         )
+    for canary in list_running(connection, found.name):
+        if canary.target.number == found.number:
+            raise VersionInUse(
+                f"{found.ref} cannot be withdrawn: it is the canary of {canary.ref}; abort that "
+                "first",
+                param="version",
+            )
     key = version_key(connection, found)
     row = {"version_id": key, "at": now(), "by": by, "why": why}
     connection.execute(sa.insert(withdrawal).values(row))

@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .aliases import AliasEvent
+    from .alias_history import AliasEvent
     from .canonical import Progress as ProgressCallback
     from .collection import Collection
     from .errors import RegistryError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from .aliases import AliasEvent
+from .alias_history import AliasEvent
 from .canonical import canonical_json
 from .errors import Corrupted
 from .events import Event

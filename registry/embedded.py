@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .aliases import (
-    AliasMove,
-    protect_alias,
-    roll_back,
-    set_alias,
-)
+from .aliases import AliasMove, protect_alias, roll_back, set_alias
 from .bases import BaseRecord
 from .blobs import Blobs, open_blobs
 from .bundle import DEFAULT_SIZE_LIMIT
+from .canary.canaries import Canaries
 from .candidate import Candidate, prepare
 from .canonical import Progress
 from .catalog import Catalog
 from .commit import NewVersion, add_version, check_base, withdraw_version
 from .errors import BlobsMissing, CatalogUnavailable, InvalidReference
 from .homes import adapter_cache
+from .identity import whoami
 from .leases import Lease, drop_lease, take_lease
 from .manifest import Manifest
 from .reading import Reading
@@ -52,6 +48,7 @@ class Registry(Reading):
         self.catalog = catalog
         self.blobs = blobs
         self.staging = StagingArea(_staging_folder(folder))
+        self.canaries = Canaries(catalog)
 
     @classmethod
     def open(
@@ -252,14 +249,6 @@ class _Labels:
             tags=self.tags,
             metrics=candidate.lock.metrics,
         )
-
-
-def whoami() -> str:
-    """Who runs this process, for the history."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"uid-{os.getuid()}"
 
 
 def _staging_folder(folder: Path) -> Path:

@@ -11,9 +11,11 @@ RegistryError                     500 registry_error
 │   ├── AdapterNotFound           404 adapter_not_found
 │   ├── VersionNotFound           404 version_not_found
 │   ├── AliasNotFound             404 alias_not_found
+│   ├── CanaryNotFound            404 canary_not_found
 │   └── HubNotFound               404 hub_not_found
 ├── AmbiguousReference            409 ambiguous_reference
 ├── AliasConflict                 412 alias_conflict
+├── CanaryConflict                412 canary_conflict
 ├── DestinationExists             409 destination_exists
 ├── MissingExtra                  501 missing_extra
 ├── ReceiptMissing                409 receipt_missing
@@ -132,6 +134,12 @@ class AliasNotFound(NotFound):
     code = "alias_not_found"
 
 
+class CanaryNotFound(NotFound):
+    """No canary runs on the alias, or none ever did."""
+
+    code = "canary_not_found"
+
+
 class HubNotFound(NotFound):
     """The Hub has no such repository, revision or file, or hides it from this user."""
 
@@ -150,6 +158,13 @@ class AliasConflict(RegistryError):
 
     status = 412
     code = "alias_conflict"
+
+
+class CanaryConflict(RegistryError):
+    """The alias has a canary already, or it is not the one, or not the step, that was expected."""
+
+    status = 412
+    code = "canary_conflict"
 
 
 class DestinationExists(RegistryError):

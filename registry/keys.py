@@ -18,7 +18,7 @@ from .errors import InvalidRequest, KeyNeeded, NotFound
 from .tables import api_key
 from .versions import now
 
-Verb = Literal["read", "push", "alias", "protect", "delete", "admin"]
+Verb = Literal["read", "report", "push", "alias", "protect", "delete", "admin"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 _PREFIX = "hsk"
 _MOST_PATTERNS = 32

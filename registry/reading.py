@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from .aliases import (
-    AliasEvent,
-    alias_history,
-    protected_aliases,
-)
+from .alias_history import AliasEvent, alias_history
+from .aliases import protected_aliases
+from .canary.record import Route, Split
+from .canary.rows import find_route, list_splits
 from .canonical import Progress
 from .catalog import Catalog
 from .contents import Contents
@@ -40,6 +39,17 @@ class Reading(Contents):
         parsed = parse_reference(reference)
         with self.catalog.read() as connection:
             return find_version(connection, parsed)
+
+    def route(self, reference: str | Reference) -> Route:
+        """What `resolve` gives, and how requests are split while a canary runs there."""
+        parsed = parse_reference(reference)
+        with self.catalog.read() as connection:
+            return find_route(connection, parsed)
+
+    def splits(self, name: str) -> list[Split]:
+        """How the requests for an adapter's aliases are split now."""
+        with self.catalog.read() as connection:
+            return list_splits(connection, name)
 
     def adapters(self) -> list[AdapterSummary]:
         """Every adapter, by name."""

@@ -71,13 +71,48 @@ alias_event = Table(
     Column("id", Integer, primary_key=True),
     Column("adapter_id", ForeignKey("adapter.id"), nullable=False),
     Column("alias", String(63), nullable=False),
-    Column("kind", String(16), nullable=False),  # "set" or "rollback"
+    Column("kind", String(16), nullable=False),  # alias_history.AliasKind
     Column("from_version_id", ForeignKey("version.id"), nullable=True),
     Column("to_version_id", ForeignKey("version.id"), nullable=False),
     Column("at", DateTime, nullable=False),
     Column("by", String(255), nullable=False),
     Column("why", Text, nullable=False),
+    Column("weight", Integer, nullable=True),  # a canary's share after it, in per cent
     Index(None, "adapter_id", "alias"),
+)
+
+# Trials of a version behind an alias. One per alias runs at a time; ended ones stay.
+canary = Table(
+    "canary",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("adapter_id", ForeignKey("adapter.id"), nullable=False),
+    Column("alias", String(63), nullable=False),
+    Column("stable_version_id", ForeignKey("version.id"), nullable=False),
+    Column("target_version_id", ForeignKey("version.id"), nullable=False),
+    Column("rules", Text, nullable=False),  # JSON
+    Column("step", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),  # canary.record.State
+    Column("started_at", DateTime, nullable=False),
+    Column("step_at", DateTime, nullable=False),
+    Column("ended_at", DateTime, nullable=True),
+    Column("by", String(255), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Index(None, "adapter_id", "alias"),
+)
+
+# What each server has seen of a running canary's steps; gone when the canary ends.
+canary_report = Table(
+    "canary_report",
+    metadata,
+    Column("canary_id", ForeignKey("canary.id"), primary_key=True),
+    Column("step", Integer, primary_key=True, autoincrement=False),
+    Column("holder", String(255), primary_key=True),
+    Column("at", DateTime, nullable=False),
+    Column("stable", Text, nullable=False),  # canary.outcomes.Outcomes as JSON
+    Column("target", Text, nullable=False),
+    Column("refusal", Text, nullable=False),
 )
 
 # Who is using a version, until when: what garbage collection must spare.

@@ -135,12 +135,15 @@ _COLUMNS = (
 )
 
 
-def select_versions(connection: Connection, *conditions: sa.ColumnElement[bool]) -> list[Version]:
-    """Versions by conditions on the tables, ordered by name and number."""
+def select_versions(
+    connection: Connection, *conditions: sa.ColumnElement[bool], withdrawn: bool = False
+) -> list[Version]:
+    """Versions by conditions on the tables, ordered by name and number; `withdrawn` ones too?"""
+    standing = () if withdrawn else (STANDING,)
     rows = connection.execute(
         sa.select(*_COLUMNS)
         .select_from(_VERSIONS)
-        .where(STANDING, *conditions)
+        .where(*standing, *conditions)
         .order_by(adapter.c.name, version.c.number)
     ).mappings()
     return [_version(row) for row in rows]

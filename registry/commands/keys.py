@@ -37,7 +37,7 @@ def create(
 
     with refusals(as_json):
         from registry.documents import document
-        from registry.embedded import whoami
+        from registry.identity import whoami
         from registry.keys import Keys
 
         expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import httpx
 
 from registry import errors
 from registry.errors import BlobsMissing, CatalogUnavailable, RegistryError, RegistryUnreachable
+from registry.identity import whoami
 
 KEY_VARIABLE = "HATSTAND_REGISTRY_KEY"
 _TIMEOUT = httpx.Timeout(60.0, connect=3.0)  # seconds
@@ -36,7 +36,7 @@ class Connection:
                 param="registry",
             )
         self.url = url.rstrip("/")
-        headers = {"x-hatstand-by": _whoami()}
+        headers = {"x-hatstand-by": whoami()}
         if key:
             headers["authorization"] = f"Bearer {key}"
         self._client = httpx.Client(
@@ -141,10 +141,3 @@ def _by_code() -> dict[str, type[RegistryError]]:
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     ours = [each for each in kinds if issubclass(each, RegistryError)]
     return {each.code: each for each in ours if "code" in vars(each)}
-
-
-def _whoami() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from registry.aliases import ABSENT, AliasEvent
+from registry.alias_history import AliasEvent
+from registry.aliases import ABSENT
 from registry.bases import BaseRecord
 from registry.blob_cache import BlobCache
 from registry.bundle import DEFAULT_SIZE_LIMIT

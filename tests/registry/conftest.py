@@ -24,10 +24,14 @@ __all__ = ["bucket", "postgres", "postgres_database", "s3_prefix"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A module that says `EVERY_BACKEND = True` runs against every kind of catalog and store."""
+    """A module that says `EVERY_BACKEND = True` runs against every kind of catalog and store.
+
+    `EVERY_DATABASE = True` is for what concerns the catalog alone.
+    """
     if "backend" in metafunc.fixturenames:
-        everywhere = getattr(metafunc.module, "EVERY_BACKEND", False)
-        metafunc.parametrize("backend", BACKENDS if everywhere else BACKENDS[:1], indirect=True)
+        many = 4 if getattr(metafunc.module, "EVERY_BACKEND", False) else 1
+        many = 2 if getattr(metafunc.module, "EVERY_DATABASE", False) else many
+        metafunc.parametrize("backend", BACKENDS[:many], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A catalog of the release before this one, with data in it, goes on working."""
+"""Catalogs of the releases before this one, with data in them, go on working."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from pathlib import Path
 import pytest
 
 from registry import Registry
+from registry.canary.rules import Rules
+from registry.errors import VersionNotFound
+from registry.keys import Keys
+from registry.pages import MetricCondition, Search
+from registry.referrers import list_referrers
 
 DUMPS = Path(__file__).parent / "data"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Versions of `sql` and `orders`, moved aliases and a lease, as the last release wrote them."""
-    folder = tmp_path / "registry"
+def restore(dump: str, folder: Path) -> Path:
+    """A registry's folder with the catalog that a release wrote."""
     folder.mkdir()
     with closing(sqlite3.connect(folder / "catalog.sqlite")) as connection:
-        connection.executescript((DUMPS / "catalog_0001.sql").read_text())
+        connection.executescript((DUMPS / dump).read_text())
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Versions of `sql` and `orders`, moved aliases and a lease, as the first release wrote."""
+    return restore("catalog_0001.sql", tmp_path / "registry")
 
 
 def test_everything_is_still_there(folder: Path) -> None:
@@ -43,3 +52,30 @@ def test_old_versions_take_part_in_what_is_new(folder: Path) -> None:
     assert [version.number for version in registry.versions("sql")] == [2, 3]
     kinds = [event.kind for event in registry.events()]
     assert kinds == ["alias.set", "version.withdrawn"]
+
+
+def test_what_the_second_release_wrote_is_there(tmp_path: Path) -> None:
+    registry = Registry.open(restore("service_0002.sql", tmp_path / "registry"))
+    assert [version.number for version in registry.versions("sql")] == [1, 2, 3]
+    with pytest.raises(VersionNotFound):
+        registry.resolve("orders@1")  # withdrawn
+    history = registry.alias_history("sql", "prod")
+    assert [(event.kind, event.to_number, event.weight) for event in history] == [
+        ("set", 1, None),
+        ("set", 3, None),
+        ("rollback", 1, None),
+    ]
+    assert registry.protected_aliases("sql") == {"prod"}
+    assert len(registry.events()) == registry.newest_event() == 11
+    search = Search(tags=("task=sql",), metrics=(MetricCondition.parse("exact_match>=0.9"),))
+    assert [each.name for each in registry.search(search).items] == ["sql"]
+    assert len(list_referrers(registry, registry.resolve("sql@2").digest)) == 1
+    assert [key.name for key in Keys(registry.catalog).list()] == ["ci"]
+
+
+def test_an_alias_with_a_history_takes_a_canary(tmp_path: Path) -> None:
+    registry = Registry.open(restore("service_0002.sql", tmp_path / "registry"))
+    registry.canaries.start("sql", "prod", "2", Rules(steps=(50,)), by="ann")
+    registry.canaries.advance("sql", "prod", by="ann")
+    assert registry.resolve("sql").number == 2
+    assert registry.rollback_alias("sql", "prod").number == 1
