@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .chat_command import chat
+from .evaluate_command import evaluate, perplexity
 from .failures import explained
 from .plan_command import plan
 from .serve_command import serve
@@ -80,6 +81,8 @@ def train(
         run(recipe, overrides or [], push, registry)
 
 
+app.command()(evaluate)
+app.command()(perplexity)
 app.command()(chat)
 
 

@@ -7,6 +7,7 @@ TrainingError
 ├── OutputError          the output folder is in the way
 ├── MissingExtra         a package of the `training` extra is not installed
 ├── TrainingDiverged     the loss is no longer a number
+├── ForgetsTooMuch       an adapter is over its budget on general text
 └── PushError            the adapter is there, but the registry did not take it
 """
 
@@ -64,6 +65,10 @@ class MissingExtra(TrainingError):
 
 class TrainingDiverged(TrainingError):
     """The loss became infinite or not a number; nothing was written."""
+
+
+class ForgetsTooMuch(TrainingError):
+    """General text became less likely under the adapter than its budget allows."""
 
 
 class PushError(TrainingError):

@@ -21,6 +21,7 @@ from server.engine.request import (
 from .rendering import Renderer, Tokenizer
 
 TOP_K = 5  # what receipts record
+AT_ONCE = 128  # questions in the engine at a time: its queue is bounded
 
 
 class Engine(Protocol):
@@ -40,7 +41,7 @@ class Base(Protocol):
 
 
 class EngineHost:
-    """Satisfies `registry.replay.Host`. Its methods block: call them from a thread of its own."""
+    """Satisfies `registry.hosts.AnsweringHost`. They block: call from another thread."""
 
     def __init__(self, engine: Engine, base: Base, *, activations: str) -> None:
         self._engine = engine
@@ -53,14 +54,32 @@ class EngineHost:
 
     def greedy(self, version: Version, prompt: Sequence[int], num_tokens: int) -> list[Step]:
         """Raises a `ServingError` when the engine cannot run the adapter."""
-        request = GenerationRequest(
-            f"receipt-{secrets.token_hex(12)}",
-            tuple(prompt),
-            # A receipt's last token may be the end of the sequence: it is compared like any other.
-            SamplingParams(max_tokens=num_tokens, temperature=0.0, ignore_eos=True, logprobs=TOP_K),
-            AdapterRef(version.digest, version.ref),
+        # A receipt's last token may be the end of the sequence: it is compared like any other.
+        params = SamplingParams(
+            max_tokens=num_tokens, temperature=0.0, ignore_eos=True, logprobs=TOP_K
         )
-        return asyncio.run(self._collect(request))
+        return asyncio.run(self._collect(_request(version, prompt, params)))
+
+    def answers(
+        self,
+        version: Version | None,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        stop: Sequence[str],
+    ) -> list[str]:
+        """Raises a `ServingError` when the engine cannot run the adapter or take a prompt."""
+        params = SamplingParams(max_tokens=max_tokens, temperature=0.0, stop=tuple(stop))
+        return asyncio.run(self._texts([_request(version, each, params) for each in prompts]))
+
+    async def _texts(self, requests: Sequence[GenerationRequest]) -> list[str]:
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def text(request: GenerationRequest) -> str:
+            async with turns:
+                return "".join([delta.text async for delta in self._engine.generate(request)])
+
+        return list(await asyncio.gather(*map(text, requests)))
 
     async def _collect(self, request: GenerationRequest) -> list[Step]:
         return [
@@ -74,3 +93,10 @@ class EngineHost:
             async for delta in self._engine.generate(request)
             for chosen in delta.logprobs
         ]
+
+
+def _request(
+    version: Version | None, prompt: Sequence[int], params: SamplingParams
+) -> GenerationRequest:
+    adapter = None if version is None else AdapterRef(version.digest, version.ref)
+    return GenerationRequest(f"host-{secrets.token_hex(12)}", tuple(prompt), params, adapter)

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from registry.errors import BaseNotFound
-from registry.replay import Host
 from server.environment import prepare
 from server.errors import StartupError
 
 if TYPE_CHECKING:
+    from registry.hosts import AnsweringHost
     from registry.opening import AnyRegistry
 
 
 @contextlib.contextmanager
-def open_host(registry: AnyRegistry, base: str) -> Iterator[Host]:
+def open_host(registry: AnyRegistry, base: str) -> Iterator[AnsweringHost]:
     """Load a base and run an engine over it and the registry's adapters.
 
     Raises `BaseNotFound` with the reason when there is no such base or it cannot be run.
@@ -28,7 +28,7 @@ def open_host(registry: AnyRegistry, base: str) -> Iterator[Host]:
         raise BaseNotFound(str(failure), param="base") from failure
 
 
-def _host(registry: AnyRegistry, base: str) -> Iterator[Host]:
+def _host(registry: AnyRegistry, base: str) -> Iterator[AnsweringHost]:
     from server.bases import open_base
     from server.engine.build import build_engine, start_worker
     from server.residency import RegistrySource

@@ -1,0 +1,105 @@
+"""`hatstand evaluate`: base against adapter, through the engine, stated in the registry."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from registry import Registry
+from registry.referrers import EVALUATION, list_referrers
+from training.errors import BaseError, DataError, ForgetsTooMuch
+from training.evaluating.command import EvaluationOptions, evaluate
+from training.evaluating.difficulty import Bucket
+from training.evaluating.report import Report
+
+from .conftest import Colors
+
+GENEROUS = 1e9  # a random base has no general knowledge to lose
+
+
+@pytest.fixture(scope="module")
+def evaluated(colors: Colors, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path, str]:
+    output = tmp_path_factory.mktemp("evaluation")
+    console = Console(file=io.StringIO(), width=160)
+    report = evaluate(
+        "colors@prod",
+        [colors.heldout],
+        registry=colors.registry,
+        options=EvaluationOptions(
+            base=str(colors.base), budget=GENEROUS, buckets=(Bucket("tiny", 1, 3),)
+        ),
+        output=output,
+        console=console,
+    )
+    assert isinstance(console.file, io.StringIO)
+    return report, output, console.file.getvalue()
+
+
+def test_the_adapter_is_better_than_its_base_at_its_task(
+    evaluated: tuple[Report, Path, str],
+) -> None:
+    everything = evaluated[0].groups[0]
+    assert (everything.name, everything.num_rows) == ("all", 6)
+    assert everything.adapter.loss < everything.base.loss
+    assert everything.adapter.token_accuracy > everything.base.token_accuracy
+    assert everything.adapter.exact_match > everything.base.exact_match
+
+
+def test_answers_of_two_kinds_are_scored_as_labels(evaluated: tuple[Report, Path, str]) -> None:
+    found = evaluated[0].groups[0].adapter.classification
+    assert found is not None
+    assert {name: label.support for name, label in found.labels.items()} == {"blue": 3, "red": 3}
+    assert found.accuracy == evaluated[0].groups[0].adapter.exact_match
+
+
+def test_every_row_has_a_difficulty(evaluated: tuple[Report, Path, str]) -> None:
+    assert [(g.name, g.num_rows) for g in evaluated[0].groups] == [("all", 6), ("tiny", 6)]
+    assert evaluated[0].metrics["tiny_bleu"] == evaluated[0].metrics["bleu"]
+
+
+def test_it_is_printed_written_drawn_and_stated(
+    evaluated: tuple[Report, Path, str], colors: Colors
+) -> None:
+    report, output, printed = evaluated
+    assert "colors@1 against its base" in printed
+    document = json.loads((output / "evaluation.json").read_text())
+    assert document == json.loads(json.dumps(report.document()))
+    assert (output / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+    registry = Registry.open(colors.registry)
+    [stated] = list_referrers(registry, report.digest, EVALUATION)
+    [layer] = json.loads(stated.manifest)["layers"]
+    content = registry.blobs.local(layer["digest"], layer["size"]).read_bytes()
+    assert json.loads(content)["metrics"] == pytest.approx(report.metrics)
+
+
+def test_an_adapter_over_its_budget_is_named(colors: Colors, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the color of apples is red " * 8)
+    options = EvaluationOptions(base=str(colors.base), budget=0.0, general=text, most_rows=2)
+    with pytest.raises(ForgetsTooMuch, match=r"colors@1 forgets .* budget 0%"):
+        evaluate(
+            "colors",
+            [colors.heldout],
+            registry=colors.registry,
+            options=options,
+            post=False,
+            console=Console(quiet=True),
+        )
+
+
+def test_another_base_is_refused(colors: Colors, embedded_base: Path) -> None:
+    options = EvaluationOptions(base=str(embedded_base))
+    with pytest.raises(BaseError, match="another base"):
+        evaluate("colors", [colors.heldout], registry=colors.registry, options=options)
+
+
+def test_files_and_formats_are_checked_first(colors: Colors, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        evaluate("colors", [tmp_path / "none.jsonl"], registry=colors.registry)
+    options = EvaluationOptions(base=str(colors.base), data={"format": "alpaca"})
+    with pytest.raises(DataError, match=r"heldout\.jsonl:1: there is no column `instruction`"):
+        evaluate("colors", [colors.heldout], registry=colors.registry, options=options)

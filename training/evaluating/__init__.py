@@ -1,0 +1,1 @@
+"""What an adapter is worth: measured on held-out rows, beside its base."""
