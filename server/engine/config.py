@@ -190,6 +190,11 @@ class EngineSettings:
         """
         if self.fp8_kv and not self.is_fused:
             raise StartupError("--fp8-kv needs a GPU: on CPU keys and values stay as they are")
+        if self.is_fused and self.gemm == "batch-invariant" and self.weights == "nf4-shadow":
+            raise StartupError(
+                "--gemm batch-invariant and --shadow-bf16 exclude each other: many rows of the "
+                "copy are summed in another order than few"
+            )
         if self.weights != "auto":
             return self
         copy = config.num_linear_weights * self.dtype.itemsize

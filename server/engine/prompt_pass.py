@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from server.engine.batch import Chunk
 from server.engine.choosing import choose, draw
-from server.engine.device_model import DeviceModel, Rows
+from server.engine.decode_steps import INVARIANT_SPLITS
+from server.engine.device_model import Attend, DeviceModel, Rows
+from server.engine.row_tables import RowTables
 from server.engine.staging import is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.row_sampling import RowSampling
@@ -39,7 +41,7 @@ class PromptPass:
                 positions=self._send(positions),
                 kv_slots=self._send(np.concatenate([self.kv_slots(chunk) for chunk in chunks])),
                 tiles=self._tiles(chunks),
-                attend=partial(self.attend, self._prompt_chunks(chunks)),
+                attend=self.attention(self._prompt_chunks(chunks), len(positions)),
             )
         )
         return self._choose(hidden, chunks, chosen)
@@ -61,12 +63,21 @@ class PromptPass:
         positions = self._send([chunk.end - 1 for chunk in sampling])
         draw(chosen, logits, self._sampling(sampling), positions, self.model.kernels)
 
-    def attend(
-        self, chunks: PromptChunks, query: torch.Tensor, cache: torch.Tensor
-    ) -> torch.Tensor:
-        """Attention of the chunks' rows over one layer's cache."""
-        window = self.model.config.sliding_window
-        return self.model.kernels.prefill_attention(query, cache, chunks, window=window)
+    def attention(self, chunks: PromptChunks, rows: int) -> Attend:
+        """Attention of the chunks' rows, so many in all, over any layer's cache.
+
+        Where bits may depend on nothing but the row, rows go through the decode kernel: then it
+        does not matter either whether a token was computed in a prompt, and in which chunk of it.
+        """
+        kernels, window = self.model.kernels, self.model.config.sliding_window
+        if not self.model.invariant:
+            return partial(kernels.prefill_attention, chunks=chunks, window=window)
+        return partial(
+            RowTables.of(chunks, rows).attend,
+            attention=kernels.decode_attention,
+            splits=INVARIANT_SPLITS,
+            window=window,
+        )
 
     def kv_slots(self, chunk: Chunk) -> NDArray[np.int64]:
         """Where the chunk's keys and values go."""

@@ -146,7 +146,7 @@ class PromptSteps:
                 rows.positions,
                 rows.kv_slots,
                 rows.tiles,
-                partial(self._passes.attend, rows.chunks),
+                self._passes.attention(rows.chunks, size),
             )
         )
         logits = self._model.logits(hidden[rows.sample_rows])
