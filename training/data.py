@@ -1,4 +1,4 @@
-"""Rows from JSONL, JSON and CSV files, each with the place it came from."""
+"""Rows from JSONL, JSON, CSV and Parquet files, each with the place it came from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError
+from .errors import DataError, MissingExtra
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,13 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of one file, told apart by its suffix (.jsonl, .json, .csv).
+    """All rows of one file, told apart by its suffix (.jsonl, .json, .csv, .parquet).
 
-    Raises `DataError` naming every line that is not a row.
+    Raises `DataError` naming every line that is not a row, `MissingExtra` without the extra `data`.
     """
-    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError([f"{path}: cannot tell the format; known are {', '.join(readers)}"])
-    try:
-        # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError([f"{path}: no such file"]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError([f"{path}: cannot be read: {error}"]) from error
     rows: list[Row] = []
     problems: list[str] = []
-    for line, value in reader(text):
+    for line, value in _lines(path):
         place = f"{path}:{line}"
         if isinstance(value, dict):
             rows.append(Row(place, value))
@@ -49,6 +38,23 @@ def read_rows(path: Path) -> list[Row]:
     if problems:
         raise DataError(problems)
     return rows
+
+
+def _lines(path: Path) -> _Lines:
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join([*readers, ".parquet"])
+        raise DataError([f"{path}: cannot tell the format; known are {known}"])
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
+        return reader(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError([f"{path}: no such file"]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError([f"{path}: cannot be read: {error}"]) from error
 
 
 # A reader yields (line, row), or (line, what is wrong) where there is no row.
@@ -112,6 +118,23 @@ def _csv(text: str) -> _Lines:
                 yield reader.line_num, dict(row)
     except csv.Error as error:
         yield reader.line_num, f"not valid CSV: {error}"
+
+
+def _parquet(path: Path) -> _Lines:
+    """Rows are numbered from 1, since there are no lines."""
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise MissingExtra("pyarrow", "data", "Reading Parquet") from None
+    try:
+        with ParquetFile(path) as file:
+            batches = [batch.to_pylist() for batch in file.iter_batches()]
+    except FileNotFoundError as error:
+        raise DataError([f"{path}: no such file"]) from error
+    except (OSError, ArrowException) as error:
+        raise DataError([f"{path}: cannot be read: {error}"]) from error
+    yield from enumerate((row for batch in batches for row in batch), start=1)
 
 
 def _kind(value: Any) -> str:

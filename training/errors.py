@@ -5,7 +5,7 @@ TrainingError
 ├── DataError            rows that cannot be trained on; every bad row is named
 ├── BaseError            the base model is not there or cannot be trained on
 ├── OutputError          the output folder is in the way
-├── MissingExtra         a package of the `training` extra is not installed
+├── MissingExtra         a package of an extra is not installed
 ├── TrainingDiverged     the loss is no longer a number
 ├── ForgetsTooMuch       an adapter is over its budget on general text
 └── PushError            the adapter is there, but the registry did not take it
@@ -56,10 +56,10 @@ class OutputError(TrainingError):
 class MissingExtra(TrainingError):
     """Training needs packages that the base install leaves out."""
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, extra: str = "training", needed_by: str = "Training") -> None:
         super().__init__(
-            f"Training needs the package `{package}`, which is not installed. "
-            "Install it with: pip install 'hatstand[training]'"
+            f"{needed_by} needs the package `{package}`, which is not installed. "
+            f"Install it with: pip install 'hatstand[{extra}]'"
         )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Located:
     tree: dict[str, Any]
     places: Mapping[KeyPath, str]  # ("train", "epochs") -> "recipe.yaml:12"
     source: str
+    notes: tuple[str, ...] = ()  # what a person may want to know, such as a key written twice
 
     def place(self, path: KeyPath) -> str:
         """Where `path` was written, or else the nearest of its parents that was."""
@@ -56,6 +57,24 @@ class Located:
             if path[:length] in self.places:
                 return path[:length]
         return ()
+
+    def get(self, path: KeyPath) -> Any:
+        """The value at `path`; None where there is none."""
+        value: Any = self.tree
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def replaced(self, path: KeyPath, change: Callable[[Any], Any]) -> Located:
+        """With `change` applied to the value at `path`, if that was written."""
+        if path not in self.places:
+            return self
+        tree = _copy(self.tree)
+        section = tree
+        for part in path[:-1]:
+            section = section[part]
+        section[path[-1]] = change(section[path[-1]])
+        return replace(self, tree=tree)
 
 
 def read_yaml(path: Path) -> Located:
@@ -83,59 +102,84 @@ def parse_yaml(text: str, source: str) -> Located:
     if not isinstance(root, yaml.MappingNode):
         raise RecipeError([f"{source}: expected `key: value` lines at the top"])
     places: dict[KeyPath, str] = {}
-    problems: list[str] = []
-    tree = _plain(root, (), source, places, problems)
-    if problems:
-        raise RecipeError(problems)
-    return Located(tree, places, source)
+    reading = _Reading(source, places, [], [])
+    tree = reading.plain(root, ())
+    if reading.problems:
+        raise RecipeError(reading.problems)
+    return Located(tree, places, source, tuple(reading.notes))
 
 
-def override(located: Located, assignments: Sequence[str]) -> Located:
-    """Lay `--set key.path=value` assignments over a tree, the last one winning.
+def assignment(text: str) -> Located:
+    """The tree of one `--set key.path=value`.
 
     Values are read as YAML, so `--set lora.target_modules=[q_proj,v_proj]` is a list.
     """
-    tree, places = _copy(located.tree), dict(located.places)
-    for assignment in assignments:
-        place = f"--set {assignment}"
-        dotted, equals, value = assignment.partition("=")
-        keys = tuple(dotted.strip().split("."))
-        if not equals or not all(keys):
-            raise RecipeError([f"{place}: expected key=value, such as train.epochs=2"])
-        inside = parse_yaml(f"value: {value}", place)
-        target: Any = tree
-        for depth, key in enumerate(keys[:-1], start=1):
-            places.setdefault(keys[:depth], place)
-            target = target.setdefault(key, {})
-            if not isinstance(target, dict):
-                raise RecipeError([f"{place}: `{'.'.join(keys[:depth])}` is not a section"])
-        target[keys[-1]] = inside.tree.get("value")
-        places = {p: w for p, w in places.items() if p[: len(keys)] != keys}
-        places |= {keys + path[1:]: place for path in inside.places}
-    return Located(tree, places, located.source)
+    place = f"--set {text}"
+    dotted, equals, value = text.partition("=")
+    keys: KeyPath = tuple(dotted.strip().split("."))
+    if not equals or not all(keys):
+        raise RecipeError([f"{place}: expected key=value, such as train.epochs=2"])
+    inside = parse_yaml(f"value: {value}", place)
+    tree: Any = inside.tree["value"]
+    for key in reversed(keys):
+        tree = {key: tree}
+    places = {keys[:depth]: place for depth in range(1, len(keys) + 1)}
+    places |= {keys + path[1:]: place for path in inside.places}
+    return Located(tree, places, place)
 
 
-def _plain(
-    node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, str], problems: list[str]
-) -> Any:
-    """Turn a node into plain values, noting the place of each key and list item."""
-    if isinstance(node, yaml.MappingNode):
+def lay(under: Located, over: Located) -> Located:
+    """`under` with the keys of `over` laid over it, section by section.
+
+    A list, an empty section or a single value replaces what was there. Raises `RecipeError` where
+    `over` has keys inside something that is no section.
+    """
+    places = dict(under.places)
+
+    def merged(below: Any, above: Any, path: KeyPath) -> Any:
+        if isinstance(above, dict) and above and below is not None:
+            if not isinstance(below, dict):
+                raise RecipeError([f"{over.source}: `{_dotted(path)}` is not a section"])
+            return below | {k: merged(below.get(k), v, (*path, k)) for k, v in above.items()}
+        for old in [known for known in places if known[: len(path)] == path]:
+            del places[old]
+        return above
+
+    tree = merged(under.tree, over.tree, ())
+    return Located(tree, places | dict(over.places), under.source, under.notes + over.notes)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is gathered on the way from nodes to plain values."""
+
+    source: str
+    places: dict[KeyPath, str]
+    problems: list[str]
+    notes: list[str]
+
+    def plain(self, node: yaml.Node, path: KeyPath) -> Any:
+        """A node as plain values, noting the place of each key and list item."""
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.places[(*path, index)] = f"{self.source}:{item.start_mark.line + 1}"
+            return [self.plain(item, (*path, index)) for index, item in enumerate(node.value)]
+        return _scalar(node)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value_node, line in _pairs(node):
-            place = f"{source}:{line}"
-            if key in result:
-                problems.append(f"{place}: the key `{key}` is written twice")
-            places[(*path, key)] = place
-            result[key] = _plain(value_node, (*path, key), source, places, problems)
+            place = f"{self.source}:{line}"
+            value = self.plain(value_node, (*path, key))
+            if key in result and result[key] == value:
+                self.notes.append(f"{short(place)}: `{key}` is written twice, with one value")
+            elif key in result:
+                self.problems.append(f"{place}: the key `{key}` is written twice")
+            self.places[(*path, key)] = place
+            result[key] = value
         return result
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            places[(*path, index)] = f"{source}:{item.start_mark.line + 1}"
-        return [
-            _plain(item, (*path, index), source, places, problems)
-            for index, item in enumerate(node.value)
-        ]
-    return _scalar(node)
 
 
 def _pairs(node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, int]]:
@@ -160,3 +204,12 @@ def _copy(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _copy(value) for key, value in tree.items()}
     return list(tree) if isinstance(tree, list) else tree
+
+
+def short(place: str) -> str:
+    """A place without its folders: what is kept must read the same on every machine."""
+    return place if place.startswith("--set") else Path(place).name
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(map(str, path))

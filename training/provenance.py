@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def make_lock(
     base: BaseRecord,
     renderer: Renderer,
     *,
-    files: Sequence[Path],
+    data: Mapping[str, str],
     golden: Sequence[Any],
     tokenizer: Path,
     target_modules: Sequence[str],
@@ -43,18 +43,19 @@ def make_lock(
 ) -> Lock:
     """The `Lock` of one run: no times and no paths in it, so that equal runs lock equally.
 
-    `golden` are conversations as a client would send them; `tokenizer` is `tokenizer.json`.
+    `data` are digests by name; `golden` are conversations as a client would send them;
+    `tokenizer` is `tokenizer.json`.
     """
     return Lock(
         base=base,
         adapter_dtype="bfloat16",
-        rank=recipe.lora.r,
+        rank=recipe.saved_rank,
         target_modules=tuple(sorted(target_modules)),
         template_sha256=digest_of(renderer.template.encode()),
         golden=_golden(renderer, golden),
         tokenizer_sha256=digest_file(tokenizer) if tokenizer.is_file() else None,
         recipe=portable_recipe(recipe),
-        data=_digests(files),
+        data=dict(data),
         environment=environment(),
         source_commit=commit,
         metrics=metrics,
@@ -80,20 +81,21 @@ def _golden(renderer: Renderer, prompts: Sequence[Any]) -> tuple[GoldenPrompt, .
 def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     """The recipe without what differs from machine to machine: files by name, no output."""
     values = recipe.model_dump(mode="json", exclude={"output"})
-    values["base"] = Path(recipe.base).name if Path(recipe.base).is_absolute() else recipe.base
+    for key in ("base", "serve_on"):
+        values[key] = _by_name(values[key])
+    for section, key in (("train", "deepspeed"), ("tracking", "folder")):
+        values[section][key] = _by_name(values[section][key])
     for key in ("train", "validation", "heldout"):
-        if isinstance(paths := values["data"][key], list):
-            values["data"][key] = [Path(path).name for path in paths]
+        if isinstance(sources := values["data"][key], list):
+            values["data"][key] = [_by_name(source) for source in sources]
     return values
 
 
-def _digests(files: Sequence[Path]) -> dict[str, str]:
-    """Digests by file name; of two files with one name, the second goes by its folder too."""
-    digests: dict[str, str] = {}
-    for path in files:
-        name = path.name if path.name not in digests else f"{path.parent.name}/{path.name}"
-        digests[name] = digest_file(path)
-    return digests
+def _by_name(source: str | None) -> str | None:
+    """A file by its name alone; names of bases and datasets of the Hub as they are."""
+    if source is None or not Path(source).is_absolute():
+        return source
+    return Path(source).name
 
 
 def environment() -> dict[str, str]:

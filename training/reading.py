@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,8 +16,11 @@ from registry.errors import RegistryError
 from registry.hats import Hat
 
 from .errors import RecipeError
-from .located import KeyPath, Located, override, read_yaml
-from .recipe import Recipe
+from .inheritance import with_inherited
+from .located import KeyPath, Located, assignment, lay
+from .paths import anchor
+from .recipe import HatSettings, Recipe
+from .translation import translate
 
 # pydantic's words for a type, and a recipe writer's.
 _EXPECTED = {
@@ -32,14 +36,17 @@ _EXPECTED = {
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe at `path` with `overrides` (`train.epochs=2`) laid over it.
+    """The recipe at `path`, over what it extends and under `overrides` (`train.epochs=2`).
 
-    Relative paths are resolved against the recipe's folder and `chat_template_file` is read into
-    `chat_template`. Raises `RecipeError` with every problem found.
+    Other programs' keys are translated, relative paths are resolved against the folder of the
+    file that has them, and `chat_template_file` is read into `chat_template`. Raises
+    `RecipeError` with every problem found.
     """
-    located = override(read_yaml(path), overrides)
-    recipe = validate(located)
-    recipe = _resolve(recipe, path.parent, located)
+    located = with_inherited(path)
+    for text in overrides:
+        located = lay(located, anchor(translate(assignment(text)), path.parent))
+    recipe = validate(noted(located))
+    recipe = recipe.model_copy(update={"hat": _with_template(recipe.hat, located)})
     try:
         # Built through the registry's own check, so that a template that does not compile is
         # found now and not after an hour of training.
@@ -48,6 +55,14 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except RegistryError as error:
         raise RecipeError([f"{located.place(('hat', 'chat_template'))}: {error}"]) from error
     return recipe
+
+
+def noted(located: Located) -> Located:
+    """With what reading took differently written down under `translated`."""
+    if not located.notes:
+        return located
+    notes = dict.fromkeys([*(located.get(("translated",)) or ()), *located.notes])
+    return replace(located, tree={**located.tree, "translated": list(notes)})
 
 
 def validate(located: Located) -> Recipe:
@@ -124,31 +139,12 @@ def _value(tree: Any, path: KeyPath) -> Any:
     return tree
 
 
-def _resolve(recipe: Recipe, folder: Path, located: Located) -> Recipe:
-    """Make paths absolute and read the template file; `Recipe` itself stays frozen."""
-
-    def absolute(path: Path) -> Path:
-        return (folder / path.expanduser()).absolute()
-
-    def all_absolute(value: Any) -> Any:
-        return tuple(map(absolute, value)) if isinstance(value, tuple) else value
-
-    data = recipe.data.model_copy(
-        update={
-            k: all_absolute(getattr(recipe.data, k)) for k in ("train", "validation", "heldout")
-        }
-    )
-    hat = recipe.hat
-    if hat.chat_template_file is not None:
-        try:
-            template = absolute(hat.chat_template_file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            place = located.place(("hat", "chat_template_file"))
-            raise RecipeError([f"{place}: cannot be read: {error}"]) from error
-        hat = hat.model_copy(update={"chat_template": template, "chat_template_file": None})
-    # A base is a name or a path; only what names a folder beside the recipe is a path.
-    beside = absolute(Path(recipe.base))
-    base = str(beside) if beside.is_dir() else recipe.base
-    return recipe.model_copy(
-        update={"base": base, "output": absolute(recipe.output), "data": data, "hat": hat}
-    )
+def _with_template(hat: HatSettings, located: Located) -> HatSettings:
+    if hat.chat_template_file is None:
+        return hat
+    try:
+        template = hat.chat_template_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        place = located.place(("hat", "chat_template_file"))
+        raise RecipeError([f"{place}: cannot be read: {error}"]) from error
+    return hat.model_copy(update={"chat_template": template, "chat_template_file": None})

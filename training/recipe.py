@@ -1,85 +1,54 @@
 """The recipe: everything one training run depends on, typed, frozen, checked at the edge.
 
 A section is a model; a key that no model knows is an error (`reading.py` turns it into one with
-line and nearest key). Paths in a recipe are relative to the recipe's own folder.
+line and nearest key). Paths in a recipe are relative to the folder of the file that has them.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from registry.hats import Hat, Sampling
 
+from .data_settings import DataSettings
+from .sections import Count, Positive, Section, Text
+from .train_settings import TrainSettings
 
-def _as_tuple(value: Any) -> Any:
-    """One path is a list of one."""
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_tuple)]
-Column = Annotated[str, Field(min_length=1)]
-
-Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
-Optimizer = Literal[
-    "adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "sgd", "adafactor"
+__all__ = [
+    "DataSettings",
+    "EvaluateSettings",
+    "HatSettings",
+    "LoadSettings",
+    "LoraSettings",
+    "Recipe",
+    "TrackingSettings",
+    "TrainSettings",
+    "WandbSettings",
 ]
 
 
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no NaN, no silent conversion."""
+class LoadSettings(Section):
+    """What the base is trained in. What it is served in is another matter (`serve_on`)."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, validate_default=True
-    )
-
-
-class DataSettings(Section):
-    """Which rows to train on and how a row becomes a conversation.
-
-    `format` says what columns a row has:
-    - messages: `messages`, a list of {role, content} that ends with the assistant's answer
-    - alpaca: `instruction`, `input` (may be missing or empty), `output`
-    - instruction: `prompt_column` and `answer_column`
-    - template: `prompt` and `answer` are texts with {column} in them
-    """
-
-    train: Annotated[Paths, Field(min_length=1)]
-    # Files, or how many rows (a number, or a share below 1) to keep off `train`.
-    validation: Annotated[tuple[Path, ...] | Count | Share | None, BeforeValidator(_as_tuple)] = (
-        None
-    )
-    heldout: Paths = ()  # rows for exact match, before and after
-    format: Literal["messages", "alpaca", "instruction", "template"] = "messages"
-    prompt_column: Column = "instruction"
-    answer_column: Column = "output"
-    prompt: str | None = None
-    answer: str | None = None
-    seed: int = 0
-    # What to do with a row of more than `train.max_length` tokens: refuse the recipe, leave the
-    # row out, or cut it. Cutting left loses the prompt's start, cutting right the answer's end.
-    too_long: Literal["error", "drop", "left", "right"] = "error"
-
-    @model_validator(mode="after")
-    def _template_has_both_halves(self) -> DataSettings:
-        if self.format == "template" and (self.prompt is None or self.answer is None):
-            raise ValueError("format `template` needs both `prompt` and `answer`")
-        return self
+    quantization: Literal["nf4", "int8", "gptq", "none"] = "nf4"
+    """`nf4` is QLoRA, `int8` LLM.int8(), `none` 16 bit; `gptq` takes a checkpoint made with it."""
+    double_quantization: bool = True
+    """NF4's block scales in 8 bits too: 0.127 instead of 0.5 bits a parameter."""
+    compute_dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """What NF4 weights are multiplied in; `auto` is bfloat16 where the hardware has it."""
 
 
 class HatSettings(Section):
     """What travels with the adapter beside its weights; see `registry.hats.Hat`."""
 
     system_prompt: str | None = None
-    chat_template: str | None = None  # None: the base's own
+    chat_template: str | None = None
+    """Jinja; left out: the base's own."""
     chat_template_file: Path | None = None
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    stop: tuple[Text, ...] = ()
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")
@@ -107,57 +76,104 @@ class LoraSettings(Section):
     """
 
     r: Count = 16
-    alpha: Annotated[float, Field(gt=0)] = 32
+    alpha: Positive = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = (
         "all-linear"
     )
     rslora: bool = False
-    rank_pattern: dict[str, Count] = {}
-    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = {}
-
-
-class TrainSettings(Section):
-    """How long, how fast and with what to train."""
-
-    epochs: Annotated[float, Field(gt=0)] = 1.0
-    max_steps: Count | None = None  # optimizer steps; wins over `epochs`
-    batch_size: Count = 8  # rows per forward pass
-    gradient_accumulation: Count = 1  # forward passes per optimizer step
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    scheduler: Scheduler = "cosine"
-    warmup: Annotated[float, Field(ge=0)] = 0.05  # below 1 a share of all steps, else steps
-    optimizer: Optimizer = "adamw"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0  # 0 switches clipping off
-    max_length: Annotated[int, Field(ge=8)] = 1024  # tokens of prompt and answer together
-    group_by_length: bool = True  # batches of similar lengths waste less on padding
-    gradient_checkpointing: bool = False  # saves memory, costs about a third more time
-    eval_every: Count | None = None  # steps between validation passes; None: four in all
-    seed: int = 0
+    rank_pattern: dict[str, Count] = Field(default_factory=dict)
+    alpha_pattern: dict[str, Positive] = Field(default_factory=dict)
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"
+    """Where the factors begin. PiSSA and OLoRA begin at parts of the weights, which the saved
+    adapter subtracts again: its rank is twice `r`, and it fits the untouched base."""
+    dora: bool = False
+    """Train the length of each output apart from its direction (DoRA: arXiv 2402.09353). No server
+    can hot-load that, so what is saved is the nearest plain adapter of rank `extract_rank`."""
+    extract_rank: Count | None = None
+    """The rank of an adapter made from other weights: with `dora` (left out: twice `r`) and with
+    `method: full` (left out: `r`)."""
 
 
 class EvaluateSettings(Section):
     """The exact-match check on held-out rows, before and after."""
 
-    rows: Annotated[int, Field(ge=0)] = 32  # at most this many; 0 switches the check off
+    rows: Annotated[int, Field(ge=0)] = 32
+    """At most this many; 0 switches the check off."""
     batch_size: Count = 16
-    max_tokens: Count | None = None  # None: the hat's own limit, else 128
+    max_tokens: Count | None = None
+    """Left out: the hat's own limit, else 128."""
+
+
+class WandbSettings(Section):
+    """Weights & Biases."""
+
+    project: str | None = None
+    entity: str | None = None
+    watch: bool = False
+    log_model: bool = False
+
+
+class TrackingSettings(Section):
+    """Where a run's figures go while it runs."""
+
+    report_to: tuple[str, ...] = ()
+    """Trackers by transformers' names."""
+    folder: Path | None = None
+    every: Count = 1
+    """Steps between two entries."""
+    wandb: WandbSettings = WandbSettings()
 
 
 class Recipe(Section):
     """One training run: base and rows in, an adapter folder out."""
 
-    base: Annotated[str, Field(min_length=1)]
+    base: Text
+    """A pulled base's name, a folder, or a Hub id that was pulled."""
+    serve_on: Text | None = None
+    """The base that serves the adapter, where it is another checkpoint of the same model."""
     output: Path
-    description: str = ""  # one sentence for the model card
+    """The adapter folder."""
+    description: str = ""
+    """One sentence for the model card."""
+    method: Literal["lora", "full"] = "lora"
+    """`full` trains every weight and saves the adapter that comes nearest (by SVD)."""
+    load: LoadSettings = LoadSettings()
     data: DataSettings
     hat: HatSettings = HatSettings()
     lora: LoraSettings = LoraSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    translated: tuple[str, ...] = ()
+    """Written by the reader: what it took from other programs' spellings."""
 
     @property
     def max_answer_tokens(self) -> int:
         """How many tokens a held-out answer may take."""
         return self.evaluate.max_tokens or self.hat.sampling.max_tokens or 128
+
+    @property
+    def saved_rank(self) -> int:
+        """The rank `r` of the adapter that is saved, which is not always the trained one."""
+        lora = self.lora
+        if self.method == "full":
+            return lora.extract_rank or lora.r
+        if lora.dora:
+            return lora.extract_rank or 2 * lora.r
+        return 2 * lora.r if lora.init in ("pissa", "olora") else lora.r
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        lora, load = self.lora, self.load
+        if self.method == "full" and load.quantization != "none":
+            raise ValueError(
+                "`method: full` trains the weights themselves: set `load.quantization: none`"
+            )
+        if lora.dora and lora.init in ("pissa", "olora"):
+            raise ValueError("`lora.dora` and `lora.init: pissa` or `olora` do not go together")
+        if load.quantization == "gptq" and self.serve_on is None:
+            raise ValueError(
+                "a GPTQ checkpoint is not what is served: name the base that is in `serve_on`"
+            )
+        return self

@@ -180,7 +180,7 @@ class Run:
             recipe,
             record,
             self._renderer,
-            files=self.examples.files,
+            data=self.examples.digests,
             golden=[example.prompt for example in self._probes[:1]],
             tokenizer=self.base / "tokenizer.json",
             target_modules=modules,

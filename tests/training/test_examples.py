@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from training.errors import DataError
+from training.errors import DataError, MissingExtra
 from training.examples import Example, read_examples
 from training.recipe import DataSettings
+from training.sources import HubDataset
 
 
 def examples(path: Path, **settings: Any) -> tuple[Example, ...]:
@@ -126,7 +127,7 @@ def test_a_bad_csv_is_named(tmp_path: Path, content: str, reason: str) -> None:
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.jsonl") == "none.jsonl: no such file"
-    other = tmp_path / "rows.parquet"
+    other = tmp_path / "rows.xlsx"
     other.touch()
     assert "cannot tell the format" in refused(other)
 
@@ -148,3 +149,122 @@ def test_a_heldout_question_may_not_be_trained_on(tmp_path: Path) -> None:
     path.write_text(messages(("user", "q"), ("assistant", "a")))
     with pytest.raises(DataError, match="this held-out question is also trained on"):
         read_examples(DataSettings(train=(path,), heldout=(path,)))
+
+
+def test_content_in_parts_is_joined_and_weights_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": text} for text in "ab"]},
+            {"role": "assistant", "content": "c", "weight": 0},
+            {"role": "user", "content": "d"},
+            {"role": "assistant", "content": "e", "weight": 1},
+        ]
+    }  # fmt: skip
+    path.write_text(json.dumps(row))
+    [example] = examples(path)
+    assert example.prompt[0] == {"role": "user", "content": "ab"}
+    assert example.unlearned == {1}
+    row["messages"][-1]["weight"] = 0
+    path.write_text(json.dumps(row))
+    assert "there is nothing to learn" in refused(path)
+    row["messages"][0]["content"] = [{"type": "image_url"}]
+    path.write_text(json.dumps(row))
+    assert "has a part that is no text" in refused(path)
+
+
+def test_text_is_taken_apart_by_a_pattern_or_learned_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    texts = ["<s>[INST] Be brief.\nHow? [/INST]\nSo.</s>", "[INST] Be brief.\nWhy? [/INST] Thus."]
+    path.write_text("".join(json.dumps({"example": text}) + "\n" for text in texts))
+    pattern = r"(?s).*brief\.\s(?P<prompt>.+?) \[/INST\]\s*(?P<answer>.+?)(</s>)?"
+    found = examples(path, format="text", text_column="example", pattern=pattern)
+    assert [(e.prompt[0]["content"], e.answer) for e in found] == [
+        ("How?", "So."),
+        ("Why?", "Thus."),
+    ]
+    whole = examples(path, format="text", text_column="example")
+    assert [(e.prompt, e.answer) for e in whole] == [((), text) for text in texts]
+    refusal = refused(
+        path, format="text", text_column="example", pattern="(?P<prompt>x)(?P<answer>y)"
+    )
+    assert refusal.startswith("rows.jsonl:1: `data.pattern` does not match '<s>[INST]")
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?P<prompt>.*)"])
+def test_a_pattern_needs_both_groups(pattern: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        DataSettings(train=(Path("x.jsonl"),), format="text", pattern=pattern)
+
+
+def test_parquet_is_read_and_its_bad_rows_are_numbered(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "rows.parquet"
+    table = pyarrow.table({"instruction": ["a", "b", ""], "output": ["1", "2", "3"]})
+    parquet.write_table(table, path)
+    assert refused(path, format="instruction") == "rows.parquet:3: `instruction` is empty"
+    parquet.write_table(table.slice(0, 2), path)
+    assert [e.answer for e in examples(path, format="instruction")] == ["1", "2"]
+    path.write_text("no parquet")
+    assert "cannot be read" in refused(path, format="instruction")
+
+
+def test_a_dataset_of_the_hub_is_read_by_its_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` looks for a folder of that name before it asks the Hub."""
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("training.hub_rows._commit", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "org" / "rows"
+    folder.mkdir(parents=True)
+    (folder / "train.jsonl").write_text('{"instruction": "a", "output": "b"}\n' * 3)
+    (folder / "test.jsonl").write_text('{"instruction": "c", "output": ""}\n')
+    source = HubDataset.parse("hf://org/rows:train[:2]")
+    parts = read_examples(DataSettings(train=(source,), format="alpaca"))
+    assert [e.answer for e in parts.train] == ["b", "b"]
+    assert parts.digests.keys() == {"hf://org/rows:train[:2]"}
+    with pytest.raises(DataError, match=r"hf://org/rows:test:1: `output` is empty"):
+        read_examples(
+            DataSettings(train=(HubDataset.parse("hf://org/rows:test"),), format="alpaca")
+        )
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match=r"hf://org/none:train: cannot be read"):
+        read_examples(DataSettings(train=(HubDataset.parse("hf://org/none"),), format="alpaca"))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("hf://a/b", ("a/b", None, "train")),
+        ("hf://a/b@main:test", ("a/b", "main", "test")),
+        ("hf://a/b-c.d@0123abc:train[:10%]", ("a/b-c.d", "0123abc", "train[:10%]")),
+    ],
+)
+def test_the_name_of_a_hub_dataset(text: str, parts: tuple[Any, ...]) -> None:
+    found = HubDataset.parse(text)
+    assert (found.repository, found.revision, found.split) == parts
+    assert HubDataset.parse(str(found)) == found
+
+
+@pytest.mark.parametrize("text", ["hf://a", "hf://a/b/c", "hf://a/b:", "hf://a/b@"])
+def test_what_is_no_name_of_a_hub_dataset(text: str) -> None:
+    with pytest.raises(ValueError, match="is written hf://"):
+        HubDataset.parse(text)
+
+
+def test_without_the_extra_its_name_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    for source in (tmp_path / "x.parquet", HubDataset("a/b")):
+        with pytest.raises(MissingExtra, match=r"hatstand\[data\]"):
+            read_examples(DataSettings(train=(source,), format="alpaca"))

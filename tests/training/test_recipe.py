@@ -58,13 +58,13 @@ def test_no_is_a_word_and_not_false(tmp_path: Path) -> None:
             "recipe.yaml:7: `train.learning_rat`: unknown key; did you mean `train.learning_rate`?",
         ),
         (
-            "learning_rate: 1\n",
-            "recipe.yaml:6: `learning_rate`: unknown key; did you mean `train.learning_rate`?",
+            "learning_rat: 1\n",
+            "recipe.yaml:6: `learning_rat`: unknown key; did you mean `train.learning_rate`?",
         ),
         (
             "lora: {rank: 4}\n",
             "recipe.yaml:6: `lora.rank`: unknown key; known here: r, alpha, dropout, "
-            "target_modules, rslora, rank_pattern, alpha_pattern",
+            "target_modules, rslora, rank_pattern, alpha_pattern, init, dora, extract_rank",
         ),
         (
             "train:\n  epochs: three\n",
@@ -81,7 +81,7 @@ def test_no_is_a_word_and_not_false(tmp_path: Path) -> None:
         (
             "train: {scheduler: cosin}\n",
             "recipe.yaml:6: `train.scheduler`: expected 'linear', 'cosine', 'constant', "
-            "'constant_with_warmup' or 'polynomial', got 'cosin'",
+            "'constant_with_warmup', 'polynomial' or 'warmup_decay', got 'cosin'",
         ),
         (
             "hat: {sampling: {temprature: 0}}\n",
@@ -163,3 +163,62 @@ def test_recipes_and_rows_are_checked_without_torch() -> None:
         "assert not {'torch', 'transformers', 'peft', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_recipe_extends_a_default_and_another_recipe(tmp_path: Path) -> None:
+    (tmp_path / "family").mkdir()
+    parent = tmp_path / "family" / "parent.yaml"
+    parent.write_text(f"extends: qlora\n{GOOD}lora: {{alpha: 5}}\n")
+    child = tmp_path / "child.yaml"
+    child.write_text("extends: family/parent.yaml\noutput: mine\ntrain: {epochs: 7}\n")
+    recipe = read_recipe(child, ["lora.r=3"])
+    assert recipe.train.optimizer == "paged_adamw_8bit"  # the default's
+    assert recipe.train.learning_rate == 1e-3  # the parent's, which wins over the default's
+    assert recipe.train.epochs == 7
+    assert (recipe.lora.r, recipe.lora.alpha) == (3, 5)
+    assert recipe.output == tmp_path / "mine"
+    assert recipe.data.train == (tmp_path / "family" / "rows.jsonl",)
+
+
+def test_an_error_in_a_parent_names_the_parent_s_line(tmp_path: Path) -> None:
+    (tmp_path / "parent.yaml").write_text("lora:\n  r: many\n")
+    found = problems(tmp_path, f"extends: parent.yaml\n{GOOD}")
+    assert found == [f"{tmp_path}/parent.yaml:2: `lora.r`: expected a whole number, got 'many'"]
+
+
+@pytest.mark.parametrize(
+    ("extends", "message"),
+    [
+        ("recipe.yaml", "recipe.yaml:1: `extends`: recipe.yaml extends this recipe in turn"),
+        ("none.yaml", "neither one of full, lora, qlora nor a recipe's path"),
+        ("[a]", "expected one of full, lora, qlora"),
+    ],
+)
+def test_a_parent_that_is_none_is_named(tmp_path: Path, extends: str, message: str) -> None:
+    assert message in problems(tmp_path, f"extends: {extends}\n{GOOD}")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method: full\n", "load.quantization: none"),
+        ("load: {quantization: gptq}\n", "serve_on"),
+        ("lora: {dora: true, init: pissa}\n", "do not go together"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in problems(tmp_path, GOOD + text)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "rank"),
+    [
+        ("lora: {r: 4}\n", 4),
+        ("lora: {r: 4, init: pissa}\n", 8),
+        ("lora: {r: 4, dora: true}\n", 8),
+        ("lora: {r: 4, dora: true, extract_rank: 5}\n", 5),
+        ("method: full\nload: {quantization: none}\nlora: {r: 4}\n", 4),
+    ],
+)
+def test_the_rank_that_is_saved(tmp_path: Path, text: str, rank: int) -> None:
+    assert read(tmp_path, GOOD + text).saved_rank == rank
