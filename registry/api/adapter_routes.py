@@ -15,6 +15,7 @@ from registry.admission import admit
 from registry.aliases import AliasMove
 from registry.canonical import canonical_json
 from registry.commit import NewVersion
+from registry.diff import diff_versions
 from registry.documents import summary_document, version_document
 from registry.errors import InvalidRequest, NotFound
 from registry.manifest import Manifest
@@ -35,6 +36,7 @@ class AdapterRoutes:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._diffing = anyio.CapacityLimiter(1)  # it reads two whole adapters
 
     async def index(self, request: Request) -> Response:
         """A page of adapters: `text`, `base`, `tag` and `metric` narrow it down."""
@@ -77,6 +79,15 @@ class AdapterRoutes:
         if blob is None:
             raise NotFound(f"{version.ref} has no file {name[:128]!r}", param="file")
         return await blob_response(self._desk, request, blob.digest)
+
+    async def diff(self, request: Request) -> Response:
+        """What changed since `against`, another version of the same adapter."""
+        name, _ = await self._name(request, "read")
+        after = _reference(name, request.path_params["reference"])
+        before = _reference(name, request.query_params.get("against", ""))
+        compare = partial(diff_versions, self._desk.registry, str(before), str(after))
+        found = await anyio.to_thread.run_sync(compare, limiter=self._diffing)
+        return JSONResponse(found.to_dict())
 
     async def commit(self, request: Request) -> Response:
         """Make uploaded blobs a version: validate, then one transaction."""

@@ -95,6 +95,7 @@ def _adapter_routes(adapters: AdapterRoutes, referrers: ReferrerRoutes) -> list[
         Route(one, adapters.version, methods=["GET"]),
         Route(one, adapters.withdraw, methods=["DELETE"]),
         Route(one + "/files/{file}", adapters.file),
+        Route(one + "/diff", adapters.diff),
         Route(one + "/referrers", referrers.index, methods=["GET"]),
         Route(one + "/referrers", referrers.add, methods=["POST"]),
     ]

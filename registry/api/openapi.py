@@ -43,6 +43,12 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, str, str]] = {
         "",
     ),
     ("/adapters/{name}/versions/{reference}", "delete"): ("Withdraw it.", "delete", "", "why"),
+    ("/adapters/{name}/versions/{reference}/diff", "get"): (
+        "What changed since another version of it: documents by key, weights by layer.",
+        "read",
+        "",
+        "against",
+    ),
     ("/adapters/{name}/versions/{reference}/files/{file}", "get"): (
         "One file of a version; takes Range.",
         "read",

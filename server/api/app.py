@@ -22,6 +22,7 @@ from server.registry_link import RegistryLink
 from server.settings import ApiSettings
 
 from .adapter_routes import AdapterRoutes
+from .console import Console
 from .errors import from_http_exception
 from .generate_routes import GenerateRoutes
 from .generation import Generation
@@ -42,6 +43,7 @@ from .models import Models
 from .ports import AdapterRegistry, Base, Engine
 from .readiness import Readiness
 from .status_routes import StatusRoutes
+from .token_meter import TokenMeter
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class _Parts:
     base: Base
     settings: ApiSettings
     metrics: Metrics
+    meter: TokenMeter
     models: Models
     readiness: Readiness
     keys: KeyRing
@@ -78,14 +81,16 @@ def create_app(
     moved aliases back until their versions are proven.
     """
     settings = settings or ApiSettings()
-    metrics, models = Metrics(), Models(registry, base, gate)
+    metrics, meter, models = Metrics(), TokenMeter(), Models(registry, base, gate)
     metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.request_names)
+    metrics.registry.register(meter)
     parts = _Parts(
         engine=engine,
         registry=registry,
         base=base,
         settings=settings,
         metrics=metrics,
+        meter=meter,
         models=models,
         readiness=readiness or Readiness(engine, settings.pins),
         keys=KeyRing(settings.keys),
@@ -113,10 +118,10 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
     adapters = AdapterRoutes(models=parts.models, engine=parts.engine, readiness=parts.readiness)
     status = StatusRoutes(
         engine=parts.engine,
-        models=parts.models,
+        base=parts.base,
         readiness=parts.readiness,
         metrics=parts.metrics,
-        names_are_public=parts.keys.is_open,
+        meter=parts.meter,
     )
     admin = [Middleware(RequireScope, keys=parts.keys, scope="admin")]
     inference = [Middleware(RequireScope, keys=parts.keys, scope="inference")]
@@ -131,9 +136,10 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         Route("/metrics", status.metrics),
         Route("/healthz", status.health),
         Route("/readyz", status.ready),
+        Route("/debug/state", status.state, middleware=inference),
         Route("/debug/batches", status.batches, middleware=inference),
         Route("/openapi.json", status.openapi),
-        Route("/", status.page),
+        *Console().routes,
         *_registry_routes(parts),
     ]
 
@@ -157,7 +163,9 @@ def _generate_routes(parts: _Parts) -> GenerateRoutes:
         leases=leases,
         settings=parts.settings,
     )
-    generation = Generation(engine=parts.engine, metrics=parts.metrics, settings=parts.settings)
+    generation = Generation(
+        engine=parts.engine, metrics=parts.metrics, meter=parts.meter, settings=parts.settings
+    )
     return GenerateRoutes(intake=intake, generation=generation)
 
 

@@ -21,6 +21,7 @@ from .delta_stream import Deltas, DeltaStream
 from .disconnect import ClientGone, while_connected
 from .intake import Job
 from .ports import Engine
+from .token_meter import TokenMeter
 
 CLIENT_CLOSED = 499  # nobody reads it; the access log does
 DONE = b"data: [DONE]\n\n"
@@ -41,9 +42,12 @@ class AnswerFormat(Protocol):
 class Generation:
     """Runs Jobs on the engine and answers with what comes out."""
 
-    def __init__(self, *, engine: Engine, metrics: Metrics, settings: ApiSettings) -> None:
+    def __init__(
+        self, *, engine: Engine, metrics: Metrics, meter: TokenMeter, settings: ApiSettings
+    ) -> None:
         self._engine = engine
         self._metrics = metrics
+        self._meter = meter
         self._settings = settings
 
     async def respond(self, request: Request, job: Job, form: AnswerFormat) -> Response:
@@ -88,6 +92,7 @@ class Generation:
                     first_at = last_at
                     self._metrics.time_to_first_token.observe(first_at - job.arrived)
                 num_tokens += len(delta.token_ids)
+                self._meter.add(job.model.label, len(delta.token_ids))
                 reason = delta.finish_reason or reason
                 check_ending(delta)
                 yield delta

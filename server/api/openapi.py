@@ -25,6 +25,7 @@ OPERATIONS: tuple[tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]],
     ("/metrics", "get", "Prometheus metrics", None, ("text/plain",)),
     ("/healthz", "get", "Whether the engine runs", None, ("application/json",)),
     ("/readyz", "get", "Whether to send traffic", None, ("application/json",)),
+    ("/debug/state", "get", "What the machine holds and does", None, ("application/json",)),
     ("/debug/batches", "get", "Which adapters shared a step", None, ("application/json",)),
 )
 

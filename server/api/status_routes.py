@@ -1,19 +1,19 @@
-"""What the server says about itself: page, probes, metrics, recent batches, description."""
+"""What the server says about itself: probes, metrics, state, recent batches, description."""
 
 from __future__ import annotations
 
 import anyio.to_thread
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from server.metrics import Metrics
 
-from .models import Models
 from .openapi import openapi_document
-from .ports import Engine
+from .ports import Base, Engine
 from .readiness import Readiness
-from .status_page import render_status_page
+from .state import state_document
+from .token_meter import TokenMeter
 
 
 class StatusRoutes:
@@ -23,25 +23,16 @@ class StatusRoutes:
         self,
         *,
         engine: Engine,
-        models: Models,
+        base: Base,
         readiness: Readiness,
         metrics: Metrics,
-        names_are_public: bool,
+        meter: TokenMeter,
     ) -> None:
         self._engine = engine
-        self._models = models
+        self._base = base
         self._readiness = readiness
         self._metrics = metrics
-        self._names_are_public = names_are_public
-
-    async def page(self, request: Request) -> Response:
-        names = None
-        if self._names_are_public:
-            names = await anyio.to_thread.run_sync(self._models.servable_names)
-        url = str(request.base_url).rstrip("/")
-        reasons = self._readiness.reasons()
-        base = self._models.base.name
-        return HTMLResponse(render_status_page(base=base, names=names, reasons=reasons, url=url))
+        self._meter = meter
 
     async def health(self, _request: Request) -> Response:
         """Restart the process when this is not 200: the engine does not come back by itself."""
@@ -62,6 +53,13 @@ class StatusRoutes:
         # Off the loop: naming the resident adapters reads the catalog.
         text = await anyio.to_thread.run_sync(self._metrics.render)
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def state(self, _request: Request) -> Response:
+        """What the machine holds and has done, for the console."""
+        document = state_document(
+            self._base, self._engine.stats(), self._meter.tokens, self._readiness.warnings()
+        )
+        return JSONResponse(document, headers={"cache-control": "no-store"})
 
     async def batches(self, _request: Request) -> Response:
         """The newest steps, oldest first: tokens of each adapter that shared the step."""

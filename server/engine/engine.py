@@ -19,6 +19,7 @@ from server.engine.executor import Executor, Outcome
 from server.engine.kv_cache import BlockPool
 from server.engine.load_times import LoadTimes
 from server.engine.request import (
+    AdapterMove,
     AdapterRef,
     EngineStats,
     GenerationDelta,
@@ -85,6 +86,8 @@ class Adapters(AdapterDoor, Protocol):
     def num_loads(self) -> int: ...
     @property
     def num_evictions(self) -> int: ...
+    @property
+    def recent_moves(self) -> tuple[AdapterMove, ...]: ...
     @property
     def load_times(self) -> LoadTimes: ...
     @property
@@ -188,6 +191,7 @@ class Engine:
             num_adapter_evictions=self.adapters.num_evictions,
             load_times=self.adapters.load_times,
             activate_times=self.adapters.activate_times,
+            recent_moves=self.adapters.recent_moves,
             recent_batches=tuple(self._recent),
         )
 

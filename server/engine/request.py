@@ -109,6 +109,15 @@ class ResidentAdapter:
 
 
 @dataclass(frozen=True)
+class AdapterMove:
+    """An adapter that was read into host memory, was put into a slot, or left it."""
+
+    at: float  # Unix seconds
+    label: str
+    kind: Literal["host", "slot", "out"]
+
+
+@dataclass(frozen=True)
 class EngineStats:
     """A snapshot of the engine, taken between two steps; safe to read from any thread."""
 
@@ -131,6 +140,7 @@ class EngineStats:
     num_adapter_evictions: int = 0
     load_times: LoadTimes = field(default_factory=LoadTimes)  # from the registry into host memory
     activate_times: LoadTimes = field(default_factory=LoadTimes)  # from host memory into a slot
+    recent_moves: tuple[AdapterMove, ...] = ()  # of adapters, oldest first
     # The newest steps, oldest first; each is {adapter label or "base": tokens in the step}.
     recent_batches: tuple[Mapping[str, int], ...] = ()
 

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from server.engine.device_errors import device_survives
 from server.engine.load_times import LoadTimes
-from server.engine.request import AdapterRef, ResidentAdapter
+from server.engine.request import AdapterMove, AdapterRef, ResidentAdapter
 from server.errors import AdapterLoadError
 from server.residency.host import HostAdapter, HostCache
 from server.residency.loader import Loader
+from server.residency.moves import Moves
 from server.residency.source import AdapterSource
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class Residency:
         self._pins: set[str] = set()
         self.num_loads = self.num_evictions = 0
         self.load_times = self.activate_times = LoadTimes()
+        self._moves = Moves()
 
     def enter(self, adapter: AdapterRef) -> int | None:
         tenant = self._tenants.get(adapter.digest)
@@ -197,6 +199,10 @@ class Residency:
     def loading(self) -> tuple[AdapterRef, ...]:
         return tuple(self._wanted.values())
 
+    @property
+    def recent_moves(self) -> tuple[AdapterMove, ...]:
+        return self._moves.newest
+
     def stop(self) -> None:
         self._loader.stop()
 
@@ -215,6 +221,7 @@ class Residency:
             elif loaded.digest in self._wanted:  # else it was unloaded while it was on its way
                 self._host.put(loaded.outcome)
                 self.num_loads += 1
+                self._moves.note(loaded.outcome.label, "host")
                 self.load_times = self.load_times.plus(loaded.seconds)
 
     def _fail(self, digest: str, error: AdapterLoadError) -> None:
@@ -269,6 +276,7 @@ class Residency:
                 self.activate_times = self.activate_times.plus(now - tenant.since)
                 tenant.pinned, tenant.since = digest in self._pins, now
                 self._tenants[digest] = tenant
+                self._moves.note(tenant.adapter.label, "slot")
                 self._give_up(digest)
             else:
                 self._release(tenant.slot)
@@ -317,8 +325,10 @@ class Residency:
                 self._evict(digest)
 
     def _evict(self, digest: str) -> None:
-        self._release(self._tenants.pop(digest).slot)
+        tenant = self._tenants.pop(digest)
+        self._release(tenant.slot)
         self.num_evictions += 1
+        self._moves.note(tenant.adapter.label, "out")
 
     def _release(self, slot: int) -> None:
         self._free.append(slot)

@@ -137,3 +137,14 @@ def test_a_withdrawn_version_is_not_found_until_it_is_pushed_again(
     assert (back.number, back.digest, back.is_new) == (3, three[2], False)
     kinds = [event.kind for event in registry.events()][-2:]
     assert kinds == ["version.withdrawn", "version.restored"]
+
+
+def test_diff(http: httpx.Client, three: list[str]) -> None:
+    found = http.get("/adapters/sql/versions/2/diff", params={"against": "1"}).json()
+    assert (found["before"]["digest"], found["after"]["digest"]) == (three[0], three[1])
+    assert [layer["layer"] for layer in found["weights"]["layers"]] == [0, 1]
+    assert abs(found["weights"]["total"]["cosine"]) < 0.5
+    same = http.get(f"/adapters/sql/versions/2/diff?against={three[1]}").json()
+    assert same["weights"]["total"]["distance"] == 0
+    error(http.get("/adapters/sql/versions/2/diff?against=9"), 404)
+    error(http.get("/adapters/sql/versions/2/diff"), 400)

@@ -23,6 +23,7 @@ from server.api.app import create_app
 from server.api.readiness import Readiness
 from server.engine.load_times import LoadTimes
 from server.engine.request import (
+    AdapterMove,
     AdapterRef,
     EngineStats,
     FinishReason,
@@ -117,6 +118,7 @@ class FakeEngine:
             num_steps=7,
             num_generated_tokens=42,
             num_adapter_evictions=1,
+            recent_moves=(AdapterMove(1_767_000_000.0, "sql@2", "slot"),),
             recent_batches=({"base": 1, "sql@2": 3},),
         )
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Message
 
+from server.api.token_meter import TokenMeter
 from server.engine.request import AdapterRef
 from server.errors import QueueFull
 from server.settings import ApiSettings
@@ -109,16 +110,35 @@ async def test_recent_batches(client: httpx.AsyncClient) -> None:
     }
 
 
-async def test_page_names_adapters_and_a_call(client: httpx.AsyncClient) -> None:
-    page = (await client.get("/")).text
-    assert "tiny-mistral" in page
-    assert "<li><code>sql@prod</code></li>" in page
-    assert "curl http://test/v1/chat/completions" in page
+async def test_state(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/load_lora_adapter", json={"lora_name": "sql", "pin": True})
+    await client.post("/v1/chat/completions", json=CHAT)
+    reply = await client.get("/debug/state")
+    assert reply.headers["cache-control"] == "no-store"
+    state = reply.json()
+    assert state["base"] == "tiny-mistral"
+    assert state["queue"] == {"running": 0, "waiting": 3, "limit": 10}
+    assert state["kv"] == {"blocks": 100, "free": 75, "block_size": 16, "usage": 0.25}
+    [resident] = state["slots"]["resident"]
+    assert (resident["label"], resident["level"], resident["pinned"]) == ("sql@1", "slot", True)
+    assert state["slots"]["loading"] == ["late@1"]
+    assert state["tokens"] == {"sql@1": 4}
+    assert state["moves"] == [{"at": 1_767_000_000.0, "adapter": "sql@2", "kind": "slot"}]
+    found = await samples(client)
+    assert found["hatstand_adapter_generated_tokens_total"] == [({"adapter": "sql@1"}, 4)]
+
+
+def test_tokens_are_counted_for_a_bounded_number_of_adapters() -> None:
+    meter = TokenMeter(most_labels=2)
+    for label, tokens in (("a@1", 5), ("b@1", 1), ("a@1", 1), ("c@1", 2), ("b@1", 3)):
+        meter.add(label, tokens)
+    assert meter.tokens == {"c@1": 2, "b@1": 3, "others": 7}
+    assert sum(meter.tokens.values()) == 12
 
 
 async def test_openapi_describes_every_route(site: Site, client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
-    paths = set(document["paths"]) | {"/", "/openapi.json"}
+    paths = set(document["paths"]) | {"/", "/console", "/openapi.json"}
     routes = {route.path.replace(":path", "") for route in site.app.routes}  # type: ignore[attr-defined]
     assert paths == routes
     chat = document["components"]["schemas"]["ChatBody"]

@@ -1,0 +1,60 @@
+"""GET /debug/state: what the console's page about the machine shows, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server.engine.request import EngineStats
+
+from .ports import Base
+
+
+def state_document(
+    base: Base, stats: EngineStats, tokens: Mapping[str, int], warnings: Sequence[str]
+) -> dict[str, Any]:
+    """Queue, KV blocks, slots and who sits in them, counters since the start, newest moves."""
+    return {
+        "base": base.name,
+        "max_context": stats.max_context or base.max_context,
+        "warnings": list(warnings),
+        "queue": {
+            "running": stats.num_running,
+            "waiting": stats.num_waiting,
+            "limit": stats.max_waiting,
+        },
+        "kv": {
+            "blocks": stats.num_blocks,
+            "free": stats.num_free_blocks,
+            "block_size": stats.block_size,
+            "usage": stats.kv_usage,
+        },
+        "slots": {
+            "total": stats.max_slots,
+            "resident": [
+                {
+                    "label": adapter.label,
+                    "digest": adapter.digest,
+                    "level": adapter.level,
+                    "rank": adapter.rank,
+                    "pinned": adapter.pinned,
+                    "running": adapter.num_running,
+                }
+                for adapter in stats.resident
+            ],
+            "loading": [adapter.label for adapter in stats.loading],
+        },
+        "counters": {
+            "steps": stats.num_steps,
+            "prompt_tokens": stats.num_prompt_tokens,
+            "generated_tokens": stats.num_generated_tokens,
+            "prefix_hits": stats.num_prefix_hits,
+            "preemptions": stats.num_preemptions,
+            "adapter_loads": stats.num_adapter_loads,
+            "adapter_evictions": stats.num_adapter_evictions,
+        },
+        "tokens": dict(tokens),
+        "moves": [
+            {"at": move.at, "adapter": move.label, "kind": move.kind} for move in stats.recent_moves
+        ],
+    }
