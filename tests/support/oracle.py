@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ class Oracle:
         device: str = "cpu",
     ) -> None:
         options: dict[str, Any] = {"dtype": dtype, "device_map": device}
+        is_ready = "quantization_config" in json.loads((base / "config.json").read_text())
         self._device = device
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base)
-        if nf4:
+        if nf4 and not is_ready:
             options["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
@@ -42,6 +44,15 @@ class Oracle:
             else:
                 self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name)
         self._model.eval()
+
+    def compute_in_fp32(self) -> None:
+        """From here on everything but the 4-bit weights' own rounding to bf16 is in fp32."""
+        for module in self._model.modules():
+            if isinstance(module, bnb.nn.Linear4bit):
+                module.compute_dtype = torch.float32
+        for tensor in (*self._model.parameters(), *self._model.buffers()):
+            if tensor.dtype == torch.bfloat16:
+                tensor.data = tensor.data.float()
 
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
