@@ -29,7 +29,7 @@ class PinnedMemory:
     """
 
     def __init__(self, capacity: int, *, pin: bool) -> None:
-        self._pin = pin
+        self.pin = pin
         num_slabs = -(-capacity // SLAB_BYTES) if pin else 0
         self._slabs = [self._take(SLAB_BYTES) for _ in range(num_slabs)]
         self._free = [(slab, 0, SLAB_BYTES) for slab in range(num_slabs)]  # (slab, start, end)
@@ -52,7 +52,7 @@ class PinnedMemory:
         return extent
 
     def _take(self, nbytes: int) -> torch.Tensor:
-        return torch.empty(nbytes, dtype=torch.uint8, pin_memory=self._pin)
+        return torch.empty(nbytes, dtype=torch.uint8, pin_memory=self.pin)
 
     def _first_fit(self, size: int) -> tuple[int, int] | None:
         for index, (slab, start, end) in enumerate(self._free):

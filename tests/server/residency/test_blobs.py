@@ -16,6 +16,7 @@ from server.engine.config import GROUPS
 from server.engine.request import AdapterRef
 from server.kernels.triton.site import EXPAND, RANK, SHRINK
 from server.kernels.triton.twins.unpack import unpack
+from server.residency import stored_file
 from server.residency.blobs import BlobPacker
 from server.residency.pinned import PinnedMemory
 from tests.support.tiny import TinyAdapter, write_tiny_base
@@ -105,4 +106,42 @@ def test_a_file_of_another_shape_is_refused(base: Base, folder: Path) -> None:
         packed(base, folder)
     save_file({key: value for key, value in tensors.items() if key != name}, path)
     with pytest.raises(ValueError, match="lacks"):
+        packed(base, folder)
+
+
+def test_adapters_of_one_recipe_share_what_is_known_of_their_files(
+    base: Base, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_file, "PIECE", 1000)  # several threads' work, the last one less
+    others = TinyAdapter("b", rank=6, alpha=9, targets=("q_proj", "v_proj", "down_proj"), seed=1)
+    scaled = TinyAdapter("c", rank=6, alpha=18, targets=("q_proj", "v_proj", "down_proj"), seed=1)
+    pack = BlobPacker(PinnedMemory(0, pin=False))
+    blobs = []
+    for path in (folder, *(a.write(base.folder, tmp_path / a.name) for a in (others, scaled))):
+        weights = path / "adapter_model.safetensors"
+        blobs.append(pack(AdapterRef("x", "x"), weights, spec_of(base, path), base.config))
+        assert weights.read_bytes().endswith(blobs[-1].data.numpy().tobytes())
+    assert blobs[0].pieces is blobs[1].pieces
+    assert blobs[1].pieces.scales.tolist() != blobs[2].pieces.scales.tolist()
+
+
+def test_a_file_that_ends_too_soon_is_refused(base: Base, folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    whole = path.read_bytes()
+    for kept in (len(whole) - 1, 100, 5):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match="weights file"):
+            packed(base, folder)
+
+
+def test_a_header_that_contradicts_itself_is_refused(base: Base, folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    first = next(name for name in header if name != "__metadata__")
+    header[first]["data_offsets"][1] += 4
+    changed = json.dumps(header).encode()
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + whole[8 + length :])
+    with pytest.raises(ValueError, match="not its shape's"):
         packed(base, folder)
