@@ -11,9 +11,8 @@ from server.engine.choosing import choose
 from server.engine.device_model import DeviceModel, Rows
 from server.engine.graphs import Recorder, Work, bucket_sizes
 from server.engine.step_buffers import DecodeRows
+from server.kernels.triton.splits import splits_for
 
-PROGRAMS = 528  # four for each multiprocessor of an H100 or H200
-MAX_SPLITS = 32
 INVARIANT_SPLITS = 8  # whatever the batch
 
 
@@ -22,14 +21,22 @@ class DecodeSteps:
 
     rows: the static input. chosen: [rows or more] int64, where tokens go and where the step
     before left them; -1 where logits were not finite. logits: [rows, vocab] of the newest step.
+    sizes: the numbers of rows that are recorded, ascending; None chooses them.
     """
 
-    def __init__(self, model: DeviceModel, rows: DecodeRows, chosen: torch.Tensor) -> None:
+    def __init__(
+        self,
+        model: DeviceModel,
+        rows: DecodeRows,
+        chosen: torch.Tensor,
+        *,
+        sizes: tuple[int, ...] | None = None,
+    ) -> None:
         self._model = model
         self._rows = rows
         self._chosen = chosen
         max_rows = len(rows.token_ids)
-        self.sizes = bucket_sizes(max_rows)
+        self.sizes = sizes or bucket_sizes(max_rows)
         embedding = model.weights.embedding
         self.logits = torch.zeros(
             (max_rows, model.config.vocab_size), dtype=embedding.dtype, device=embedding.device
@@ -62,12 +69,17 @@ class DecodeSteps:
                 rows.positions,
                 rows.kv_slots,
                 rows.tiles if adapted else None,
-                partial(self._attend, rows, splits_for(size, self._model)),
+                partial(self._attend, rows, self._splits(size)),
+                None if self._model.invariant else rows.row_slots,
             )
         )
         logits = self._model.logits(hidden)
         self.logits[:size] = logits
         self._chosen[:size] = choose(logits, self._model.kernels)
+
+    def _splits(self, size: int) -> int:
+        model = self._model
+        return INVARIANT_SPLITS if model.invariant else splits_for(size, model.config.num_kv_heads)
 
     def _attend(
         self, rows: DecodeRows, splits: int, query: torch.Tensor, cache: torch.Tensor
@@ -80,14 +92,3 @@ class DecodeSteps:
             splits=splits,
             window=self._model.config.sliding_window,
         )
-
-
-def splits_for(rows: int, model: DeviceModel) -> int:
-    """Parts into which each row's context is divided, so that few rows fill the device too.
-
-    Powers of two: the kernel is compiled for each number.
-    """
-    if model.invariant:
-        return INVARIANT_SPLITS
-    wanted = PROGRAMS // (rows * model.config.num_kv_heads)
-    return min(MAX_SPLITS, 1 << max(0, wanted.bit_length() - 1))

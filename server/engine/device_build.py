@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from registry.homes import hatstand_home
+from registry.homes import kernel_cache
 from server.bases.opening import Base
 from server.engine.arena import Arena
 from server.engine.config import EngineSettings
@@ -87,7 +87,7 @@ def device_linears(settings: EngineSettings) -> MakeLinear | None:
     from server.kernels.cuda.nested import NestedNf4Weight, merge_nested
     from server.kernels.cuda.shadow import ShadowedLinear
 
-    gemm = Nf4Gemm(device, mode=settings.gemm, cache=hatstand_home() / "kernels" / "cuda")
+    gemm = Nf4Gemm(device, mode=settings.gemm, cache=kernel_cache() / "cuda")
     started = time.perf_counter()
     gemm.prepare()
     logger.info("NF4 kernels ready in %.1f s", time.perf_counter() - started)

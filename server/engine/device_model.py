@@ -14,6 +14,7 @@ from server.engine.step_kernels import StepKernels
 from server.engine.weights import LayerWeights, ModelWeights
 from server.kernels.linear import multiply
 from server.kernels.rope import RopeTable
+from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.site import LoraSite
 from server.kernels.triton.tiles import LoraTiles
 
@@ -27,7 +28,8 @@ class Rows:
     """Tokens that go through the model together.
 
     token_ids, positions, kv_slots: [rows] int64. tiles: which rows share an adapter; None if no
-    row has one.
+    row has one. row_slots: [rows] int32, each row's slot or -1, if the kernels that read a product
+    are to add what adapters change; None to add it first, which pays for many rows.
     """
 
     token_ids: torch.Tensor
@@ -35,6 +37,7 @@ class Rows:
     kv_slots: torch.Tensor
     tiles: LoraTiles | None
     attend: Attend
+    row_slots: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,12 @@ class DeviceModel:
         residual = embedding(rows.token_ids, self.weights.embedding)
         normed = self.kernels.rms_norm(residual, layers[0].input_norm, eps)
         for index, (layer, next_norm) in enumerate(zip(layers, next_norms, strict=True)):
-            attended = self._attention(index, layer, normed, rows)
-            normed = self.kernels.add_rms_norm(residual, attended, layer.post_attention_norm, eps)
-            changed = self._mlp(index, layer, normed, rows)
-            normed = self.kernels.add_rms_norm(residual, changed, next_norm, eps)
+            attended, delta = self._attention(index, layer, normed, rows)
+            normed = self.kernels.add_rms_norm(
+                residual, attended, layer.post_attention_norm, eps, delta=delta
+            )
+            changed, delta = self._mlp(index, layer, normed, rows)
+            normed = self.kernels.add_rms_norm(residual, changed, next_norm, eps, delta=delta)
         return normed
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -77,27 +82,34 @@ class DeviceModel:
 
     def _attention(
         self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, LoraDelta | None]:
+        """The output, and what is still to be added to it."""
         config, cache = self.config, self.cache[index]
         qkv = layer.qkv(normed)
-        self._add_lora((index, "qkv"), qkv, normed, rows)
-        self.kernels.rotate_and_write(qkv, self.rope, rows.positions, rows.kv_slots, cache)
+        delta = self._adapt((index, "qkv"), qkv, normed, rows)
+        self.kernels.rotate_and_write(
+            qkv, self.rope, rows.positions, rows.kv_slots, cache, delta=delta
+        )
         query = qkv[:, : config.num_heads * config.head_dim]
         attended = rows.attend(query.view(len(query), -1, config.head_dim), cache).flatten(1)
         output = layer.o(attended)
-        self._add_lora((index, "o"), output, attended, rows)
-        return output
+        return output, self._adapt((index, "o"), output, attended, rows)
 
     def _mlp(
         self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, LoraDelta | None]:
+        """As `_attention`."""
         gate_up = layer.gate_up(normed)
-        self._add_lora((index, "gate_up"), gate_up, normed, rows)
-        activated = self.kernels.silu_mul(gate_up)
+        delta = self._adapt((index, "gate_up"), gate_up, normed, rows)
+        activated = self.kernels.silu_mul(gate_up, delta=delta)
         output = layer.down(activated)
-        self._add_lora((index, "down"), output, activated, rows)
-        return output
+        return output, self._adapt((index, "down"), output, activated, rows)
 
-    def _add_lora(self, site: Site, y: torch.Tensor, x: torch.Tensor, rows: Rows) -> None:
-        if rows.tiles is not None:
-            self.kernels.add_lora(y, x, self.sites[site], rows.tiles)
+    def _adapt(self, site: Site, y: torch.Tensor, x: torch.Tensor, rows: Rows) -> LoraDelta | None:
+        """Add what adapters change in the product `y` of `x`, or say what its reader is to add."""
+        if rows.tiles is None:
+            return None
+        if rows.row_slots is not None:
+            return self.kernels.shrink_beside(x, self.sites[site], rows.tiles, rows.row_slots)
+        self.kernels.add_lora(y, x, self.sites[site], rows.tiles)
+        return None

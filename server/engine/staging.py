@@ -72,7 +72,11 @@ class Staging:
 
     def _write_tiles(self, block: RowBlock, chunks: Items[Chunk], rows: int) -> None:
         to = block.rows.tiles
-        slots, members = group_rows([chunk.sequence.slot for chunk in chunks], to.tile_rows)
+        row_slots = [chunk.sequence.slot for chunk in chunks]
+        slots, members = group_rows(row_slots, to.tile_rows)
+        block.rows.row_slots.numpy()[:rows] = [
+            NOWHERE if slot is None else slot for slot in row_slots
+        ] + [NOWHERE] * (rows - len(row_slots))
         to.slots.numpy()[:rows] = slots + [NOWHERE] * (rows - len(slots))
         if members:
             to.rows.numpy()[: len(members)] = members

@@ -36,7 +36,8 @@ class DecodeRows:
     token_ids int64: a token, or `~r` for the one that row r of the step before chose. positions,
     kv_slots int64: where the token stands, and where its KV goes (-1: nowhere). context_lengths
     int32: tokens to look at, this one included; 0 pads the bucket. block_tables int32
-    [rows, blocks]. tiles: which rows share an adapter. sampling: how the next token is chosen.
+    [rows, blocks]. tiles: which rows share an adapter. row_slots int32: each row's
+    slot, -1 for none. sampling: how the next token is chosen.
     """
 
     token_ids: torch.Tensor
@@ -45,6 +46,7 @@ class DecodeRows:
     context_lengths: torch.Tensor
     block_tables: torch.Tensor
     tiles: LoraTiles
+    row_slots: torch.Tensor
     sampling: RowSampling
 
     def first(self, rows: int) -> DecodeRows:
@@ -57,6 +59,7 @@ class DecodeRows:
             self.context_lengths[:rows],
             self.block_tables[:rows],
             LoraTiles(self.tiles.slots[:rows], self.tiles.rows[:rows]),
+            self.row_slots[:rows],
             RowSampling(
                 sampling.temperature[:rows],
                 sampling.top_k[:rows],
@@ -88,6 +91,7 @@ class RowBlock:
             context_lengths=views["context_lengths"],
             block_tables=views["block_tables"],
             tiles=LoraTiles(views["tile_slots"], views["tile_rows"]),
+            row_slots=views["row_slots"],
             sampling=RowSampling(
                 views["temperature"],
                 views["top_k"],
@@ -116,6 +120,7 @@ def _fields(rows: int, blocks: int) -> Fields:
         "top_p": (torch.float32, (rows,)),
         "min_p": (torch.float32, (rows,)),
         "tile_slots": (torch.int32, (rows,)),
+        "row_slots": (torch.int32, (rows,)),
         "tile_rows": (torch.int32, (rows, DECODE_ROWS)),
         "block_tables": (torch.int32, (rows, blocks)),
     }

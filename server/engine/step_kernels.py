@@ -10,6 +10,7 @@ import torch
 
 from server.kernels.rope import RopeTable
 from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.pieces import Pieces
 from server.kernels.triton.row_sampling import RowSampling
 from server.kernels.triton.site import LoraSite
@@ -24,7 +25,13 @@ class RmsNorm(Protocol):
 
 class AddRmsNorm(Protocol):
     def __call__(
-        self, residual: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float
+        self,
+        residual: torch.Tensor,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        eps: float,
+        *,
+        delta: LoraDelta | None,
     ) -> torch.Tensor: ...
 
 
@@ -36,6 +43,8 @@ class RotateAndWrite(Protocol):
         positions: torch.Tensor,
         kv_slots: torch.Tensor,
         cache: torch.Tensor,
+        *,
+        delta: LoraDelta | None,
     ) -> None: ...
 
 
@@ -64,13 +73,19 @@ class PrefillAttention(Protocol):
 
 
 class SiluMul(Protocol):
-    def __call__(self, gate_up: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, gate_up: torch.Tensor, *, delta: LoraDelta | None) -> torch.Tensor: ...
 
 
 class AddLora(Protocol):
     def __call__(
         self, y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles
     ) -> None: ...
+
+
+class ShrinkBeside(Protocol):
+    def __call__(
+        self, x: torch.Tensor, site: LoraSite, tiles: LoraTiles, row_slots: torch.Tensor
+    ) -> LoraDelta: ...
 
 
 class Argmax(Protocol):
@@ -98,6 +113,7 @@ class StepKernels:
     prefill_attention: PrefillAttention
     silu_mul: SiluMul
     add_lora: AddLora
+    shrink_beside: ShrinkBeside
     argmax: Argmax
     sample: Sample
     unpack: Unpack
@@ -123,6 +139,7 @@ class StepKernels:
             prefill_attention=module("prefill").prefill_attention,
             silu_mul=module("activation").silu_mul,
             add_lora=lora.add_lora_invariant if invariant else lora.add_lora,
+            shrink_beside=lora.shrink_beside,
             argmax=sampling.argmax,
             sample=sampling.sample,
             unpack=module("unpack").unpack,

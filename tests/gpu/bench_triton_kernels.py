@@ -19,6 +19,7 @@ import torch
 from server.kernels.rope import RopeTable
 from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling
 from server.kernels.triton.site import LoraSite
+from server.kernels.triton.splits import splits_for
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles
 from tests.support.kernel_cases import (
     make_cache,
@@ -173,7 +174,7 @@ def decode_calls(
 
 def bench_attention() -> None:
     for rows, context in ((1, 1024), (16, 1024), (64, 1024), (128, 1024), (1, 16384), (16, 8192)):
-        splits = attention.choose_splits(rows, KV_HEADS, 132)
+        splits = splits_for(rows, KV_HEADS)
         run, layers = decode_calls(rows, context, splits)
         name = f"decode attention {rows}×{context}, {splits} splits"
         report(name, time_graph(run, layers), rows * context * 4096)

@@ -48,7 +48,7 @@ class Nf4Gemm:
     ) -> None:
         self._kernels = Nf4Kernels(device, mode, cache)
         self._mode = mode
-        self._shapes = mma_shapes(self._kernels.gpu.shared_bytes, mode)
+        self._shapes = mma_shapes(self._kernels.gpu.product_bytes, mode)
         self._wgmma_from = 1 if mode == "batch-invariant" else WGMMA_FROM
         self._scratch = torch.empty(scratch_bytes // 2, dtype=torch.bfloat16, device=device)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+BESIDE = 22 * 1024  # bytes of a multiprocessor's shared memory that products leave to others
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -33,6 +35,15 @@ class Gpu:
     @property
     def has_wgmma(self) -> bool:
         return self.capability == (9, 0)
+
+    @property
+    def product_bytes(self) -> int:
+        """Shared memory that a product asks for.
+
+        On Hopper it leaves room for the step's small kernels: those after it are placed while it
+        runs, and it is placed while those before it run.
+        """
+        return self.shared_bytes - BESIDE if self.has_wgmma else self.shared_bytes
 
     @property
     def overlaps_launches(self) -> bool:

@@ -105,13 +105,13 @@ class Nf4Kernels:
         return 1
 
     def mma_kernel(self, shape: MmaShape) -> CudaKernel:
-        constants = shape.constants(self.gpu.shared_bytes, exact=self._exact)
-        return self._kernel("nf4_mma", constants, self.gpu.shared_bytes)
+        constants = shape.constants(self.gpu.product_bytes, exact=self._exact)
+        return self._kernel("nf4_mma", constants, self.gpu.product_bytes)
 
     def wgmma_kernel(self, shape: WgmmaShape) -> CudaKernel:
         exact = self._exact or shape.tokens == WIDE_TOKENS  # whose fast form spills registers
-        constants = shape.constants(self.gpu.shared_bytes, exact=exact)
-        return self._kernel("nf4_wgmma", constants, self.gpu.shared_bytes)
+        constants = shape.constants(self.gpu.product_bytes, exact=exact)
+        return self._kernel("nf4_wgmma", constants, self.gpu.product_bytes)
 
     def dequantize_kernel(self) -> CudaKernel:
         return self._kernel("nf4_dequantize", {}, shared_bytes=0)

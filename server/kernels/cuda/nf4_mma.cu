@@ -7,32 +7,44 @@
 // the result does not depend on timing, and a row's sum does not depend on COLUMN_TILES.
 #include "nf4_mma_finish.cuh"
 
-__device__ __forceinline__ void copy_step(const Problem& p, const Walk& walk, const Ring& ring,
-                                          u32 lane, bool first) {
+__device__ __forceinline__ void copy_weights(const Problem& p, const Walk& walk, const Ring& ring,
+                                             u32 lane) {
   const u32 block = walk.step * STEP_BLOCKS, blocks = min(STEP_BLOCKS, p.blocks() - block);
   const u32 band = walk.tile * BANDS, bands = min(BANDS, p.bands() - band);
   const u64 tile = static_cast<u64>(band) * p.blocks() + block;
-  const u32 x_bytes = blocks * BLOCK * 2;
   if (lane == 0) {
-    expect_copies(ring.full(), bands * blocks * (TILE_BYTES + BAND) + p.tokens * x_bytes);
+    expect_copies(ring.full(),
+                  bands * blocks * (TILE_BYTES + BAND) + p.tokens * blocks * BLOCK * 2);
   }
   __syncwarp();
   copy_rows(ring.stage(), STEP_BLOCKS * TILE_BYTES, p.codes + tile * TILE_BYTES,
             p.blocks() * TILE_BYTES, bands, blocks * TILE_BYTES, ring.full(), lane);
   copy_rows(ring.stage() + STAGE_SCALES, STEP_BLOCKS * BAND, p.scales + tile * BAND,
             p.blocks() * BAND, bands, blocks * BAND, ring.full(), lane);
-  if (first) wait_for_inputs();  // weights never change, so they need not wait
+}
+
+__device__ __forceinline__ void copy_tokens(const Problem& p, const Walk& walk, const Ring& ring,
+                                            u32 lane) {
+  const u32 block = walk.step * STEP_BLOCKS, blocks = min(STEP_BLOCKS, p.blocks() - block);
   copy_rows(ring.stage() + STAGE_X, X_STRIDE, p.x + block * BLOCK * 2, p.in_features * 2, p.tokens,
-            x_bytes, ring.full(), lane);
+            blocks * BLOCK * 2, ring.full(), lane);
   commit_copies(ring.full());
 }
 
 __device__ void produce(const Problem& p, u32 lane) {
-  Ring ring;
-  const Walk start(p);
-  for (Walk walk = start; !walk.done(); walk.advance(), ring.advance()) {
-    if (walk.at - start.at >= STAGES) barrier_wait(ring.empty(), ring.parity ^ 1);
-    copy_step(p, walk, ring, lane, walk.at == start.at);
+  Walk walk(p), ahead = walk;
+  Ring ring, weights;
+  // Weights never change, so the first of them need not wait for the kernel before us.
+  for (u32 stage = 0; stage < STAGES && !ahead.done(); ++stage, ahead.advance()) {
+    copy_weights(p, ahead, weights, lane);
+    weights.advance();
+  }
+  wait_for_inputs();
+  for (; walk.at < ahead.at; walk.advance(), ring.advance()) copy_tokens(p, walk, ring, lane);
+  for (; !walk.done(); walk.advance(), ring.advance()) {
+    barrier_wait(ring.empty(), ring.parity ^ 1);
+    copy_weights(p, walk, ring, lane);
+    copy_tokens(p, walk, ring, lane);
   }
 }
 

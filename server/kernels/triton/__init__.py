@@ -9,7 +9,13 @@ that one CUDA graph per batch bucket serves any mix. Everything that differs fro
 place. Results are allocated with `torch.empty`, which a graph's memory pool captures. No float
 atomics: equal inputs give equal bits, and a row's result never depends on the other rows' values.
 For the same bits in every bucket and company use `add_lora_invariant`, and one number of `splits`
-for attention. On Hopper every kernel starts while the one before it ends (`early_launch`).
+for attention; a delta has the same bits in every bucket, too. On Hopper every kernel starts while
+the one before it ends (`early_launch`).
+
+In a decode step a product's LoRA is one launch more: `shrink_beside` runs while the product does,
+and whoever reads the product (norm, rotation, activation) adds its `LoraDelta`. The product must
+release what follows it only when its own inputs are there, as those of `server.kernels.cuda` do and
+kernels that take no part in early launches.
 
 Rows that pad a bucket: slot none (in no tile), `kv_slots` -1, `context_lengths` 0. They come out as
 zeros or untouched, never as NaN.
@@ -17,14 +23,16 @@ zeros or untouched, never as NaN.
 | module | functions |
 |---|---|
 | `lora` | `add_lora(y, x, site, tiles)`: `y` += each row's own adapter; `add_lora_invariant` |
+| `lora` | `shrink_beside(x, site, tiles, row_slots)`: a `delta.LoraDelta`, short of adding it |
 | `attention` | `decode_attention(query, cache, block_tables, context_lengths, *, splits, window)` |
 | `prefill` | `prefill_attention(query, cache, chunks, *, window)` |
-| `norm` | `rms_norm(x, weight, eps)`, `add_rms_norm(residual, x, weight, eps)` |
-| `rope` | `rotate_and_write(qkv, rope, positions, kv_slots, cache)` |
-| `activation` | `silu_mul(gate_up)` |
+| `norm` | `rms_norm(x, weight, eps)`, `add_rms_norm(residual, x, weight, eps, *, delta)` |
+| `rope` | `rotate_and_write(qkv, rope, positions, kv_slots, cache, *, delta)` |
+| `activation` | `silu_mul(gate_up, *, delta)` |
 | `sampling` | `argmax(logits)`, `sample(logits, parameters, positions)` |
 
 The shapes that they share need torch alone: `site.LoraSite` (where a site's factors lie),
-`tiles.LoraTiles` and `group_rows` (which rows share an adapter), `chunks.PromptChunks`,
-`row_sampling.RowSampling`.
+`tiles.LoraTiles` and `group_rows` (which rows share an adapter), `delta.LoraDelta` (what a
+product's reader adds), `splits.splits_for` (how attention divides a context),
+`chunks.PromptChunks`, `row_sampling.RowSampling`.
 """

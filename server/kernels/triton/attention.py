@@ -18,8 +18,6 @@ from server.kernels.triton.early_launch import let_next_start, starts_early, wai
 from server.kernels.triton.online_softmax import absorb
 
 LEAST_GROUP = 16  # query heads that a tensor core multiplies at least
-PROGRAMS_PER_PROCESSOR = 4
-MOST_SPLITS = 32
 LOG2_E = 1.4426950408889634
 
 
@@ -33,12 +31,6 @@ class DecodeTuning:
 
 
 DEFAULT_TUNING = DecodeTuning()
-
-
-def choose_splits(rows: int, kv_heads: int, processors: int) -> int:
-    """Into how many programs to divide each context so that a bucket fills the device."""
-    wanted = PROGRAMS_PER_PROCESSOR * processors // (rows * kv_heads)
-    return min(MOST_SPLITS, max(1, wanted))
 
 
 def decode_attention(

@@ -1,5 +1,8 @@
 """Many LoRA adapters in one batch: shrink and expand, each one launch for all parts of a site.
 
+In a decode step shrink runs beside the product it belongs to (`shrink_beside`), and the kernel that
+reads the product expands: adapters add one launch a site, and next to nothing to the chain.
+
 A program takes one tile of rows that share an adapter, and reads only as many rows of its factors
 as its own rank. Shrink divides in_features among programs; expand adds the partial sums in a fixed
 order. A row's result does not depend on the other rows' values. Its bits may depend on the bucket
@@ -14,13 +17,14 @@ from math import gcd
 import torch
 import triton
 
+from server.kernels.triton.delta import RANK_STEP, LoraDelta
+from server.kernels.triton.delta_sum import MOST_SPLITS as DELTA_SPLITS
 from server.kernels.triton.early_launch import starts_early
 from server.kernels.triton.lora_expand import decode_expand_kernel, prompt_expand_kernel
 from server.kernels.triton.lora_shrink import shrink_kernel
 from server.kernels.triton.site import MAX_PARTS, LoraSite
 from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles
 
-RANK_STEP = 16  # ranks multiplied at once, the least that tensor cores take
 WIDEST_ALIGNMENT = 16  # elements
 CACHE_LINE = 128  # bytes
 MOST_SPLITS = 32  # partial sums that expand has to add
@@ -49,6 +53,8 @@ class LoraTuning:
 
 DECODE_TUNING = LoraTuning()
 INVARIANT_TUNING = LoraTuning(splits=4, by_row=False)
+# Little shared memory, so that its programs find room beside a product's.
+BESIDE_TUNING = LoraTuning(splits=DELTA_SPLITS, shrink_stages=2)
 PROMPT_TUNING = LoraTuning(
     programs=396, shrink_block=64, shrink_warps=4, expand_block=128, expand_warps=4
 )
@@ -81,7 +87,25 @@ def add_lora_invariant(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: 
     add_lora(y, x, site, tiles, tuning=INVARIANT_TUNING)
 
 
-def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning) -> torch.Tensor:
+def shrink_beside(
+    x: torch.Tensor,
+    site: LoraSite,
+    tiles: LoraTiles,
+    row_slots: torch.Tensor,
+    *,
+    tuning: LoraTuning = BESIDE_TUNING,
+) -> LoraDelta:
+    """`A(x)` of each row's own adapter, for the next kernel to expand; `x`: [rows, in_features].
+
+    To be launched right behind the product of the same `x`, and runs beside it. tiles, row_slots
+    [rows] int32: the same slots twice, by tile and by row.
+    """
+    return LoraDelta(_shrink(x, site, tiles, tuning, beside=True), row_slots, site)
+
+
+def _shrink(
+    x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning, *, beside: bool = False
+) -> torch.Tensor:
     """Partial sums of A(x): [splits, parts, rows, max_rank] fp32, only tiles' rows written."""
     rows, in_features = x.shape
     wanted = tuning.splits or tuning.programs // (len(tiles.slots) * site.parts)
@@ -111,6 +135,7 @@ def _shrink(x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTunin
         rank_step=RANK_STEP,
         line=CACHE_LINE // x.itemsize,
         alignment=_alignment(in_features, *site.widths),
+        beside=beside,
         early=early,
         num_warps=tuning.shrink_warps,
         num_stages=tuning.shrink_stages,

@@ -28,11 +28,18 @@ def shrink_kernel(
     rank_step: tl.constexpr,
     line: tl.constexpr,
     alignment: tl.constexpr,
+    beside: tl.constexpr,
     early: tl.constexpr,
 ):
-    """One tile of rows, one part and `span` in_features, which a multiple of `block` covers."""
+    """One tile of rows, one part and `span` in_features, which a multiple of `block` covers.
+
+    beside: run while the kernel before this one does. That one must read `x` itself, and have
+    waited for it before it let this one start. It has ended when this one has, because one
+    program waits for it.
+    """
     split, part, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     let_next_start(early)
+    waits_first: tl.constexpr = early and not beside
     slot = tl.load(tile_slots + tile)
     row = tl.load(tile_row_numbers + tile * tile_rows + tl.arange(0, tile_rows))
     if slot >= 0:
@@ -43,7 +50,7 @@ def shrink_kernel(
         end = tl.minimum(begin + span, in_features)
         lane = tl.arange(0, rank_step)
         _prefetch_rows(factor, lane, rank, begin, end, in_features, block, line, early)
-        wait_for_inputs(early)
+        wait_for_inputs(waits_first)
         x_row = x + row.to(tl.int64)[:, None] * x_stride
         is_row = (row >= 0)[:, None]
         sums_at = partial + (split * parts + part).to(tl.int64) * rows * ranks
@@ -53,7 +60,13 @@ def shrink_kernel(
             for start in range(begin, end, block):
                 feature = start + tl.arange(0, block)
                 inside = (feature < end)[None, :]
-                value = tl.load(x_row + feature[None, :], mask=is_row & inside, other=0.0)
+                # Past L1, which nothing has told that `x` is new if this kernel did not wait.
+                value = tl.load(
+                    x_row + feature[None, :],
+                    mask=is_row & inside,
+                    other=0.0,
+                    cache_modifier=".cg" if beside else "",
+                )
                 weight = tl.load(
                     factor + index[:, None] * in_features + feature[None, :],
                     mask=(index < rank)[:, None] & inside,
@@ -62,6 +75,8 @@ def shrink_kernel(
                 sums = tl.dot(value, tl.trans(weight), sums, input_precision="ieee")
             tl.store(sums_at + row[:, None] * ranks + index[None, :], sums, mask=is_row)
     else:
+        wait_for_inputs(waits_first)
+    if beside & (split + part + tile == 0):
         wait_for_inputs(early)
 
 

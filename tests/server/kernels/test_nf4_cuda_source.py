@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.kernels.cuda.compiler import SOURCES, Compiler
+from server.kernels.cuda.gpu import Gpu
 from server.kernels.cuda.shapes import (
     WGMMA_TOKENS,
     WIDE_TOKENS,
@@ -18,7 +19,12 @@ from server.kernels.cuda.shapes import (
     mma_shapes,
 )
 
-SHARED_BYTES = {"sm_80": 163 * 1024, "sm_89": 99 * 1024, "sm_90a": 227 * 1024}
+GPUS = (
+    Gpu((8, 0), 108, 163 * 1024),
+    Gpu((8, 9), 142, 99 * 1024),
+    Gpu((9, 0), 132, 227 * 1024),
+)
+SHARED_BYTES = {gpu.arch: gpu.product_bytes for gpu in GPUS}
 MODES: tuple[Mode, ...] = ("exact", "fast", "batch-invariant")
 WGMMA_SHAPES = [WgmmaShape(tokens, bands) for tokens in WGMMA_TOKENS for bands in (1, 2)]
 WGMMA_CASES = [(shape, exact) for shape in WGMMA_SHAPES for exact in (True, False)]

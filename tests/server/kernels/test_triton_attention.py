@@ -10,6 +10,7 @@ if torch.cuda.is_available():
     pytest.skip("tests/gpu holds the kernels on the device", allow_module_level=True)
 
 from server.kernels.triton import attention, prefill
+from server.kernels.triton.splits import MOST_SPLITS, splits_for
 from server.kernels.triton.twins import attention as twin
 from tests.support.kernel_cases import (
     POISON,
@@ -101,6 +102,6 @@ def test_a_cache_with_scales() -> None:
 
 
 def test_splits_fill_the_device_and_no_more() -> None:
-    assert attention.choose_splits(128, 8, 132) == 1
-    assert attention.choose_splits(16, 8, 132) == 4
-    assert attention.choose_splits(1, 8, 132) == attention.MOST_SPLITS
+    assert splits_for(128, 8) == 1
+    assert splits_for(16, 8) == 4
+    assert splits_for(1, 8) == MOST_SPLITS

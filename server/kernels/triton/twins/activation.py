@@ -1,5 +1,17 @@
-"""The gated activation: the plain-torch function that the CPU runs is the twin."""
+"""The gated activation: the plain-torch function that the CPU runs, behind what adapters add."""
 
-from server.kernels.activation import silu_mul
+from __future__ import annotations
 
-__all__ = ["silu_mul"]
+import torch
+
+from server.kernels import activation
+from server.kernels.triton.delta import LoraDelta
+from server.kernels.triton.twins.lora import expanded
+
+
+def silu_mul(gate_up: torch.Tensor, *, delta: LoraDelta | None = None) -> torch.Tensor:
+    """`silu(gate) * up` for `gate_up` [tokens, 2 · intermediate], gate first; rounds after each.
+
+    delta: what adapters add to `gate_up` before, rounded once; `gate_up` itself stays as it is.
+    """
+    return activation.silu_mul(expanded(gate_up, delta))

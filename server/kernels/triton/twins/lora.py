@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import linear
 
+from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.site import EXPAND, RANK, SHRINK, LoraSite
 from server.kernels.triton.tiles import LoraTiles
 
@@ -30,6 +31,39 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles)
 def add_lora_invariant(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> None:
     """The same: only the order of sums differs."""
     add_lora(y, x, site, tiles)
+
+
+def shrink_beside(
+    x: torch.Tensor, site: LoraSite, tiles: LoraTiles, row_slots: torch.Tensor
+) -> LoraDelta:
+    """`A(x)` of each row's own adapter, for the next kernel to expand; `x`: [rows, in_features]."""
+    partial = torch.zeros(1, site.parts, len(x), site.max_rank, device=x.device)
+    for slot, rows in zip(tiles.slots.tolist(), tiles.rows.tolist(), strict=True):
+        members = torch.tensor([row for row in rows if row >= 0], device=x.device)
+        if slot < 0 or not len(members):
+            continue
+        for part in range(site.parts):
+            shrink, _ = _factors(site, slot, part, x.shape[1])
+            partial[0, part, members, : len(shrink)] = linear(x[members], shrink).float()
+    return LoraDelta(partial, row_slots, site)
+
+
+def expanded(y: torch.Tensor, delta: LoraDelta | None) -> torch.Tensor:
+    """`y` [rows, Σ widths] plus each row's own `B(A(x))`, rounded once; `y` itself without one."""
+    if delta is None:
+        return y
+    result, site = y.clone(), delta.site
+    shrunk = delta.partial.sum(0).to(y.dtype)
+    for row, slot in enumerate(delta.row_slots.tolist()):
+        column = 0
+        for part, width in enumerate(site.widths):
+            if slot >= 0:
+                _, expand = _factors(site, slot, part, 0)
+                own = y[row : row + 1, column : column + width]
+                added = torch.addmm(own, shrunk[part, row : row + 1, : len(expand)], expand)
+                result[row, column : column + width] = added[0]
+            column += width
+    return result
 
 
 def _factors(

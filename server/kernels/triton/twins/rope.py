@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 
 from server.kernels.rope import RopeTable, rotate
+from server.kernels.triton.delta import LoraDelta
+from server.kernels.triton.twins.lora import expanded
 
 
 def rotate_and_write(
@@ -15,18 +17,20 @@ def rotate_and_write(
     cache: torch.Tensor,
     *,
     kv_scales: tuple[float, float] = (1.0, 1.0),
+    delta: LoraDelta | None = None,
 ) -> None:
     """Rotate the queries in `qkv` in place; put rotated keys, and values, into the cache.
 
     qkv: [tokens, (heads + 2 · kv_heads) · head_dim], query, key, then value heads; its keys and
     values stay as they are. positions, kv_slots: [tokens] int64; a slot is block · block_size +
     offset, -1 writes nothing. cache: one layer's [2, blocks, block_size, kv_heads, head_dim];
-    what it holds times kv_scales is the key or value.
+    what it holds times kv_scales is the key or value. delta: what adapters add to `qkv` before,
+    rounded once.
     """
     block_size, kv_heads, head_dim = cache.shape[2:]
-    heads = qkv.view(len(qkv), -1, head_dim)
+    heads = expanded(qkv, delta).view(len(qkv), -1, head_dim)
     rotated = rotate(heads[:, :-kv_heads], *rope.at(positions))
-    heads[:, : -2 * kv_heads] = rotated[:, :-kv_heads]
+    qkv.view_as(heads)[:, : -2 * kv_heads] = rotated[:, :-kv_heads]
     kept = kv_slots >= 0
     block, offset = kv_slots[kept] // block_size, kv_slots[kept] % block_size
     pairs = (rotated[kept, -kv_heads:], heads[kept, -kv_heads:])
