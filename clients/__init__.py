@@ -1,10 +1,14 @@
 """Python client and the `hatstand` command line."""
 
+from .catalog import Adapter, AdapterPage, AliasMove, Version
 from .client import AsyncHatstand, Hatstand
 from .errors import HatstandError
 from .messages import Answer, Event, Model, SamplingOptions, Usage
 
 __all__ = [
+    "Adapter",
+    "AdapterPage",
+    "AliasMove",
     "Answer",
     "AsyncHatstand",
     "Event",
@@ -13,4 +17,5 @@ __all__ = [
     "Model",
     "SamplingOptions",
     "Usage",
+    "Version",
 ]

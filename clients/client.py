@@ -1,4 +1,4 @@
-"""Thin senders, sync and async, around the values of `clients.messages`."""
+"""Thin senders, sync and async, around the values of `clients.calls` and `clients.messages`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Any, Unpack
 
 import httpx
 
-from . import messages
-from .errors import ConnectionFailed, HatstandError, RequestTimedOut, StreamFailed, api_error
-from .messages import Answer, Conversation, Event, Model, Request, SamplingOptions
-
-DEFAULT_URL = "http://127.0.0.1:8000"
-DEFAULT_TIMEOUT = 600.0  # seconds between two bytes of an answer
+from . import calls, messages
+from .calls import Call, T
+from .messages import Answer, Conversation, Event, Model, SamplingOptions
+from .registry_client import AsyncRegistryClient, RegistryClient
+from .transport import (
+    DEFAULT_RETRIES,
+    DEFAULT_TIMEOUT,
+    DEFAULT_URL,
+    check,
+    client_options,
+    outcome,
+    translated,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,9 @@ class AsyncChatStream:
 class Hatstand:
     """A server, by its URL. Every call raises a HatstandError when it does not work out.
 
-    `transport` is httpx's: tests pass `httpx.MockTransport`.
+    A full queue and a server that starts or drains are asked again `retries` times, after as long
+    as they say. `registry_path` is where its registry is: "" for one that stands alone. `transport`
+    is httpx's: tests pass `httpx.MockTransport`.
     """
 
     def __init__(
@@ -53,15 +62,13 @@ class Hatstand:
         *,
         api_key: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        retries: int = DEFAULT_RETRIES,
+        registry_path: str = "/registry",
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=_headers(api_key),
-            timeout=_timeout(timeout),
-            transport=transport,
-        )
+        self._registry_path = registry_path
+        self._http = httpx.Client(**client_options(url, api_key, timeout, retries, transport))
 
     def __repr__(self) -> str:
         return f"Hatstand({self.url!r})"
@@ -79,8 +86,7 @@ class Hatstand:
         self, model: str, conversation: Conversation, **options: Unpack[SamplingOptions]
     ) -> Answer:
         """Ask, and wait for the whole answer."""
-        reply = self._send(messages.chat_request(model, conversation, options))
-        return messages.parse_answer(reply.json(), reply.headers)
+        return self._do(calls.chat(model, conversation, options))
 
     @contextlib.contextmanager
     def stream(
@@ -89,37 +95,52 @@ class Hatstand:
         """Ask, and read the answer as it is made. Leaving the block early stops the server."""
         request = messages.chat_request(model, conversation, options, stream=True)
         with (
-            _translated(self.url),
+            translated(self.url),
             self._http.stream(request.method, request.path, json=request.body) as reply,
         ):
             if reply.is_error:
                 reply.read()
-                _check(reply)
+                check(reply)
             yield ChatStream(**_who(reply), _events=_events(reply))
 
     def complete(
         self, model: str, prompt: str | Sequence[int], **options: Unpack[SamplingOptions]
     ) -> Answer:
         """Continue a prompt, given as text or as token ids."""
-        reply = self._send(messages.completion_request(model, prompt, options))
-        return messages.parse_answer(reply.json(), reply.headers)
+        return self._do(calls.complete(model, prompt, options))
 
     def models(self) -> list[Model]:
         """What `model` may name: the base first."""
-        return messages.parse_models(self._send(Request("GET", "/v1/models")).json())
+        return self._do(calls.models())
+
+    def model(self, name: str) -> Model:
+        """What one name means now. Raises NotFound."""
+        return self._do(calls.model(name))
 
     def load(self, name: str, *, pin: bool = False) -> str:
         """Load an adapter before it is asked for (admin). Returns what the server says."""
-        return self._send(messages.load_request(name, pin=pin)).text
+        return self._do(calls.load(name, pin=pin))
 
     def unload(self, name: str) -> str:
         """Unload an adapter (admin). Returns what the server says."""
-        return self._send(messages.unload_request(name)).text
+        return self._do(calls.unload(name))
 
-    def _send(self, request: Request) -> httpx.Response:
-        with _translated(self.url):
-            reply = self._http.request(request.method, request.path, json=request.body)
-        return _check(reply)
+    def state(self) -> Mapping[str, Any]:
+        """What the machine holds and does: queue, KV blocks, slots, tokens by adapter."""
+        return self._do(calls.state())
+
+    @property
+    def registry(self) -> RegistryClient:
+        """The registry that this server carries."""
+        return RegistryClient(self._do, root=self._registry_path)
+
+    def _do(self, call: Call[T]) -> T:
+        request = call.request
+        with translated(self.url):
+            reply = self._http.request(
+                request.method, request.path, json=request.body, headers=dict(request.headers)
+            )
+        return outcome(call, reply)
 
 
 class AsyncHatstand:
@@ -131,15 +152,13 @@ class AsyncHatstand:
         *,
         api_key: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        retries: int = DEFAULT_RETRIES,
+        registry_path: str = "/registry",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers=_headers(api_key),
-            timeout=_timeout(timeout),
-            transport=transport,
-        )
+        self._registry_path = registry_path
+        self._http = httpx.AsyncClient(**client_options(url, api_key, timeout, retries, transport))
 
     def __repr__(self) -> str:
         return f"AsyncHatstand({self.url!r})"
@@ -157,8 +176,7 @@ class AsyncHatstand:
         self, model: str, conversation: Conversation, **options: Unpack[SamplingOptions]
     ) -> Answer:
         """Ask, and wait for the whole answer."""
-        reply = await self._send(messages.chat_request(model, conversation, options))
-        return messages.parse_answer(reply.json(), reply.headers)
+        return await self._do(calls.chat(model, conversation, options))
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -166,55 +184,51 @@ class AsyncHatstand:
     ) -> AsyncIterator[AsyncChatStream]:
         """Ask, and read the answer as it is made. Leaving the block early stops the server."""
         request = messages.chat_request(model, conversation, options, stream=True)
-        with _translated(self.url):
+        with translated(self.url):
             async with self._http.stream(request.method, request.path, json=request.body) as reply:
                 if reply.is_error:
                     await reply.aread()
-                    _check(reply)
+                    check(reply)
                 yield AsyncChatStream(**_who(reply), _events=_async_events(reply))
 
     async def complete(
         self, model: str, prompt: str | Sequence[int], **options: Unpack[SamplingOptions]
     ) -> Answer:
         """Continue a prompt, given as text or as token ids."""
-        reply = await self._send(messages.completion_request(model, prompt, options))
-        return messages.parse_answer(reply.json(), reply.headers)
+        return await self._do(calls.complete(model, prompt, options))
 
     async def models(self) -> list[Model]:
         """What `model` may name: the base first."""
-        return messages.parse_models((await self._send(Request("GET", "/v1/models"))).json())
+        return await self._do(calls.models())
+
+    async def model(self, name: str) -> Model:
+        """What one name means now. Raises NotFound."""
+        return await self._do(calls.model(name))
 
     async def load(self, name: str, *, pin: bool = False) -> str:
         """Load an adapter before it is asked for (admin). Returns what the server says."""
-        return (await self._send(messages.load_request(name, pin=pin))).text
+        return await self._do(calls.load(name, pin=pin))
 
     async def unload(self, name: str) -> str:
         """Unload an adapter (admin). Returns what the server says."""
-        return (await self._send(messages.unload_request(name))).text
+        return await self._do(calls.unload(name))
 
-    async def _send(self, request: Request) -> httpx.Response:
-        with _translated(self.url):
-            reply = await self._http.request(request.method, request.path, json=request.body)
-        return _check(reply)
+    async def state(self) -> Mapping[str, Any]:
+        """What the machine holds and does: queue, KV blocks, slots, tokens by adapter."""
+        return await self._do(calls.state())
 
+    @property
+    def registry(self) -> AsyncRegistryClient:
+        """The registry that this server carries."""
+        return AsyncRegistryClient(self._do, root=self._registry_path)
 
-def _headers(api_key: str | None) -> dict[str, str]:
-    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-
-
-def _timeout(seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(seconds, connect=min(seconds, 10.0))
-
-
-def _check(reply: httpx.Response) -> httpx.Response:
-    """Return a good reply; raise the ApiError that a bad one stands for."""
-    if not reply.is_error:
-        return reply
-    try:
-        body: Any = reply.json()
-    except ValueError:
-        body = reply.text  # something in front of the server answered
-    raise api_error(reply.status_code, body, reply.headers)
+    async def _do(self, call: Call[T]) -> T:
+        request = call.request
+        with translated(self.url):
+            reply = await self._http.request(
+                request.method, request.path, json=request.body, headers=dict(request.headers)
+            )
+        return outcome(call, reply)
 
 
 def _who(reply: httpx.Response) -> Mapping[str, str]:
@@ -234,21 +248,3 @@ async def _async_events(reply: httpx.Response) -> AsyncIterator[Event]:
     async for line in reply.aiter_lines():
         if (event := messages.parse_event(line)) is not None:
             yield event
-
-
-@contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
-    """httpx's errors as ours."""
-    try:
-        yield
-    except HatstandError:
-        raise
-    except httpx.ConnectError as error:
-        raise ConnectionFailed(
-            f"No server answers at {url}. Start one with `hatstand serve --base …`, or name "
-            "another address."
-        ) from error
-    except httpx.TimeoutException as error:
-        raise RequestTimedOut(f"{url} took too long to answer.") from error
-    except httpx.TransportError as error:
-        raise StreamFailed(f"The connection to {url} broke: {error}.") from error

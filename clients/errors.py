@@ -8,7 +8,7 @@ HatstandError
     ├── BadRequest      400, 413, 422
     ├── NotAllowed      401, 403
     ├── NotFound        404
-    ├── Conflict        409
+    ├── Conflict        409, 412
     ├── RateLimited     429; `retry_after` in seconds
     └── ServerFault     5xx
 """
@@ -67,7 +67,7 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """The adapter exists, but this server's base cannot run it."""
+    """This server's base cannot run the adapter; or an alias points elsewhere than expected."""
 
 
 class RateLimited(ApiError):
@@ -84,6 +84,7 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
     403: NotAllowed,
     404: NotFound,
     409: Conflict,
+    412: Conflict,
     413: BadRequest,
     422: BadRequest,
     429: RateLimited,

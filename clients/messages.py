@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from .errors import StreamFailed
@@ -40,6 +40,7 @@ class Request:
     method: str
     path: str
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -160,16 +161,17 @@ def parse_event(line: str) -> Event | None:
     return Event(text=text or "", finish_reason=choice["finish_reason"], usage=usage)
 
 
+def parse_model(card: Mapping[str, Any]) -> Model:
+    return Model(
+        id=card["id"],
+        root=card.get("root") or card["id"],
+        parent=card.get("parent"),
+        digest=card.get("digest", ""),
+    )
+
+
 def parse_models(body: Mapping[str, Any]) -> list[Model]:
-    return [
-        Model(
-            id=card["id"],
-            root=card.get("root") or card["id"],
-            parent=card.get("parent"),
-            digest=card.get("digest", ""),
-        )
-        for card in body["data"]
-    ]
+    return [parse_model(card) for card in body["data"]]
 
 
 def _usage(counts: Mapping[str, Any]) -> Usage:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 
 from .client import Hatstand
+from .duel import duel
 from .errors import HatstandError
 from .messages import SamplingOptions
+from .pace import facts
 
+HELP = """\
+/hat NAME   go on with another adapter (sql@7, sql@canary) or the base
+/vs NAME    let that one answer too, side by side; /vs alone ends it
+/models     what NAME may be
+/new        forget the conversation
+/quit       leave (Ctrl-D too)"""
 LEAVE = ("/quit", "/exit", "/q")
 
 
 class TerminalChat:
-    """One conversation with one model. Text goes to `console`, remarks to `remarks`."""
+    """One conversation. Text goes to `console`, remarks to `remarks`."""
 
     def __init__(
         self,
@@ -29,54 +38,85 @@ class TerminalChat:
     ) -> None:
         self._client = client
         self._model = model
+        self._rival: str | None = None
         self._options = options
         self._console = console
         self._remarks = remarks
-        self._turns: list[dict[str, str]] = []
-        if system is not None:
-            self._turns.append({"role": "system", "content": system})
+        self._opening = [] if system is None else [{"role": "system", "content": system}]
+        self._turns: list[dict[str, Any]] = list(self._opening)
 
     def ask(self, prompt: str) -> str:
         """Stream the answer to one more user message; returns it. Raises HatstandError."""
         asked = [*self._turns, {"role": "user", "content": prompt}]
-        started, text = time.perf_counter(), ""
-        num_tokens = 0
-        with self._client.stream(self._model, asked, **self._options) as stream:
-            for event in stream:
-                text += event.text
-                self._console.out(event.text, end="", highlight=False)
-                num_tokens = event.usage.completion if event.usage else num_tokens
-        self._console.out("")
-        rate = num_tokens / max(time.perf_counter() - started, 1e-9)
-        digest = stream.digest.removeprefix("sha256:")[:12]
-        self._remarks.print(
-            f"{stream.adapter} · {digest} · {num_tokens} tokens · {rate:.1f} tok/s",
-            style="dim",
-            highlight=False,
-            markup=False,
-        )
+        if self._rival is None:
+            text = self._stream(asked)
+        else:
+            names = (self._model, self._rival)
+            text = duel(self._client, names, asked, self._options, self._console)
         self._turns = [*asked, {"role": "assistant", "content": text}]
         return text
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Go on until the user leaves. A refused turn is said and forgotten."""
-        self._remarks.print(
-            f"Talking to {self._model}. Ctrl-D or /quit leaves.", style="dim", markup=False
-        )
+        self._remark(f"Talking to {self._model}. /help says what else there is.")
         while True:
             try:
-                prompt = read("> ").strip()
+                line = read("> ").strip()
             except (EOFError, KeyboardInterrupt):
                 return
-            if prompt in LEAVE:
+            if line in LEAVE:
                 return
-            if prompt:
-                self._try(prompt)
+            if line:
+                self._try(line)
 
-    def _try(self, prompt: str) -> None:
+    def _try(self, line: str) -> None:
         try:
-            self.ask(prompt)
+            if line.startswith("/"):
+                self._command(*line.split(maxsplit=1))
+            else:
+                self.ask(line)
         except HatstandError as error:
             self._remarks.print(f"error: {error}", style="red", markup=False, highlight=False)
         except KeyboardInterrupt:
             self._console.out("")  # the answer was cut short; the conversation goes on
+
+    def _command(self, word: str, name: str = "") -> None:
+        match word:
+            case "/hat" if name:
+                self._model = self._known(name)
+                self._remark(f"Talking to {name}.")
+            case "/vs" if name:
+                self._rival = self._known(name)
+                self._remark(f"{self._model} and {name} both answer; {self._model}'s words count.")
+            case "/vs":
+                self._rival = None
+                self._remark(f"Talking to {self._model} alone.")
+            case "/models":
+                self._remark("\n".join(model.id for model in self._client.models()))
+            case "/new":
+                self._turns = list(self._opening)
+                self._remark("Forgotten.")
+            case _:
+                self._remark(HELP)
+
+    def _known(self, name: str) -> str:
+        """The name, if the server can tell what it means; raises HatstandError."""
+        return self._client.model(name).id
+
+    def _stream(self, asked: list[dict[str, Any]]) -> str:
+        started, text, usage = time.perf_counter(), "", None
+        first: float | None = None
+        with self._client.stream(self._model, asked, **self._options) as stream:
+            for event in stream:
+                if event.text and first is None:
+                    first = time.perf_counter() - started
+                text += event.text
+                self._console.out(event.text, end="", highlight=False)
+                usage = event.usage or usage
+        self._console.out("")
+        seconds = time.perf_counter() - started
+        self._remark(facts(stream.adapter, stream.digest, usage, first, seconds))
+        return text
+
+    def _remark(self, text: str) -> None:
+        self._remarks.print(text, style="dim", highlight=False, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .embedded import whoami
+from .identity import whoami
 from .opening import AnyRegistry
 from .referrers import add_referrer
 from .remote.registry import RemoteRegistry

@@ -83,6 +83,44 @@ def test_conversation_remembers_and_survives_a_refusal(live: LiveServer) -> None
     assert prompt == tuple(live.site.base.tokenizer.encode(expected))
 
 
+def converse(live: LiveServer, *typed: str) -> tuple[str, str]:
+    """What a conversation with `pirate` prints: answers, and remarks."""
+    lines = iter([*typed, "/quit"])
+    console, remarks = io.StringIO(), io.StringIO()
+    with Hatstand(live.url) as client:
+        talk = TerminalChat(
+            client,
+            "pirate",
+            {},
+            console=Console(file=console, width=100),
+            remarks=Console(file=remarks, width=100),
+        )
+        talk.run(lambda _: next(lines))
+    return console.getvalue(), remarks.getvalue()
+
+
+def test_another_hat_goes_on_with_the_conversation(live: LiveServer) -> None:
+    answers, remarks = converse(live, "hi", "/hat sql@2", "again", "/hat nobody", "/new", "/bogus")
+    assert answers == "Hello world!\nHello world\n"  # the hat of sql@2 allows 3 tokens
+    assert "sql@2 · " in remarks
+    assert "error: There is no adapter 'nobody'" in remarks
+    assert "Forgotten." in remarks
+    assert "/vs NAME" in remarks
+    prompt = live.site.engine.requests[-1].prompt_token_ids
+    expected = "<user>hi<assistant>Hello world!<user>again<answer>"
+    assert prompt == tuple(live.site.base.tokenizer.encode(expected))
+
+
+def test_two_hats_answer_side_by_side(live: LiveServer) -> None:
+    answers, remarks = converse(live, "/vs sql@2", "hi", "/vs", "hi", "/models")
+    both, alone = answers.rstrip().rsplit("\n", 1)
+    assert "pirate" in both
+    assert "sql@2" in both
+    assert both.count("Hello world") == 2
+    assert alone == "Hello world!"
+    assert "tiny-mistral\nsql\nsql@prod\npirate" in remarks
+
+
 def test_serve_options_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     served: list[Any] = []
     fake = types.ModuleType("server.serve")
