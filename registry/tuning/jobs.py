@@ -1,0 +1,157 @@
+"""Jobs as callers see them: made, listed, cancelled, paused, resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from . import tables
+from .errors import FileNotFound, InvalidUpload, JobConflict, JobNotFound, LimitReached
+from .files import TRAINING
+from .records import add_event
+from .statuses import UNFINISHED, Status
+from .store import Store, new_id, page
+
+__all__ = ["Job", "Jobs", "NewJob", "Status"]
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What a caller asks for. `adapter` is the name that the result becomes a version of.
+
+    `hyperparameters` are OpenAI's three; `recipe` has sections of a Hatstand recipe that go
+    beyond them.
+    """
+
+    model: str
+    base_fingerprint: str
+    training_file: str
+    adapter: str
+    validation_file: str | None = None
+    seed: int = 0
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job(NewJob):
+    """A job as it stands. `error` has code, message and param; `worker` is who has it in hand."""
+
+    id: str = ""
+    created_at: int = 0
+    status: Status = "queued"
+    finished_at: int | None = None
+    fine_tuned_model: str | None = None
+    result_file: str | None = None
+    trained_tokens: int | None = None
+    error: Mapping[str, Any] | None = None
+    worker: str | None = None
+    num_attempts: int = 0
+
+
+class Jobs:
+    """The jobs of one queue, from the callers' side."""
+
+    def __init__(self, store: Store, *, max_unfinished: int) -> None:
+        self._store = store
+        self._max_unfinished = max_unfinished
+
+    def add(self, new: NewJob) -> Job:
+        """Queue a job. Raises `FileNotFound`, `InvalidUpload` or `LimitReached`."""
+        with self._store.write() as connection:
+            _check_file(connection, new.training_file, "training_file")
+            if new.validation_file is not None:
+                _check_file(connection, new.validation_file, "validation_file")
+            self._check_room(connection)
+            values = {"id": new_id("ftjob"), "created_at": int(time.time()), "status": "queued"}
+            connection.execute(sa.insert(tables.job).values(**asdict(new), **values))
+            row = find(connection, str(values["id"]))
+            add_event(connection, row.key, "Created fine-tuning job: " + row.id)
+        return read(row)
+
+    def get(self, job_id: str) -> Job:
+        """The job by its id; raises `JobNotFound`."""
+        with self._store.read() as connection:
+            return read(find(connection, job_id))
+
+    def page(
+        self,
+        *,
+        after: str | None = None,
+        limit: int = 20,
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[list[Job], bool]:
+        """Jobs newest first, and whether there are more; those with all of `labels`, if given."""
+        wanted = [
+            tables.job.c.labels[key].as_string() == own for key, own in (labels or {}).items()
+        ]
+        with self._store.read() as connection:
+            rows, more = page(connection, tables.job, *wanted, after=after, limit=limit)
+        return [read(row) for row in rows], more
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job that is not over; a worker that has it in hand stops at its next step."""
+        return self._change(job_id, UNFINISHED, "cancelled", "Fine-tuning job cancelled")
+
+    def pause(self, job_id: str) -> Job:
+        """Have a job stop at its next step and keep what it has, to be resumed."""
+        return self._change(job_id, ("queued", "running"), "paused", "Fine-tuning job paused")
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue."""
+        return self._change(job_id, ("paused",), "queued", "Fine-tuning job resumed")
+
+    def _change(
+        self, job_id: str, allowed: tuple[Status, ...], status: Status, message: str
+    ) -> Job:
+        with self._store.write() as connection:
+            row = find(connection, job_id)
+            if row.status not in allowed:
+                raise JobConflict(f"{job_id} is {row.status}: that cannot be changed", param="id")
+            values: dict[str, Any] = {"status": status}
+            if status == "cancelled":
+                values["finished_at"] = int(time.time())
+            own = tables.job.c.key == row.key
+            connection.execute(sa.update(tables.job).where(own).values(values))
+            add_event(connection, row.key, message)
+            return read(find(connection, job_id))
+
+    def _check_room(self, connection: Connection) -> None:
+        count = connection.execute(
+            sa.select(sa.func.count())
+            .select_from(tables.job)
+            .where(tables.job.c.status.in_(UNFINISHED))
+        ).scalar_one()
+        if count >= self._max_unfinished:
+            raise LimitReached(f"{count} jobs are not over yet: wait for one, or cancel one")
+
+
+def find(connection: Connection, job_id: str) -> Any:
+    """The row of a job; raises `JobNotFound`."""
+    row = connection.execute(sa.select(tables.job).where(tables.job.c.id == job_id)).first()
+    if row is None:
+        raise JobNotFound(f"there is no fine-tuning job {job_id!r}", param="id")
+    return row
+
+
+def read(row: Any) -> Job:
+    """A row as a `Job`."""
+    names = cast(Mapping[str, Any], Job.__dataclass_fields__)
+    return Job(**{name: getattr(row, name) for name in names})
+
+
+def _check_file(connection: Connection, file_id: str, param: str) -> None:
+    query = sa.select(tables.file.c.purpose).where(tables.file.c.id == file_id)
+    purpose = connection.execute(query).scalar()
+    if purpose is None:
+        raise FileNotFound(f"there is no file {file_id!r}", param=param)
+    if purpose != TRAINING:
+        raise InvalidUpload(
+            f"{file_id} was uploaded for {purpose!r}, not {TRAINING!r}", param=param
+        )
