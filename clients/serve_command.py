@@ -91,6 +91,9 @@ def serve(
             "--require-receipt", help="Follow a moved alias once its receipt was replayed here."
         ),
     ] = False,
+    fine_tuning: Annotated[
+        bool, typer.Option("--fine-tuning", help="Take training jobs, for `hatstand worker`.")
+    ] = False,
     request_timeout: Annotated[
         float | None, _seconds("Longest a request may take, in seconds.", "600")
     ] = None,
@@ -116,6 +119,7 @@ def serve(
             host=host,
             port=port,
             insecure=insecure,
+            fine_tuning=fine_tuning,
             api=ApiSettings(
                 keys=find_keys(api_keys_file),
                 pins=tuple(pin or ()),

@@ -25,6 +25,7 @@ from server.settings import EngineOptions, Settings
 if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server to build
     from registry.opening import AnyRegistry
     from registry.replay import Source
+    from registry.tuning import Queue
     from server.api.draining import DrainingServer
     from server.bases import Base
     from server.engine.config import EngineSettings
@@ -111,8 +112,9 @@ def assemble(
     worker = start_worker(engine)
     readiness = Readiness(worker, settings.api.pins, warnings=link.warnings)
     gate = _gate(worker, registry, base, limits) if settings.api.require_receipt else None
+    queue = _open_queue() if settings.fine_tuning else None
     app = create_app(
-        worker, registry, base, settings.api, readiness=readiness, link=link, gate=gate
+        worker, registry, base, settings.api, readiness=readiness, link=link, gate=gate, queue=queue
     )
     return DrainingServer(
         app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
@@ -185,6 +187,16 @@ def _open_registry(location: str | Path) -> RegistryLink:
         return RegistryLink.open(location)
     except RegistryError as error:
         raise StartupError(f"--registry {location}: {error.message}") from error
+
+
+def _open_queue() -> Queue:
+    """Where fine-tuning jobs wait for a worker; HATSTAND_TUNING says where that is."""
+    from registry.tuning import open_queue
+
+    try:
+        return open_queue()
+    except RegistryError as error:
+        raise StartupError(f"--fine-tuning: {error.message}") from error
 
 
 def _check_pins(settings: Settings, base: Base, registry: AnyRegistry) -> None:

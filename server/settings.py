@@ -72,6 +72,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     insecure: bool = False  # serve other machines without any key
+    fine_tuning: bool = False  # take jobs for `hatstand worker`
     api: ApiSettings = ApiSettings()
     engine: EngineOptions = EngineOptions()
 

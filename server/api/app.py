@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
+from registry.tuning import Queue
 from server.metrics import Metrics
 from server.proof import ReceiptGate
 from server.registry_link import RegistryLink
@@ -44,6 +45,7 @@ from .ports import AdapterRegistry, Base, Engine
 from .readiness import Readiness
 from .status_routes import StatusRoutes
 from .token_meter import TokenMeter
+from .tuning import FILES, tuning_routes
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class _Parts:
     readiness: Readiness
     keys: KeyRing
     link: RegistryLink | None
+    queue: Queue | None
 
 
 def create_app(
@@ -73,12 +76,13 @@ def create_app(
     readiness: Readiness | None = None,
     link: RegistryLink | None = None,
     gate: ReceiptGate | None = None,
+    queue: Queue | None = None,
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
     Pass a `readiness` to share it with whoever begins the drain (server.serve does), and a `link`
     to have the registry's own API under /registry, and its state among the metrics. A `gate` holds
-    moved aliases back until their versions are proven.
+    moved aliases back until their versions are proven. With a `queue` there are fine-tuning jobs.
     """
     settings = settings or ApiSettings()
     metrics, meter, models = Metrics(), TokenMeter(), Models(registry, base, gate)
@@ -95,6 +99,7 @@ def create_app(
         readiness=readiness or Readiness(engine, settings.pins),
         keys=KeyRing(settings.keys),
         link=link,
+        queue=queue,
     )
     if link is not None:
         metrics.watch_registry(lambda: link.is_connected)
@@ -104,7 +109,7 @@ def create_app(
             Middleware(RequestId),
             Middleware(AccessLog, metrics=metrics),
             Middleware(ErrorHandler),
-            Middleware(BodyLimit, max_bytes=settings.max_body),
+            Middleware(BodyLimit, max_bytes=settings.max_body, by_path=_larger_bodies(queue)),
             Middleware(Deadline, seconds=settings.request_timeout),
         ],
         exception_handlers={HTTPException: from_http_exception},
@@ -122,6 +127,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         readiness=parts.readiness,
         metrics=parts.metrics,
         meter=parts.meter,
+        tunes=parts.queue is not None,
     )
     admin = [Middleware(RequireScope, keys=parts.keys, scope="admin")]
     inference = [Middleware(RequireScope, keys=parts.keys, scope="inference")]
@@ -140,8 +146,21 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         Route("/debug/batches", status.batches, middleware=inference),
         Route("/openapi.json", status.openapi),
         *Console().routes,
+        *_tuning_routes(parts),
         *_registry_routes(parts),
     ]
+
+
+def _tuning_routes(parts: _Parts) -> list[Route]:
+    if parts.queue is None:
+        return []
+    tuning = [Middleware(RequireScope, keys=parts.keys, scope="tuning")]
+    return tuning_routes(parts.queue, parts.base, tuning)
+
+
+def _larger_bodies(queue: Queue | None) -> dict[str, int]:
+    """Paths whose bodies may be larger than others: a form takes a little beside the file in it."""
+    return {} if queue is None else {FILES: queue.files.limits.max_bytes + (1 << 16)}
 
 
 def _registry_routes(parts: _Parts) -> list[BaseRoute]:
@@ -189,3 +208,5 @@ async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[No
         await anyio.to_thread.run_sync(parts.engine.stop)
         if parts.link is not None:
             parts.link.close()
+        if parts.queue is not None:
+            parts.queue.close()

@@ -2,7 +2,8 @@
 
 A key is written `KEY` (inference) or `KEY:SCOPE+SCOPE`, one a line in a file (`#` starts a
 comment) or comma-separated in an environment variable. Scopes: `inference` asks the models;
-`admin` also loads and unloads adapters. Only a key's sha256 is kept.
+`tuning` uploads files and starts fine-tuning jobs; `admin` may do both, and loads and unloads
+adapters. Only a key's sha256 is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal, get_args
 
 from server.errors import StartupError
 
-Scope = Literal["inference", "admin"]
+Scope = Literal["inference", "tuning", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 SHORTEST_KEY = 8  # characters; anything shorter is guessed in no time
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -10,12 +11,16 @@ from pydantic.json_schema import models_json_schema
 from .adapter_body import LoadBody, UnloadBody
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
+from .tuning.job_body import JobBody
 
-BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, LoadBody, UnloadBody)
+BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, LoadBody, UnloadBody, JobBody)
+JSON = ("application/json",)
 STREAMED = ("application/json", "text/event-stream")
 
 # Path, method, summary, body, media types of the answer.
-OPERATIONS: tuple[tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]], ...] = (
+Operation = tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]]
+
+OPERATIONS: tuple[Operation, ...] = (
     ("/v1/chat/completions", "post", "Answer a chat", ChatBody, STREAMED),
     ("/v1/completions", "post", "Continue prompts", CompletionBody, STREAMED),
     ("/v1/models", "get", "List what `model` may name", None, ("application/json",)),
@@ -29,18 +34,35 @@ OPERATIONS: tuple[tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]],
     ("/debug/batches", "get", "Which adapters shared a step", None, ("application/json",)),
 )
 
+TUNING_OPERATIONS: tuple[Operation, ...] = (
+    ("/v1/files", "post", "Upload rows to train on, as a form", None, JSON),
+    ("/v1/files", "get", "List files", None, JSON),
+    ("/v1/files/{file_id}", "get", "Look one file up", None, JSON),
+    ("/v1/files/{file_id}", "delete", "Delete a file", None, JSON),
+    ("/v1/files/{file_id}/content", "get", "Get a file back", None, ("application/octet-stream",)),
+    ("/v1/fine_tuning/jobs", "post", "Have an adapter trained", JobBody, JSON),
+    ("/v1/fine_tuning/jobs", "get", "List jobs", None, JSON),
+    ("/v1/fine_tuning/jobs/{job_id}", "get", "Look one job up", None, JSON),
+    ("/v1/fine_tuning/jobs/{job_id}/cancel", "post", "End a job", None, JSON),
+    ("/v1/fine_tuning/jobs/{job_id}/pause", "post", "Stop a job for now", None, JSON),
+    ("/v1/fine_tuning/jobs/{job_id}/resume", "post", "Go on with a job", None, JSON),
+    ("/v1/fine_tuning/jobs/{job_id}/events", "get", "What a job did", None, STREAMED),
+    ("/v1/fine_tuning/jobs/{job_id}/checkpoints", "get", "A job's checkpoints", None, JSON),
+)
 
-def openapi_document(*, version: str) -> dict[str, Any]:
-    """The OpenAPI 3.1 description of every path."""
+
+def openapi_document(*, version: str, tunes: bool) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of every path; those of fine-tuning where the server `tunes`."""
     mode: Literal["validation"] = "validation"
     _, schemas = models_json_schema(
         [(body, mode) for body in BODIES], ref_template="#/components/schemas/{model}"
     )
+    operations = OPERATIONS + (TUNING_OPERATIONS if tunes else ())
     paths: dict[str, dict[str, Any]] = {}
-    for path, method, summary, body, media_types in OPERATIONS:
+    for path, method, summary, body, media_types in operations:
         operation = _operation(summary, body, media_types)
-        if "{model_id}" in path:
-            operation["parameters"] = [_path_parameter("model_id")]
+        if names := re.findall(r"{(\w+)}", path):
+            operation["parameters"] = [_path_parameter(name) for name in names]
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",

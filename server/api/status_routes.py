@@ -27,12 +27,14 @@ class StatusRoutes:
         readiness: Readiness,
         metrics: Metrics,
         meter: TokenMeter,
+        tunes: bool = False,
     ) -> None:
         self._engine = engine
         self._base = base
         self._readiness = readiness
         self._metrics = metrics
         self._meter = meter
+        self._tunes = tunes
 
     async def health(self, _request: Request) -> Response:
         """Restart the process when this is not 200: the engine does not come back by itself."""
@@ -68,7 +70,7 @@ class StatusRoutes:
         return JSONResponse({"num_steps": stats.num_steps, "batches": batches})
 
     async def openapi(self, _request: Request) -> Response:
-        return JSONResponse(openapi_document(version=_version()))
+        return JSONResponse(openapi_document(version=_version(), tunes=self._tunes))
 
 
 def _version() -> str:

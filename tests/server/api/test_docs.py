@@ -13,7 +13,7 @@ from server import errors as serving_errors
 from server.api import errors as api_errors
 from server.api.chat_body import ChatBody
 from server.api.completion_body import CompletionBody
-from server.api.openapi import OPERATIONS
+from server.api.openapi import OPERATIONS, TUNING_OPERATIONS
 from server.errors import ServingError
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -36,7 +36,10 @@ def test_every_error_code_is_documented(code: str) -> None:
     assert f"`{code}`" in TEXT
 
 
-@pytest.mark.parametrize("path", sorted({operation[0] for operation in OPERATIONS}))
+PATHS = sorted({operation[0] for operation in OPERATIONS + TUNING_OPERATIONS})
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_every_path_is_documented(path: str) -> None:
     assert path.replace("{model_id}", "{id}") in TEXT
 
