@@ -48,7 +48,7 @@ class BlobCache:
                     f"blob {digest} arrived as {staged.digest} of {staged.size} bytes", param=digest
                 )
             self._make_room(size)
-            self._blobs.put(digest, staged.path)
+            staging.publish(self._blobs)
         return self._blobs.local(digest, size)
 
     def _make_room(self, size: int) -> None:

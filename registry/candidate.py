@@ -47,7 +47,7 @@ def prepare(
     bundle = scan(folder, size_limit=size_limit)
     lock = _read_lock(bundle)
     known_base = _agree_on_base(lock, base)
-    staged = {name: staging.add_file(path, progress) for name, path in bundle.files.items()}
+    staged = _stage(bundle, staging, progress)
     files = {name: item.path for name, item in staged.items()}
     report = lint(files, known_base.config, progress=progress)
     if lock is None:
@@ -61,6 +61,13 @@ def prepare(
     )
     staging.add_bytes(manifest.to_bytes())
     return Candidate(manifest, lock, _with_left_out(report, bundle))
+
+
+def _stage(bundle: Bundle, staging: Staging, progress: Progress | None) -> dict[str, Staged]:
+    """Copy the files in, the large last: what is small is safe on the disk meanwhile."""
+    by_size = sorted(bundle.files.items(), key=lambda item: item[1].stat().st_size)
+    staged = {name: staging.add_file(path, progress) for name, path in by_size}
+    return {name: staged[name] for name in bundle.files}
 
 
 def _read_lock(bundle: Bundle) -> Lock | None:

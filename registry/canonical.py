@@ -31,10 +31,11 @@ def digest_file(path: Path, progress: Progress | None = None) -> str:
     total = path.stat().st_size
     done = 0
     hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            hasher.update(chunk)
-            done += len(chunk)
+    buffer = memoryview(bytearray(min(CHUNK, total) or 1))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+            done += count
             if progress is not None:
                 progress(path.name, done, total)
     return "sha256:" + hasher.hexdigest()

@@ -5,21 +5,22 @@ The checks read content, not names: a version that passed can be loaded into a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .adapter_config import CONFIG_FILE
-from .adapters import AdapterSpec, ModuleSpec
+from .adapters import AdapterSpec
 from .canonical import Progress
 from .errors import ConfigRefused, FileRefused, TemplateMismatch, TensorRefused
 from .hats import HAT_FILE, TEMPLATE_FILE, Hat, render_chat
 from .lock import Lock
 from .receipts import RECEIPT_FILE, Receipt
-from .report import ModuleReport, Report, measure
+from .report import Gram, ModuleReport, Report, gram, measure
 from .safetensors_file import SafetensorsFile
+from .scratch import Scratch
 from .validation import first_difference, near, parse_object
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -55,7 +56,7 @@ def lint(
     file = SafetensorsFile.open(files[WEIGHTS_FILE], name=WEIGHTS_FILE)
     _check_names(file, spec)
     _check_shapes(file, spec)
-    modules = list(_check_values(file, spec, progress))
+    modules = _check_values(file, spec, progress)
     if not any(module.norm for module in modules):
         name = modules[0].tensor
         raise TensorRefused(
@@ -159,33 +160,34 @@ def _check_shapes(file: SafetensorsFile, spec: AdapterSpec) -> None:
 
 def _check_values(
     file: SafetensorsFile, spec: AdapterSpec, progress: Progress | None
-) -> Iterable[ModuleReport]:
+) -> list[ModuleReport]:
     """Read the factors pair by pair, so that a large adapter never lies in memory whole."""
-    total = sum(tensor.end - tensor.start for tensor in file.tensors.values())
-    done = 0
-    for (layer, projection), module in spec.modules.items():
-        names = [spec.tensor_name(layer, projection, part) for part in ("lora_A", "lora_B")]
-        yield _check_module(file, module, *names)
-        done += sum(file.tensors[name].end - file.tensors[name].start for name in names)
+    scratch = Scratch()
+    grams: list[tuple[Gram, Gram]] = []
+    names: list[str] = []
+    for site in spec.modules:
+        name_a, name_b = (spec.tensor_name(*site, part) for part in ("lora_A", "lora_B"))
+        names.append(name_b)
+        grams.append(_grams(file, name_a, name_b, scratch))
         if progress is not None:
-            progress("checking tensors", done, total)
+            progress("checking tensors", len(grams), len(spec.modules))
+    return measure(names, grams, [module.scaling for module in spec.modules.values()])
 
 
-def _check_module(
-    file: SafetensorsFile, module: ModuleSpec, name_a: str, name_b: str
-) -> ModuleReport:
-    factors = []
-    for name in (name_a, name_b):
-        values = file.read(name).astype(np.float64)
-        # The sum of squares is finite if and only if every value is, and costs less to look at.
-        if not np.isfinite(np.vdot(values, values)):
+def _grams(file: SafetensorsFile, name_a: str, name_b: str, scratch: Scratch) -> tuple[Gram, Gram]:
+    """The Gram matrices of lora_A and of the transposed lora_B; raises `TensorRefused`."""
+    gram_a = gram(file.read(name_a, scratch))
+    gram_b = gram(file.read(name_b, scratch).T)
+    for name, found in ((name_a, gram_a), (name_b, gram_b)):
+        # A Gram matrix sums up every value's square, so it is finite only if every value is.
+        if not np.isfinite(np.trace(found)):
+            values = file.read(name, scratch)
             bad = values.size - int(np.count_nonzero(np.isfinite(values)))
             raise TensorRefused(
                 f"tensor {name} is not finite: {bad} of {values.size} values are NaN or infinite",
                 param=name,
             )
-        factors.append(values)
-    return measure(name_b, *factors, scaling=module.scaling)
+    return gram_a, gram_b
 
 
 def _dtype(file: SafetensorsFile) -> str:

@@ -79,6 +79,8 @@ class LocalBlobs:
         _make_folders(target.parent)
         os.replace(file, target)  # noqa: PTH105 (one call, easy to interrupt in a test)
         _sync_folder(target.parent)
+        with self._lock:
+            self._verified.add(digest)  # by whoever knows the digest, from these very bytes
 
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)

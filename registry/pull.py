@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 
 from .blobs import Blobs, missing
 from .bundle import LAYERS
 from .canonical import Progress
 from .errors import Corrupted, DestinationExists
+from .hashing import FollowingHash, hashing_thread
 from .lock import LOCK_FILE
 from .manifest import Descriptor
+from .staging import write_all
 
 
 def copy_out(
@@ -41,25 +43,30 @@ def copy_out(
     folder.mkdir(parents=True, exist_ok=True)
     for name in {*LAYERS, LOCK_FILE} - set(files):
         (folder / name).unlink(missing_ok=True)  # a leftover template would join this version
-    for name, blob in files.items():
-        _copy(blobs.read(blob.digest), folder / name, blob, progress)
+    with hashing_thread() as hasher:
+        for name, blob in files.items():
+            _copy(blobs.read(blob.digest), folder / name, blob, hasher, progress)
 
 
 def _copy(
-    pieces: Iterator[bytes], target: Path, blob: Descriptor, progress: Progress | None
+    pieces: Iterator[bytes],
+    target: Path,
+    blob: Descriptor,
+    hasher: Executor,
+    progress: Progress | None,
 ) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    hasher = hashlib.sha256()
+    hashed = FollowingHash(partial, hasher)
     done = 0
     try:
-        with partial.open("wb") as writer:
+        with partial.open("wb", buffering=0) as writer:
             for piece in pieces:
-                writer.write(piece)
-                hasher.update(piece)
+                write_all(writer, piece)
                 done += len(piece)
+                hashed.follow(done)
                 if progress is not None:
                     progress(f"copying {target.name}", done, blob.size)
-        if "sha256:" + hasher.hexdigest() != blob.digest:
+        if hashed.digest().result() != blob.digest:
             raise Corrupted(
                 f"blob {blob.digest} no longer matches its digest: run `registry verify`",
                 param=blob.digest,

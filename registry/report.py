@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from .adapters import AdapterSpec
 from .verdicts import Verdict
 
+Gram = NDArray[np.float64]  # [rank, rank]
+
 _OUTLIER = 10.0  # times the median norm
+_SMALLEST = 1e-20  # a sum of squares below which float32 may have lost some to underflow
+_NOISE = 1e-6  # of the largest squared singular value: what rounding in float32 leaves of a zero
 
 
 @dataclass(frozen=True)
@@ -71,25 +75,52 @@ class Report:
         )
 
 
+def gram(factor: NDArray[Any]) -> Gram:
+    """The Gram matrix [rank, rank] of a factor [rank, features]; finite if the factor is.
+
+    In float32 as far as its range allows, where the products of half-precision numbers are exact.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow: NDArray[Any] = np.dot(factor, factor.T)  # @ would keep the interpreter's lock
+        if _SMALLEST < np.trace(narrow) < np.inf:
+            return narrow.astype(np.float64)
+        wide = factor.astype(np.float64)
+        return np.asarray(np.dot(wide, wide.T))
+
+
 def measure(
-    tensor: str, lora_a: NDArray[Any], lora_b: NDArray[Any], *, scaling: float
-) -> ModuleReport:
-    """Measure `scaling * lora_b @ lora_a` without building it.
+    tensors: Sequence[str],
+    grams: Sequence[tuple[Gram, Gram]],
+    scalings: Sequence[float],
+) -> list[ModuleReport]:
+    """Measure each `scaling * B @ A` by the Gram matrices of A and of Bᵀ, without building it.
 
     The squared singular values of BA are the eigenvalues of the rank-sized product of both Gram
     matrices. Effective rank is the exponential of the singular values' entropy (Roy and
     Vetterli 2007).
     """
-    wide_a = lora_a.astype(np.float64, copy=False)
-    wide_b = lora_b.astype(np.float64, copy=False)
-    gram_a, gram_b = wide_a @ wide_a.T, wide_b.T @ wide_b  # [rank, rank]
-    values, vectors = np.linalg.eigh(gram_a)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    squares = np.clip(np.linalg.eigvalsh(root @ gram_b @ root), 0, None)
-    singular = np.sqrt(squares)
-    total = float(singular.sum())
-    if total == 0.0:
-        return ModuleReport(tensor, 0.0, 0.0)
-    shares = singular[singular > 0] / total
-    effective = float(np.exp(-(shares * np.log(shares)).sum()))
-    return ModuleReport(tensor, abs(scaling) * float(np.sqrt(squares.sum())), effective)
+    grams_a, grams_b = _stacked([a for a, _ in grams]), _stacked([b for _, b in grams])
+    values, vectors = np.linalg.eigh(grams_a)
+    scaled = vectors * np.sqrt(np.clip(values, 0, None))[:, None, :]
+    roots = scaled @ vectors.swapaxes(1, 2)
+    squares = np.clip(np.linalg.eigvalsh(roots @ grams_b @ roots), 0, None)
+    return [
+        ModuleReport(tensor, abs(scaling) * float(np.sqrt(each.sum())), _effective_rank(each))
+        for tensor, scaling, each in zip(tensors, scalings, squares, strict=True)
+    ]
+
+
+def _stacked(grams: Sequence[Gram]) -> NDArray[np.float64]:
+    """Gram matrices as [number, rank, rank]; zeros make up for smaller ranks."""
+    rank = max(len(each) for each in grams)
+    stack = np.zeros((len(grams), rank, rank))
+    for place, each in zip(stack, grams, strict=True):
+        place[: len(each), : len(each)] = each
+    return stack
+
+
+def _effective_rank(squares: NDArray[np.float64]) -> float:
+    """By squared singular values; 0 if there is none."""
+    singular = np.sqrt(squares[squares > _NOISE * squares.max()])
+    shares = singular / singular.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum())) if singular.size else 0.0

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import TensorRefused
+from .half_floats import from_bfloat16, from_float16
+from .scratch import Scratch
 
 MAX_HEADER = 100_000_000  # bytes, the reference reader's own limit
 _LENGTH = struct.Struct("<Q")
@@ -88,28 +90,31 @@ class SafetensorsFile:
         _check_layout(label, tensors, _LENGTH.size + length, size)
         return cls(path, label, {tensor.name: tensor for tensor in tensors}, metadata)
 
-    def read(self, name: str) -> NDArray[np.float32] | NDArray[np.float16]:
-        """One floating-point tensor; bfloat16 comes back as float32, which holds it exactly.
+    def read(self, name: str, scratch: Scratch | None = None) -> NDArray[np.float32]:
+        """One floating-point tensor as float32, which holds its values exactly; from any thread.
 
-        Raises `TensorRefused` for a dtype other than F32, F16 and BF16, or a file that shrank.
+        With `scratch` it lies there, until the next is read into it. Raises `TensorRefused` for a
+        dtype other than F32, F16 and BF16, or a file that shrank.
         """
         tensor = self.tensors[name]
+        if tensor.dtype not in ("F32", "F16", "BF16"):
+            raise TensorRefused(
+                f"tensor {name} is {tensor.dtype}; adapters are F32, F16 or BF16", param=name
+            )
+        scratch = scratch or Scratch()
+        content = scratch.bytes(tensor.end - tensor.start)
         with self.path.open("rb") as file:
             file.seek(tensor.start)
-            content = file.read(tensor.end - tensor.start)
-        if len(content) != tensor.end - tensor.start:
-            raise _refusal(self.name, f"truncated while reading {name}")
+            if file.readinto(content.data) != content.size:
+                raise _refusal(self.name, f"truncated while reading {name}")
         if tensor.dtype == "F32":
-            return np.frombuffer(content, "<f4").reshape(tensor.shape)
+            return content.view("<f4").reshape(tensor.shape)
+        wide = scratch.floats(math.prod(tensor.shape))
         if tensor.dtype == "F16":
-            return np.frombuffer(content, "<f2").reshape(tensor.shape)
-        if tensor.dtype == "BF16":
-            # bfloat16 is the upper half of a float32.
-            wide = np.frombuffer(content, "<u2").astype(np.uint32) << 16
-            return wide.view(np.float32).reshape(tensor.shape)
-        raise TensorRefused(
-            f"tensor {name} is {tensor.dtype}; adapters are F32, F16 or BF16", param=name
-        )
+            from_float16(content.view("<f2"), wide)
+        else:
+            from_bfloat16(content.view("<u2"), wide)
+        return wide.reshape(tensor.shape)
 
 
 def _refusal(file: str, reason: str) -> TensorRefused:

@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from .blobs import Blobs
-from .canonical import CHUNK, Progress, digest_file
+from .canonical import CHUNK, Progress
 from .errors import FileRefused, TooLarge
+from .hashing import FollowingHash, hashing_thread
 
+_SYNCS = 4  # files synced at once: small ones do not wait for a large one
 _STALE_AFTER = 3600.0  # seconds without a write until a staging folder counts as abandoned
 
 
@@ -26,19 +28,21 @@ class Staged:
 
     size: int
     path: Path
-    sealing: Future[str]
+    hashing: Future[str]
+    syncing: Future[None]
 
     @classmethod
     def known(cls, digest: str, size: int, path: Path) -> Staged:
-        """A file whose digest is known already."""
-        sealing: Future[str] = Future()
-        sealing.set_result(digest)
-        return cls(size, path, sealing)
+        """A file that stays where it is, and whose digest is known already."""
+        hashing, syncing = Future[str](), Future[None]()
+        hashing.set_result(digest)
+        syncing.set_result(None)
+        return cls(size, path, hashing, syncing)
 
     @property
     def digest(self) -> str:
-        """The digest of the copy, once it is known and the copy would survive a power cut."""
-        return self.sealing.result()
+        """The digest of the copy, once it is known."""
+        return self.hashing.result()
 
 
 class StagingArea:
@@ -51,11 +55,16 @@ class StagingArea:
     @contextlib.contextmanager
     def stage(self) -> Iterator[Staging]:
         """A place to collect blobs; what is not published vanishes at the end."""
+        with self.folder() as folder, hashing_thread() as hasher, _syncing_threads() as syncer:
+            yield Staging(folder, hasher, syncer)
+
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """An empty folder that vanishes at the end; if this process is killed, by a later sweep."""
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir()
         try:
-            with ThreadPoolExecutor(1, thread_name_prefix="seal") as sealer:
-                yield Staging(folder, sealer)
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -74,9 +83,10 @@ class StagingArea:
 class Staging:
     """Blobs of one push on their way in."""
 
-    def __init__(self, folder: Path, sealer: Executor) -> None:
+    def __init__(self, folder: Path, hasher: Executor, syncer: Executor) -> None:
         self._folder = folder
-        self._sealer = sealer
+        self._hasher = hasher
+        self._syncer = syncer
         self._staged: list[Staged] = []
 
     def add_file(self, source: Path, progress: Progress | None = None) -> Staged:
@@ -85,7 +95,7 @@ class Staging:
         Raises `FileRefused` if the file cannot be read or grows meanwhile.
         """
         try:
-            with source.open("rb") as file:
+            with source.open("rb", buffering=0) as file:
                 limit = os.fstat(file.fileno()).st_size
                 return self._add(_pieces(file, source.name, limit, progress))
         except OSError as failure:
@@ -102,41 +112,53 @@ class Staging:
         return self._add(_bounded(pieces, limit))
 
     def publish(self, blobs: Blobs) -> None:
-        """Hand everything over to the store."""
+        """Hand everything over to the store, once it would survive a power cut."""
         for staged in self._staged:
+            staged.syncing.result()
             blobs.put(staged.digest, staged.path)
 
-    def _add(self, pieces: Iterator[bytes]) -> Staged:
+    def _add(self, pieces: Iterator[bytes] | Iterator[memoryview]) -> Staged:
         path = self._folder / f"{len(self._staged)}"
+        hashed = FollowingHash(path, self._hasher)
         size = 0
         # Read-only from the start: nobody edits a blob by accident.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
-        with os.fdopen(handle, "wb", buffering=0) as file:
+        with FileIO(handle, "w") as file:
             for piece in pieces:
+                write_all(file, piece)
                 size += len(piece)
-                rest = memoryview(piece)
-                while rest:
-                    rest = rest[file.write(rest) :]
-        staged = Staged(size, path, self._sealer.submit(_seal, path))
+                hashed.follow(size)
+        staged = Staged(size, path, hashed.digest(), self._syncer.submit(_sync, path))
         self._staged.append(staged)
         return staged
 
 
-def _seal(path: Path) -> str:
-    """Hash a copy and make it durable."""
-    digest = digest_file(path)
+def _syncing_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_SYNCS, thread_name_prefix="sync")
+
+
+def _sync(path: Path) -> None:
+    """Make a copy durable."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return digest
 
 
-def _pieces(file: BinaryIO, name: str, limit: int, progress: Progress | None) -> Iterator[bytes]:
+def write_all(file: FileIO, piece: bytes | memoryview) -> None:
+    """Write every byte, in as many calls as the system wants."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _pieces(file: FileIO, name: str, limit: int, progress: Progress | None) -> Iterator[memoryview]:
+    """The file in pieces, each good until the next is asked for."""
+    buffer = memoryview(bytearray(CHUNK))
     done = 0
-    while piece := file.read(CHUNK):
-        done += len(piece)
+    while count := file.readinto(buffer):
+        done += count
         if done > limit:
             raise FileRefused(f"{name} grew while it was copied: push it again", param=name)
-        yield piece
+        yield buffer[:count]
         if progress is not None:
             progress(f"copying {name}", done, limit)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from .blobs import Blobs
 from .canonical import digest_file
 from .errors import FileRefused, TooLarge, UploadConflict, UploadNotFound
+from .staging import write_all
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _STALE_AFTER = 24 * 3600.0  # seconds without a byte until an upload counts as given up
@@ -113,9 +114,7 @@ class Appending:
         """Add bytes; raises `TooLarge`."""
         if self.offset + len(piece) > self._size_limit:
             raise TooLarge(f"the upload is over the limit of {self._size_limit} bytes")
-        rest = memoryview(piece)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        write_all(self._file, piece)
         self.offset += len(piece)
 
 

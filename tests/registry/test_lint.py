@@ -20,7 +20,7 @@ from registry.errors import (
     TemplateMismatch,
 )
 from registry.lock import GoldenPrompt
-from registry.report import measure
+from registry.report import gram, measure
 from tests.registry.making import adapter_tensors, make_adapter
 
 CONFIG = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
@@ -282,13 +282,14 @@ def test_norm_and_effective_rank_are_those_of_the_update() -> None:
     generator = np.random.default_rng(0)
     lora_a, lora_b = generator.standard_normal((5, 40)), generator.standard_normal((30, 5))
     lora_b[:, 3] = 0
-    report = measure("x", lora_a, lora_b, scaling=-0.5)
+    ones = gram(np.ones((3, 8), np.float32))
+    grams = [(gram(lora_a), gram(lora_b.T)), (gram(lora_a), gram(lora_b.T * 0)), (ones, ones)]
+    report, zero, one = measure(["x", "y", "z"], grams, [-0.5, 2, 1])
     singular = np.linalg.svd(lora_b @ lora_a, compute_uv=False)
     shares = singular[:4] / singular[:4].sum()
     assert report.norm == pytest.approx(0.5 * np.linalg.norm(singular))
     assert report.effective_rank == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
-    assert measure("x", lora_a, lora_b * 0, scaling=2).effective_rank == 0
-    one = measure("x", np.ones((3, 8), np.float16), np.ones((8, 3), np.float16), scaling=1)
+    assert (zero.norm, zero.effective_rank) == (0, 0)
     assert one.effective_rank == pytest.approx(1, abs=1e-5)
 
 
@@ -319,3 +320,22 @@ def test_what_peft_saves_is_accepted(registry: Registry, base: BaseRecord, tmp_p
     assert version.report is not None
     assert version.report.warnings == ()
     assert len(version.report.projections) == 7
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e25])
+def test_numbers_beyond_what_float32_can_square_are_measured_too(scale: float) -> None:
+    factor = (np.random.default_rng(0).standard_normal((3, 50)) * scale).astype(np.float32)
+    exact = factor.astype(np.float64)
+    np.testing.assert_allclose(gram(factor), exact @ exact.T, rtol=1e-5, atol=1e-6 * scale**2)
+
+
+def test_ranks_may_differ_between_modules() -> None:
+    generator = np.random.default_rng(0)
+    pairs = [
+        (generator.standard_normal((rank, 40)), generator.standard_normal((30, rank)))
+        for rank in (2, 7)
+    ]
+    grams = [(gram(lora_a), gram(lora_b.T)) for lora_a, lora_b in pairs]
+    for report, (lora_a, lora_b) in zip(measure(["x", "y"], grams, [1, 1]), pairs, strict=True):
+        assert report.norm == pytest.approx(np.linalg.norm(lora_b @ lora_a))
+        assert 1 < report.effective_rank <= len(lora_a)
