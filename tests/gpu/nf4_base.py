@@ -19,6 +19,7 @@ from transformers import BitsAndBytesConfig, MistralConfig
 from registry.adapters import AdapterSpec
 from registry.bases import BaseRecord
 from server.engine.config import GROUPS, ModelConfig
+from tests.gpu.shapes import BYTE_LEVEL
 from tests.support.tiny import ALL_LINEAR, write_tokenizer
 
 STD = 0.02
@@ -39,7 +40,7 @@ def write_nf4_base(folder: Path, shape: dict[str, Any], *, device: str = "cuda")
         ).to_dict(),
     )
     config.save_pretrained(folder)
-    write_tokenizer(folder)
+    write_tokenizer(folder, num_words=config.vocab_size - BYTE_LEVEL)
     torch.manual_seed(1234)
     tensors = dict(_tensors(ModelConfig.read(folder), torch.device(device)))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

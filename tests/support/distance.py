@@ -41,3 +41,9 @@ class Distance:
             f"max {self.worst:.4f}  mean {self.mean:.5f}  KL {self.kl:.2e}  "
             f"top-1 {100 * self.agreement:.0f}%"
         )
+
+
+def num_comparable(one: torch.Tensor, other: torch.Tensor) -> int:
+    """Leading rows after the same text: up to the first that chooses another token."""
+    same = one.argmax(-1) == other.argmax(-1)
+    return min(len(one), int(same.cumprod(0).sum()) + 1)
