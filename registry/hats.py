@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import schemas
 from .canonical import digest_of
 from .errors import InvalidHat
 from .templates import check_template, render_chat
@@ -40,7 +41,8 @@ class Sampling(BaseModel):
 class Hat(BaseModel):
     """Prompt template, system prompt, stop strings and sampling defaults of one adapter version.
 
-    `chat_template` None means the base's own. Unknown keys are refused by name (`InvalidHat`).
+    `chat_template` None means the base's own. `response_schema` is the JSON Schema that answers
+    follow where a request asks for nothing else. Unknown keys are refused by name (`InvalidHat`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class Hat(BaseModel):
     system_prompt: str | None = None
     stop: tuple[Stop, ...] = ()
     sampling: Sampling = Sampling()
+    response_schema: dict[str, Any] | None = None
     chat_template: str | None = None
 
     @classmethod
@@ -72,7 +75,9 @@ class Hat(BaseModel):
                     f"{TEMPLATE_FILE} is not UTF-8: {failure}", param="chat_template"
                 ) from None
             check_template(values["chat_template"])
-        return parse_model(cls, values, source=HAT_FILE, error=InvalidHat)
+        hat = parse_model(cls, values, source=HAT_FILE, error=InvalidHat)
+        _check_schema(hat.response_schema)
+        return hat
 
     @classmethod
     def read(cls, folder: Path) -> Hat:
@@ -103,6 +108,13 @@ class Hat(BaseModel):
         if self.system_prompt is None or own:
             return list(messages)
         return [{"role": "system", "content": self.system_prompt}, *messages]
+
+
+def _check_schema(schema: Mapping[str, Any] | None) -> None:
+    fault = None if schema is None else schemas.find_fault(schema)
+    if fault is not None:
+        param = fault.below("response_schema")
+        raise InvalidHat(f"{HAT_FILE}: {param}: {fault.reason}", param=param)
 
 
 def _bytes_if_there(path: Path) -> bytes | None:

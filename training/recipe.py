@@ -7,7 +7,7 @@ line and nearest key). Paths in a recipe are relative to the folder of the file 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -50,6 +50,7 @@ class HatSettings(Section):
     chat_template_file: Path | None = None
     stop: tuple[Text, ...] = ()
     sampling: Sampling = Sampling()
+    response_schema: dict[str, Any] | None = None  # a JSON Schema that every answer follows
 
     @model_validator(mode="after")
     def _one_template(self) -> HatSettings:
@@ -64,6 +65,7 @@ class HatSettings(Section):
             chat_template=self.chat_template,
             stop=self.stop,
             sampling=self.sampling,
+            response_schema=self.response_schema,
         )
 
 

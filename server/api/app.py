@@ -21,6 +21,7 @@ from server.metrics import Metrics
 from server.proof import ReceiptGate
 from server.registry_link import RegistryLink
 from server.settings import ApiSettings
+from server.structure import GrammarCompiler
 
 from .adapter_routes import AdapterRoutes
 from .console import Console
@@ -63,6 +64,7 @@ class _Parts:
     models: Models
     readiness: Readiness
     keys: KeyRing
+    grammars: GrammarCompiler
     link: RegistryLink | None
     queue: Queue | None
 
@@ -98,6 +100,7 @@ def create_app(
         models=models,
         readiness=readiness or Readiness(engine, settings.pins),
         keys=KeyRing(settings.keys),
+        grammars=GrammarCompiler(base.tokenizer, base.record.config["vocab_size"]),
         link=link,
         queue=queue,
     )
@@ -180,6 +183,7 @@ def _generate_routes(parts: _Parts) -> GenerateRoutes:
         base=parts.base,
         models=parts.models,
         leases=leases,
+        grammars=parts.grammars,
         settings=parts.settings,
     )
     generation = Generation(
@@ -206,6 +210,7 @@ async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[No
             gate.stop()
         await parts.engine.drain(parts.settings.drain_timeout)
         await anyio.to_thread.run_sync(parts.engine.stop)
+        parts.grammars.close()
         if parts.link is not None:
             parts.link.close()
         if parts.queue is not None:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from server.errors import InvalidRequest
 
 from .errors import InvalidJson, MissingParameter, UnknownParameter, UnsupportedParameter
-from .parameters import UNSUPPORTED
+from .only import UNSUPPORTED
 
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from . import limits
-from .parameters import Only, Parameters
+from .only import Only
+from .parameters import Parameters
 
 
 class TextPart(BaseModel):

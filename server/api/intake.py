@@ -11,10 +11,12 @@ from typing import Any, Literal
 import anyio.to_thread
 
 from registry.errors import TemplateFailed
+from server.engine.constraint import Constraint
 from server.engine.request import GenerationRequest
-from server.errors import InvalidRequest
+from server.errors import AdapterNotServable, InvalidRequest
 from server.proof.rendering import prompt_text
 from server.settings import ApiSettings
+from server.structure import GrammarCompiler
 
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
@@ -23,6 +25,7 @@ from .models import Models, ServedModel
 from .parameters import Parameters
 from .ports import Base, Engine
 from .sampling import TokenBudget, check_token_id, sampling_params
+from .structure import HAT_SCHEMA, find_shape
 
 COMPLETION_MAX_TOKENS = 16  # what OpenAI documents for /v1/completions
 
@@ -43,12 +46,20 @@ class Intake:
     """Resolves the model, renders the prompt with its hat, and checks that it all fits."""
 
     def __init__(
-        self, *, engine: Engine, base: Base, models: Models, leases: Leases, settings: ApiSettings
+        self,
+        *,
+        engine: Engine,
+        base: Base,
+        models: Models,
+        leases: Leases,
+        grammars: GrammarCompiler,
+        settings: ApiSettings,
     ) -> None:
         self._engine = engine
         self._base = base
         self._models = models
         self._leases = leases
+        self._grammars = grammars
         self._settings = settings
 
     async def chat(self, body: ChatBody) -> Job:
@@ -110,14 +121,35 @@ class Intake:
         kind: Literal["chatcmpl", "cmpl"],
     ) -> Job:
         job_id = f"{kind}-{secrets.token_hex(12)}"
+        constraint = self._constraint(model, body)
         sequences = tuple(
-            self._sequence(f"{job_id}-{index}", model, body, prompt)
+            self._sequence(f"{job_id}-{index}", model, body, prompt, constraint)
             for index, prompt in enumerate(prompts)
         )
         return Job(id=job_id, model=model, body=body, sequences=sequences)
 
+    def _constraint(self, model: ServedModel, body: Parameters) -> Constraint | None:
+        shape = find_shape(body, model.hat)
+        if shape is None:
+            return None
+        try:
+            return self._grammars.compile(shape)
+        except InvalidRequest as error:
+            if shape.param != HAT_SCHEMA:
+                raise
+            raise AdapterNotServable(
+                f"The hat of {model.label} has a schema that no grammar can be made of. "
+                f"{error.message}",
+                param="model",
+            ) from error
+
     def _sequence(
-        self, request_id: str, model: ServedModel, body: Parameters, prompt: tuple[int, ...]
+        self,
+        request_id: str,
+        model: ServedModel,
+        body: Parameters,
+        prompt: tuple[int, ...],
+        constraint: Constraint | None,
     ) -> GenerationRequest:
         if not prompt:
             raise InvalidRequest("The prompt comes to no tokens at all.", param="prompt")
@@ -125,9 +157,13 @@ class Intake:
             len(prompt), body.completion_limit, model.hat.sampling.max_tokens
         )
         params = sampling_params(
-            body, model.hat, max_tokens=max_tokens, vocab_size=self._base.tokenizer.vocab_size
+            body,
+            model.hat,
+            max_tokens=max_tokens,
+            vocab_size=self._base.tokenizer.vocab_size,
+            hat_stops=constraint is None,  # a grammar says itself where the text ends
         )
-        return GenerationRequest(request_id, prompt, params, model.adapter)
+        return GenerationRequest(request_id, prompt, params, model.adapter, constraint)
 
     def _budget(self, body: Parameters) -> TokenBudget:
         # The engine's own figure counts its KV blocks too; 0 means that it does not say.

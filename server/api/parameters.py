@@ -6,57 +6,13 @@ values that change nothing are accepted, any other is refused as `unsupported_pa
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    StringConstraints,
-    Tag,
-)
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from . import limits
-
-UNSUPPORTED = "unsupported_parameter"
-
-
-@dataclass(frozen=True)
-class Only:
-    """Marks a parameter that may be absent, null, or one of the `accepted` values."""
-
-    accepted: tuple[Any, ...]
-
-    def __init__(self, *accepted: Any) -> None:
-        object.__setattr__(self, "accepted", accepted)
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, _handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, core_schema.any_schema())
-
-    def __get_pydantic_json_schema__(
-        self, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"enum": [*self.accepted, None], "description": "Other values are refused."}
-
-    def _check(self, value: Any) -> Any:
-        if value is None or any(_same(value, allowed) for allowed in self.accepted):
-            return value
-        listed = " or ".join(json.dumps(allowed) for allowed in self.accepted)
-        allowed = f" (only {listed} is)" if listed else ""
-        raise PydanticCustomError(UNSUPPORTED, "not supported here{allowed}", {"allowed": allowed})
-
-
-def _same(value: Any, allowed: Any) -> bool:
-    """Equal and of one type: JSON's `true` is not 1."""
-    return type(value) is type(allowed) and bool(value == allowed)
+from .only import Only
+from .structure_body import Choices, GuidedJson, ResponseFormat, StructuredOutputs
 
 
 def by_shape(value: Any) -> str:
@@ -122,6 +78,17 @@ class Parameters(BaseModel):
     ignore_eos: bool | None = None
     return_token_ids: bool | None = None
 
+    # What the answer has to look like; at most one of them.
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: GuidedJson | None = None
+    guided_regex: str | None = None
+    guided_choice: Choices | None = None
+    guided_grammar: str | None = None
+    guided_whitespace_pattern: (
+        Annotated[str, StringConstraints(max_length=limits.MAX_STOP_LENGTH)] | None
+    ) = None
+
     # Accepted because clients send them, and without effect here.
     user: Annotated[str, StringConstraints(max_length=1024)] | None = None
     metadata: dict[str, Any] | None = None
@@ -143,12 +110,6 @@ class Parameters(BaseModel):
     allowed_token_ids: Annotated[Any, Only()] = None
     bad_words: Annotated[Any, Only([])] = None
     priority: Annotated[Any, Only(0)] = None
-    response_format: Annotated[Any, Only({"type": "text"})] = None
-    structured_outputs: Annotated[Any, Only()] = None
-    guided_json: Annotated[Any, Only()] = None
-    guided_regex: Annotated[Any, Only()] = None
-    guided_choice: Annotated[Any, Only()] = None
-    guided_grammar: Annotated[Any, Only()] = None
     adapters: Annotated[Any, Only([])] = None
 
     @property

@@ -64,6 +64,13 @@ class Tokenizer(Protocol):
     @property
     def vocab_size(self) -> int: ...
 
+    @property
+    def eos_token_ids(self) -> frozenset[int]: ...
+
+    def serialized(self) -> str:
+        """The text of a tokenizer.json, added tokens included."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` as it stands: nothing is added before or after."""
         ...

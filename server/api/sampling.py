@@ -48,12 +48,12 @@ class TokenBudget:
 
 
 def sampling_params(
-    body: Parameters, hat: Hat, *, max_tokens: int, vocab_size: int
+    body: Parameters, hat: Hat, *, max_tokens: int, vocab_size: int, hat_stops: bool = True
 ) -> SamplingParams:
     """The request's values win over the hat's, the hat's over OpenAI's defaults.
 
-    The hat's stop strings are added to the request's. Raises InvalidRequest about token ids
-    outside the vocabulary and about a minimum over the maximum.
+    The hat's stop strings are added to the request's, if `hat_stops`. Raises InvalidRequest about
+    token ids outside the vocabulary and about a minimum over the maximum.
     """
     if body.min_tokens is not None and body.min_tokens > max_tokens:
         raise InvalidRequest(
@@ -73,7 +73,7 @@ def sampling_params(
         frequency_penalty=_first(body.frequency_penalty, defaults.frequency_penalty, 0.0),
         repetition_penalty=_first(body.repetition_penalty, defaults.repetition_penalty, 1.0),
         logit_bias=_logit_bias(body, vocab_size),
-        stop=tuple(dict.fromkeys(body.stop_texts + hat.stop)),
+        stop=tuple(dict.fromkeys(body.stop_texts + (hat.stop if hat_stops else ()))),
         stop_token_ids=_stop_token_ids(body, vocab_size),
         ignore_eos=bool(body.ignore_eos),
         logprobs=body.num_logprobs,

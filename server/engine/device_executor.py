@@ -11,6 +11,7 @@ import torch
 from server.engine.batch import Batch, Chunk
 from server.engine.choosing import NO_TOKEN, draw
 from server.engine.decode_steps import DecodeSteps
+from server.engine.device_masks import DeviceMasks
 from server.engine.device_model import DeviceModel
 from server.engine.executor import Outcome
 from server.engine.graphs import Recorder
@@ -69,7 +70,15 @@ class DeviceExecutor:
         self._places: dict[Sequence, int] = {}
         rows = self._staging.device.rows
         self.steps = DecodeSteps(model, rows, self._chosen)
-        self._passes = PromptPass(model, block_size, self._device)
+        # A step may decode and run a prompt pass.
+        self._masks = DeviceMasks(
+            model.kernels,
+            self._device,
+            max_rows=max_batch,
+            vocab=model.config.vocab_size,
+            turns=2 * depth,
+        )
+        self._passes = PromptPass(model, self._masks, block_size, self._device)
         self._prompts = PromptSteps(
             model,
             self._passes,
@@ -107,11 +116,12 @@ class DeviceExecutor:
         self._staging.send(chunks, size, self._places)
         adapted = any(chunk.sequence.slot is not None for chunk in chunks)
         self.steps.run(size, adapted=adapted)
+        logits = self.steps.logits[:count]
+        self._masks.apply(logits, self._chosen[:count], [chunk.sequence for chunk in chunks])
         if any(is_random(chunk.sequence) for chunk in chunks):
             rows = self._staging.device.rows.first(count)
-            logits = self.steps.logits[:count]
             draw(self._chosen[:count], logits, rows.sampling, rows.positions, self._model.kernels)
-        return self.steps.logits[:count]
+        return logits
 
     def _prefill(self, chunks: Items[Chunk]) -> torch.Tensor:
         """Logits [samples, vocab] of the chunks that sample."""

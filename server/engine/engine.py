@@ -280,7 +280,7 @@ class Engine:
                 continue
             if choice is None:
                 del self._sequences[request_id]
-                emit(request_id, _not_finite(sequence))
+                emit(request_id, _no_token(sequence))
             else:
                 emit(request_id, self._advance(sequence, choice))
 
@@ -321,6 +321,8 @@ class Engine:
         text = sequence.detokenizer.push(token_id)
         if sequence.detokenizer.stopped_by is not None:
             sequence.finish("stop", sequence.detokenizer.stopped_by)
+        elif _completes(sequence, token_id):
+            sequence.finish("stop")
         elif sequence.num_generated >= params.max_tokens:
             sequence.finish("length")
         return text
@@ -331,6 +333,24 @@ class Engine:
         text = self._tokenizer.token_text
         top = tuple((token_id, text(token_id), value) for token_id, value in choice.top)
         return (TokenLogprob(choice.token_id, text(choice.token_id), choice.logprob, top),)
+
+
+def _completes(sequence: Sequence, token_id: int) -> bool:
+    """Whether the token is the last that the sequence's grammar lets come."""
+    if sequence.matcher is None:
+        return False
+    sequence.matcher.take(token_id)
+    return sequence.matcher.is_over
+
+
+def _no_token(sequence: Sequence) -> ServingError:
+    """Why no token could be chosen."""
+    if sequence.matcher is not None and sequence.matcher.error is not None:
+        return InvalidRequest(
+            "The grammar of this answer costs too much to follow: "
+            f"{sequence.matcher.error}. Make it simpler."
+        )
+    return _not_finite(sequence)
 
 
 def _not_finite(sequence: Sequence) -> NonFiniteLogits:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from server.engine.batch import Chunk
 from server.engine.choosing import choose, draw
 from server.engine.decode_steps import INVARIANT_SPLITS
+from server.engine.device_masks import DeviceMasks
 from server.engine.device_model import Attend, DeviceModel, Rows
 from server.engine.row_tables import RowTables
 from server.engine.staging import is_random, write_sampling
@@ -26,6 +27,7 @@ class PromptPass:
     """Runs chunks through the model; what they need travels with each pass."""
 
     model: DeviceModel
+    masks: DeviceMasks
     block_size: int
     device: torch.device
 
@@ -54,12 +56,16 @@ class PromptPass:
         rows = ends[[chunk.samples for chunk in chunks]]
         logits = self.model.logits(hidden[self._send(rows)])
         chosen.copy_(choose(logits, self.model.kernels))
-        if any(is_random(chunk.sequence) for chunk in sampling):
-            self.draw(chosen, logits, sampling)
+        self.shape_choice(chosen, logits, sampling)
         return logits
 
-    def draw(self, chosen: torch.Tensor, logits: torch.Tensor, sampling: Items[Chunk]) -> None:
-        """Put drawn tokens into `chosen` [samples] where their sequences ask for it."""
+    def shape_choice(
+        self, chosen: torch.Tensor, logits: torch.Tensor, sampling: Items[Chunk]
+    ) -> None:
+        """Put what grammars allow and what is drawn into `chosen` [samples], greedy until now."""
+        self.masks.apply(logits, chosen, [chunk.sequence for chunk in sampling])
+        if not any(is_random(chunk.sequence) for chunk in sampling):
+            return
         positions = self._send([chunk.end - 1 for chunk in sampling])
         draw(chosen, logits, self._sampling(sampling), positions, self.model.kernels)
 

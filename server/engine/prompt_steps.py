@@ -16,7 +16,7 @@ from server.engine.choosing import choose
 from server.engine.device_model import DeviceModel, Rows
 from server.engine.graphs import Recorder, Work
 from server.engine.prompt_pass import PromptPass
-from server.engine.staging import NOWHERE, is_random
+from server.engine.staging import NOWHERE
 from server.engine.step_buffers import Fields, carve
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.tiles import LoraTiles, group_rows
@@ -134,8 +134,7 @@ class PromptSteps:
         self._recorded[size]()
         sampling = [chunk for chunk in chunks if chunk.samples]
         logits = self._logits[: len(sampling)]
-        if any(is_random(chunk.sequence) for chunk in sampling):
-            self._passes.draw(self._chosen[: len(sampling)], logits, sampling)
+        self._passes.shape_choice(self._chosen[: len(sampling)], logits, sampling)
         return logits
 
     def _compute(self, size: int) -> None:

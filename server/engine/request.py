@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from server.engine.constraint import Constraint
 from server.engine.load_times import LoadTimes
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -60,12 +61,13 @@ class AdapterRef:
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One sequence to be. `adapter` None is the bare base."""
+    """One sequence to be. `adapter` None is the bare base; `constraint` None lets anything come."""
 
     request_id: str
     prompt_token_ids: tuple[int, ...]
     params: SamplingParams
     adapter: AdapterRef | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)

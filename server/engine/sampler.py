@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import torch
 
 from server.engine.sequence import Sequence
-from server.kernels.sampling import draw, keep_min_p, keep_top_k, keep_top_p, largest, penalize
+from server.kernels.sampling import (
+    draw,
+    keep_allowed,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    largest,
+    penalize,
+)
 
 Largest = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 Top = tuple[tuple[int, float], ...]
@@ -33,7 +41,10 @@ class Sampler:
         self._largest = largest
 
     def sample(self, logits: torch.Tensor, sequences: Rows[Sequence]) -> list[Sampled | None]:
-        """Choose for each row of `logits` [samples, vocab]; None where they are not finite."""
+        """Choose for each row of `logits` [samples, vocab].
+
+        None where they are not finite, or where a grammar failed and allows nothing.
+        """
         if not sequences:
             return []
         values, best = self._largest(logits)
@@ -44,7 +55,7 @@ class Sampler:
             )
         ]
 
-    def _choose(self, logits: torch.Tensor, sequence: Sequence, best: int) -> Sampled:
+    def _choose(self, logits: torch.Tensor, sequence: Sequence, best: int) -> Sampled | None:
         params = sequence.params
         if params.is_greedy and params.logprobs is None and not self._shapes(sequence):
             return Sampled(best)
@@ -52,6 +63,8 @@ class Sampler:
         token_id = best
         if not params.is_greedy or self._shapes(sequence):
             shaped = self._shape(logits, sequence)
+            if sequence.matcher is not None and shaped.max() == -torch.inf:
+                return None
             if params.is_greedy:
                 token_id = int(shaped.argmax())
             else:
@@ -63,18 +76,20 @@ class Sampler:
     def _shapes(self, sequence: Sequence) -> bool:
         params = sequence.params
         too_short = sequence.num_generated < params.min_tokens
-        return params.needs_history or bool(params.logit_bias) or too_short
+        changed = params.needs_history or bool(params.logit_bias) or too_short
+        return changed or sequence.matcher is not None
 
     def _shape(self, logits: torch.Tensor, sequence: Sequence) -> torch.Tensor:
-        """Bias, minimum length and penalties: what holds for greedy decoding too."""
+        """Grammar, bias, minimum length and penalties: what holds for greedy decoding too."""
         params = sequence.params
+        if sequence.matcher is not None:
+            logits = keep_allowed(logits, sequence.matcher.mask())
         if params.logit_bias:
             logits = logits.clone()
             ids = torch.tensor(list(params.logit_bias))
             logits[ids] += torch.tensor(list(params.logit_bias.values()))
         if sequence.num_generated < params.min_tokens:
-            logits = logits.clone()
-            logits[list(self._eos | set(params.stop_token_ids))] = -torch.inf
+            logits = _without(logits, self._eos | set(params.stop_token_ids))
         if params.needs_history:
             logits = penalize(
                 logits,
@@ -96,6 +111,13 @@ class Sampler:
         if params.top_p < 1:
             logits = keep_top_p(logits, params.top_p)
         return logits
+
+
+def _without(logits: torch.Tensor, token_ids: frozenset[int]) -> torch.Tensor:
+    """`logits` that leave these tokens out, unless a grammar lets nothing else come."""
+    others = logits.clone()
+    others[list(token_ids)] = -torch.inf
+    return logits if others.max() == -torch.inf else others
 
 
 def _with_logprobs(logits: torch.Tensor, token_id: int, count: int) -> Sampled:

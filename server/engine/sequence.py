@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from server.engine.constraint import Matcher
 from server.engine.detokenizer import Detokenizer
 from server.engine.kv_cache import block_key
 from server.engine.request import FinishReason, GenerationRequest, SamplingParams, TokenLogprob
@@ -39,6 +40,7 @@ class Sequence:
     num_cached: int = 0  # prompt tokens that were there when it was first admitted
     slot: int | None = None
     generator: torch.Generator | None = None
+    matcher: Matcher | None = field(init=False)
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
@@ -49,6 +51,8 @@ class Sequence:
         self.noise_seed = random.getrandbits(63) if seed is None else seed & (2**63 - 1)
         if self.params.seed is not None:
             self.generator = torch.Generator().manual_seed(self.params.seed)
+        constraint = self.request.constraint
+        self.matcher = None if constraint is None else constraint.start()
 
     @property
     def params(self) -> SamplingParams:
@@ -89,7 +93,7 @@ class Sequence:
     def must_wait(self) -> bool:
         """Whether the pending token has to be read before another step is of use."""
         ends = self.num_generated + self.num_pending >= self.params.max_tokens
-        return self.num_pending > 0 and (ends or self.needs_host)
+        return self.num_pending > 0 and (ends or self.needs_host or self.matcher is not None)
 
     @property
     def needs_host(self) -> bool:

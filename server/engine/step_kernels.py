@@ -98,6 +98,10 @@ class Sample(Protocol):
     ) -> torch.Tensor: ...
 
 
+class MaskLogits(Protocol):
+    def __call__(self, logits: torch.Tensor, masks: torch.Tensor, rows: torch.Tensor) -> None: ...
+
+
 class Unpack(Protocol):
     def __call__(self, slot: torch.Tensor, stored: torch.Tensor, pieces: Pieces) -> None: ...
 
@@ -116,6 +120,7 @@ class StepKernels:
     shrink_beside: ShrinkBeside
     argmax: Argmax
     sample: Sample
+    mask_logits: MaskLogits
     unpack: Unpack
 
     @classmethod
@@ -142,5 +147,6 @@ class StepKernels:
             shrink_beside=lora.shrink_beside,
             argmax=sampling.argmax,
             sample=sampling.sample,
+            mask_logits=module("masking").mask_logits,
             unpack=module("unpack").unpack,
         )

@@ -44,6 +44,11 @@ class BaseTokenizer:
         text: str = self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
         return text
 
+    def serialized(self) -> str:
+        """The text of a tokenizer.json, added tokens included."""
+        text: str = self._tokenizer.backend_tokenizer.to_str()
+        return text
+
     @property
     def chat_template(self) -> str | None:
         template: str | None = self._tokenizer.chat_template

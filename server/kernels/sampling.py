@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 CANDIDATES = 1024  # a nucleus almost always lies within this many best tokens
 
@@ -16,6 +18,12 @@ def largest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     wide = logits.float()
     ids = wide.argmax(-1, keepdim=True)
     return wide.gather(-1, ids)[:, 0], ids[:, 0]
+
+
+def keep_allowed(logits: torch.Tensor, mask: NDArray[np.int32]) -> torch.Tensor:
+    """Mask with -inf those of `logits` [vocab] whose bit in `mask` [ceil(vocab / 32)] is 0."""
+    bits = np.unpackbits(mask.view(np.uint8), count=len(logits), bitorder="little")
+    return logits.masked_fill(torch.from_numpy(bits) == 0, -torch.inf)
 
 
 def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:

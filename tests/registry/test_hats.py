@@ -16,6 +16,7 @@ HATS = st.builds(
     system_prompt=st.none() | TEXT,
     stop=st.lists(TEXT.filter(bool)).map(tuple),
     sampling=st.builds(Sampling, temperature=st.none() | st.floats(0, 2), top_k=st.just(3)),
+    response_schema=st.none() | st.just({"type": "object", "properties": {"é": True}}),
     chat_template=st.none() | TEXT.filter(lambda text: not set(text) & set("{%#}")),
 )
 
@@ -48,6 +49,9 @@ def test_writing_leaves_no_template_of_another_hat(tmp_path: Path) -> None:
         ({"stop": [""]}, "stop.0"),
         ({"stop": "abc"}, "stop"),
         ({"chat_template": "x"}, "chat_template"),
+        ({"response_schema": []}, "response_schema"),
+        ({"response_schema": {"items": {"type": "text"}}}, "response_schema.items.type"),
+        ({"response_schema": {"required": "a"}}, "response_schema.required"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path: Path, content: object, param: str) -> None:

@@ -15,6 +15,7 @@ from registry.adapters import AdapterSpec
 from server.bases import Base, open_base
 from server.engine.build import build_engine
 from server.engine.config import EngineSettings, ModelConfig
+from server.engine.constraint import Constraint
 from server.engine.engine import Engine
 from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
 from server.errors import AdapterLoadError, ServingError
@@ -58,7 +59,7 @@ def make_engine(
     return build_engine(opened, FolderSource(adapters or {}, opened), EngineSettings(**chosen))
 
 
-@dataclass
+@dataclass(repr=False)
 class Driver:
     """Steps an engine until its requests are done, and keeps what each brought."""
 
@@ -66,12 +67,20 @@ class Driver:
     deltas: dict[str, list[GenerationDelta]] = field(default_factory=dict)
     errors: dict[str, ServingError] = field(default_factory=dict)
 
-    def submit(self, prompt: Sequence[int], adapter: str | None = None, **params: object) -> str:
+    def submit(
+        self,
+        prompt: Sequence[int],
+        adapter: str | None = None,
+        *,
+        constraint: Constraint | None = None,
+        **params: object,
+    ) -> str:
         request_id = f"request-{next(_ids)}"
         chosen = {"temperature": 0.0, "ignore_eos": True, **params}
         ref = AdapterRef(adapter, adapter) if adapter else None
         self.deltas[request_id] = []
-        self.engine.add(GenerationRequest(request_id, tuple(prompt), SamplingParams(**chosen), ref))
+        sampling = SamplingParams(**chosen)
+        self.engine.add(GenerationRequest(request_id, tuple(prompt), sampling, ref, constraint))
         return request_id
 
     def step(self) -> bool:

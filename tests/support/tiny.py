@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+from tests.support.bytes import byte_tokenizer
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{{ eos_token }}"
@@ -54,17 +55,12 @@ def write_tokenizer(folder: Path, *, num_words: int = 0) -> None:
 
     num_words: tokens between them, so that each of a larger vocabulary has a text.
     """
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {character: index for index, character in enumerate(alphabet)}
-    first = len(vocabulary)
-    vocabulary |= {f"Ġw{number}": number for number in range(first, first + num_words)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+        tokenizer_object=byte_tokenizer(num_words),
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
     )
-    fast.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>"})
     fast.chat_template = TEMPLATE
     fast.save_pretrained(folder)
 

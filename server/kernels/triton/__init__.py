@@ -30,6 +30,7 @@ zeros or untouched, never as NaN.
 | `rope` | `rotate_and_write(qkv, rope, positions, kv_slots, cache, *, delta)` |
 | `activation` | `silu_mul(gate_up, *, delta)` |
 | `sampling` | `argmax(logits)`, `sample(logits, parameters, positions)` |
+| `masking` | `mask_logits(logits, masks, rows)` |
 
 The shapes that they share need torch alone: `site.LoraSite` (where a site's factors lie),
 `tiles.LoraTiles` and `group_rows` (which rows share an adapter), `delta.LoraDelta` (what a

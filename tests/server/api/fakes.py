@@ -34,6 +34,7 @@ from server.engine.request import (
 )
 from server.errors import ServingError
 from server.settings import ApiSettings
+from tests.support.bytes import byte_tokenizer
 
 BASE_FINGERPRINT = "sha256:" + "ba5e" * 16
 TEMPLATE = (
@@ -147,6 +148,7 @@ class FakeTokenizer:
     chat_template: str | None = TEMPLATE
     bos_token: str | None = None
     eos_token: str | None = "<end>"
+    eos_token_ids = frozenset({257})
     vocab_size = 1000
 
     def encode(self, text: str) -> list[int]:
@@ -157,6 +159,11 @@ class FakeTokenizer:
 
     def decode(self, ids: list[int]) -> str:
         return "".join(map(chr, ids))
+
+    def serialized(self) -> str:
+        """Another vocabulary, one token per byte: enough to make grammars from."""
+        text: str = byte_tokenizer().to_str()
+        return text
 
 
 class FakeBase:

@@ -93,11 +93,10 @@ def test_names_the_parameter(body: dict[str, Any], param: str, code: str | None)
     [
         {"tools": [{"type": "function"}]},
         {"tool_choice": "required"},
-        {"response_format": {"type": "json_object"}},
         {"n": 2},
         {"n": True},
         {"echo": True},
-        {"guided_json": {}},
+        {"prompt_logprobs": 3},
         {"reasoning_effort": "low"},
         {"adapters": [{"name": "sql"}]},
     ],
