@@ -1,0 +1,51 @@
+"""The pieces of docs/clients.md, run as they stand against a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.api.fakes import LiveServer, make_site
+
+ROOT = Path(__file__).parents[2]
+PIECES = re.findall(
+    r"^```(sh|python) run ?(\S*)\n(.*?)^```$",
+    (ROOT / "docs" / "clients.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[LiveServer]:
+    with LiveServer(make_site()) as server:
+        yield server
+
+
+def test_all_pieces_were_found() -> None:
+    assert [needs for _, needs, _ in PIECES] == [
+        "",
+        "openai",
+        "langchain_openai",
+        "llama_index.llms.openai_like",
+        "litellm",
+        "clients",
+    ]
+
+
+@pytest.mark.parametrize(("language", "needs", "code"), PIECES, ids=[p[1] or p[0] for p in PIECES])
+def test_pieces_run(live: LiveServer, language: str, needs: str, code: str) -> None:
+    if needs and importlib.util.find_spec(needs.partition(".")[0]) is None:
+        pytest.skip(f"{needs} is not installed")
+    code = code.replace("http://127.0.0.1:8000", live.url)
+    command = [sys.executable, "-c", code] if language == "python" else ["bash", "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Hello world!" in done.stdout
