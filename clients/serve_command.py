@@ -75,15 +75,26 @@ def serve(
         bool | None,
         typer.Option(
             "--shadow-bf16/--no-shadow-bf16",
-            help="Dequantize the base (4x its memory): faster only where plain torch runs.",
+            help="Hold the base dequantized too, at 4x its memory. On a GPU for steps of more "
+            "than 64 rows, mostly prompts; on CPU where plain torch runs. Same weights.",
             show_default="where that is faster",
         ),
     ] = None,
     gemm: Annotated[
-        Gemm, typer.Option(help="On a GPU: fast rounds the weights, batch-invariant is slower.")
+        Gemm,
+        typer.Option(
+            help="How a GPU multiplies with 4-bit weights. exact: with those trained against. "
+            "fast: with their scales applied after rounding, so other weights. batch-invariant: "
+            "exact, and a request's logits have the same bits in any batch; slower."
+        ),
     ] = Gemm.exact,
     fp8_kv: Annotated[
-        bool, typer.Option("--fp8-kv", help="On a GPU: keep keys and values in 8 bits.")
+        bool,
+        typer.Option(
+            "--fp8-kv",
+            help="On a GPU: keep keys and values in 8 bits. Twice the tokens in the same memory; "
+            "answers change a little.",
+        ),
     ] = False,
     require_receipt: Annotated[
         bool,

@@ -9,7 +9,8 @@ import torch
 
 from server.bases.opening import Base
 from server.engine.config import EngineSettings
-from server.engine.device_build import build_device, device_linears
+from server.engine.device_build import build_device
+from server.engine.device_linears import device_linears
 from server.engine.engine import Engine, EngineParts
 from server.engine.executor import DirectExecutor, Executor
 from server.engine.kernel_choice import can_run

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 
 import torch
 
-from registry.homes import kernel_cache
 from server.bases.opening import Base
 from server.engine.arena import Arena
 from server.engine.config import EngineSettings
@@ -17,8 +15,7 @@ from server.engine.device_model import DeviceModel
 from server.engine.graphs import GraphRecorder, NoRecorder, Recorder
 from server.engine.sampler import Sampler
 from server.engine.step_kernels import StepKernels
-from server.engine.weights import MakeLinear, ModelWeights, Quantized
-from server.kernels.linear import DenseLinear, Linear
+from server.engine.weights import ModelWeights
 from server.kernels.rope import RopeTable
 
 logger = logging.getLogger(__name__)
@@ -76,27 +73,3 @@ def build_device(
 
 def recorder_for(device: torch.device) -> Recorder:
     return GraphRecorder() if device.type == "cuda" else NoRecorder()
-
-
-def device_linears(settings: EngineSettings) -> MakeLinear | None:
-    """Our own NF4 products where they run: bf16 on CUDA; None leaves the plain-torch ones."""
-    device = torch.device(settings.device)
-    if device.type != "cuda" or settings.dtype != torch.bfloat16:
-        return None
-    from server.kernels.cuda.gemm import Nf4Gemm
-    from server.kernels.cuda.nested import NestedNf4Weight, merge_nested
-    from server.kernels.cuda.shadow import ShadowedLinear
-
-    gemm = Nf4Gemm(device, mode=settings.gemm, cache=kernel_cache() / "cuda")
-    started = time.perf_counter()
-    gemm.prepare()
-    logger.info("NF4 kernels ready in %.1f s", time.perf_counter() - started)
-
-    def make(parts: Sequence[Quantized]) -> Linear:
-        weight = merge_nested([NestedNf4Weight.of(*part) for part in parts])
-        packed = gemm.linear(weight)
-        if settings.weights != "nf4-shadow":
-            return packed
-        return ShadowedLinear(packed, DenseLinear(weight.dequantize()))
-
-    return make

@@ -1,0 +1,46 @@
+"""Which products a device is given, and what is said where cuda-core is missing."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import bitsandbytes.functional as bnb
+import pytest
+import torch
+
+from server.engine.config import EngineSettings
+from server.engine.device_linears import device_linears
+from server.errors import StartupError
+
+ON_CUDA = EngineSettings(device="cuda", weights="nf4")
+
+
+@pytest.fixture
+def _without_cuda_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "server.kernels.cuda.gemm", None)
+
+
+def test_plain_torch_multiplies_where_ours_do_not_run() -> None:
+    assert device_linears(replace(ON_CUDA, device="cpu")) is None
+    assert device_linears(replace(ON_CUDA, dtype=torch.float32)) is None
+
+
+@pytest.mark.usefixtures("_without_cuda_core")
+def test_triton_stands_in_for_cuda_core(caplog: pytest.LogCaptureFixture) -> None:
+    triton = pytest.importorskip("server.kernels.triton.nf4", reason="triton is not installed")
+    make = device_linears(ON_CUDA)
+    assert make is not None
+    assert "hatstand[server,cuda]" in caplog.text
+    dense = torch.randn(8, 64, dtype=torch.bfloat16)
+    quantized = bnb.quantize_4bit(dense, blocksize=64, compress_statistics=True, quant_type="nf4")
+    linear = make([quantized, quantized])
+    assert isinstance(linear, triton.TritonNf4Linear)
+    assert linear.out_features == 16
+
+
+@pytest.mark.usefixtures("_without_cuda_core")
+@pytest.mark.parametrize("gemm", ["fast", "batch-invariant"])
+def test_a_mode_that_only_cuda_core_has_names_the_extra(gemm: str) -> None:
+    with pytest.raises(StartupError, match=rf"{gemm}.*hatstand\[server,cuda\]"):
+        device_linears(replace(ON_CUDA, gemm=gemm))  # type: ignore[arg-type]
