@@ -187,17 +187,21 @@ class DeviceBench:
         self._tell(f"ranks in turn, {case.label}", figures)
 
     def _http(self, cases: DeviceCases) -> None:
-        case, count = self.work.served, self.work.served_tokens
+        case, (short, long) = self.work.served, self.work.served_tokens
         cases.make_resident(case.adapters)
-        seconds = min(cases.seconds(case, count) for _ in range(ROUNDS))
-        alone = case.streams * count / seconds
-        served = over_http(cases, self.base, ROUNDS)
+        counts = (short, long)
+        alone = [min(cases.seconds(case, count) for _ in range(ROUNDS)) for count in counts]
+        served = over_http(cases, self.base, counts, rounds=ROUNDS)
+        tokens = case.streams * (long - short)
+        rates = [tokens / (seconds[1] - seconds[0]) for seconds in (alone, served)]
         figures = [
-            Figure("engine alone", alone, RATE),
-            Figure("over HTTP", served, RATE),
-            Figure("HTTP, of the engine alone", 100 * served / alone, "%"),
+            Figure("engine alone", rates[0], RATE),
+            Figure("over HTTP", rates[1], RATE),
+            Figure("HTTP, of the engine alone", 100 * rates[1] / rates[0], "%"),
+            Figure(f"HTTP, all of {short} tokens, engine alone", MS * alone[0], "ms"),
+            Figure(f"HTTP, all of {short} tokens", MS * served[0], "ms"),
         ]
-        self._tell(f"{case.label} streams of {count} tokens, prompts included", figures)
+        self._tell(f"{case.label} over HTTP, from the {short}th token to the {long}th", figures)
 
     def _tell(self, title: str, figures: Sequence[Figure]) -> None:
         self.figures.update((figure.name, figure.value) for figure in figures)

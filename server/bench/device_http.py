@@ -29,6 +29,7 @@ from server.bench.workload import PROMPT_TOKENS, RANK
 from server.engine.build import start_worker
 
 DRAIN = 10.0  # seconds
+Address = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,21 @@ class NamesRegistry:
         """Nothing here can be collected."""
 
 
-def over_http(cases: DeviceCases, base: Base, rounds: int) -> float:
-    """Generated tokens per second of the work's served case; the best round after a first one.
+def over_http(cases: DeviceCases, base: Base, counts: Sequence[int], *, rounds: int) -> list[float]:
+    """Seconds of the work's served case over HTTP, for each of the counts of generated tokens.
 
-    The engine ends with the server.
+    The best of some rounds. The engine ends with the server.
     """
-    with _serving(cases, base) as url:
-        return max([_ask(url, _bodies(cases)) for _ in range(rounds + 1)][1:])
+    with _serving(cases, base) as address:
+        _ask(address, _bodies(cases, 1))
+        return [
+            min(_ask(address, _bodies(cases, count)) for _ in range(rounds)) for count in counts
+        ]
 
 
 @contextmanager
-def _serving(cases: DeviceCases, base: Base) -> Iterator[str]:
-    """The app behind uvicorn in a thread of its own; its URL."""
+def _serving(cases: DeviceCases, base: Base) -> Iterator[Address]:
+    """The app behind uvicorn in a thread of its own."""
     listener = bind("127.0.0.1", 0)
     with closing(listener):
         worker = start_worker(cases.engine)
@@ -92,14 +96,14 @@ def _serving(cases: DeviceCases, base: Base) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield listener.getsockname()
         finally:
             server.begin_drain()
             thread.join()
 
 
-def _bodies(cases: DeviceCases) -> list[dict[str, Any]]:
-    case, count = cases.work.served, cases.work.served_tokens
+def _bodies(cases: DeviceCases, count: int) -> list[dict[str, Any]]:
+    case = cases.work.served
     return [
         {
             "model": cases.name_of(case, stream),
@@ -114,11 +118,13 @@ def _bodies(cases: DeviceCases) -> list[dict[str, Any]]:
     ]
 
 
-def _ask(url: str, bodies: Sequence[Mapping[str, Any]]) -> float:
-    """Tokens per second, as the client sees it."""
-    program = [sys.executable, str(Path(http_client.__file__)), url]
+def _ask(address: Address, bodies: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds, as the client sees them. RuntimeError if it did not get every token."""
+    program = [sys.executable, str(Path(http_client.__file__)), *map(str, address)]
     done = subprocess.run(program, input=json.dumps(bodies), text=True, capture_output=True)
     if done.returncode:
         raise RuntimeError(f"the bench's client failed: {done.stderr}")
     told = json.loads(done.stdout)
-    return float(told["tokens"] / told["seconds"])
+    if told["tokens"] != sum(body["max_tokens"] for body in bodies):
+        raise RuntimeError(f"only {told['tokens']} tokens came over HTTP")
+    return float(told["seconds"])

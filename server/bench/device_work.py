@@ -21,7 +21,8 @@ class DeviceWork:
     first_tokens: lengths of lone prompts. num_adapters: how many there are of each rank, more than
     slots. moved: how many are swapped, and how many come from disk. disturbed: what runs for
     `disturbed_tokens` while others come and go. requests: of a mix, `concurrent` at a time,
-    `request_tokens` each. ranked: what runs with every mix of ranks. served: what comes over HTTP.
+    `request_tokens` each. ranked: what runs with every mix of ranks. served: what comes over HTTP,
+    its speed taken between two numbers of generated tokens.
     """
 
     speeds: tuple[Case, ...] = (
@@ -47,7 +48,7 @@ class DeviceWork:
     request_tokens: int = 64
     ranked: Case = RANKED
     served: Case = SERVED
-    served_tokens: int = 256
+    served_tokens: tuple[int, int] = (64, 320)
 
 
 def device_settings() -> EngineSettings:

@@ -1,7 +1,7 @@
-"""Many streamed completions at once, from a process of its own: `python http_client.py URL`.
+"""Many streamed completions at once, from a process of its own: `python http_client.py HOST PORT`.
 
 Reads a JSON list of request bodies from its input; prints seconds and generated tokens as JSON.
-Needs nothing of the server's packages, so that it starts at once.
+Plain sockets, and nothing of the server's packages: the client must cost less than the server.
 """
 
 from __future__ import annotations
@@ -13,32 +13,47 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
+PIECE = 1 << 16  # bytes read at once
+ENDING = 4096  # bytes at a stream's end that hold its usage chunk
 
-PATIENCE = 120.0  # seconds
+
+def request(body: Mapping[str, Any]) -> bytes:
+    """One POST on a connection of its own."""
+    content = json.dumps(body).encode()
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
 
 
-async def complete(client: httpx.AsyncClient, body: Mapping[str, Any]) -> int:
+async def complete(
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], content: bytes
+) -> int:
     """Generated tokens of one stream, by its usage chunk. RuntimeError if it ends without."""
-    last = b""
-    async with client.stream("POST", "/v1/completions", json=body) as response:
-        async for part in response.aiter_raw():  # parsing each event would be the client's cost
-            last = (last + part)[-2048:]
-    for line in reversed(last.decode().splitlines()):
+    reader, writer = connection
+    writer.write(content)
+    ending = b""
+    while piece := await reader.read(PIECE):  # parsing each event would be the client's cost
+        ending = (ending + piece)[-ENDING:]
+    writer.close()
+    for line in reversed(ending.decode(errors="replace").splitlines()):
         if line.startswith("data: {"):
             return int(json.loads(line.removeprefix("data: "))["usage"]["completion_tokens"])
-    raise RuntimeError(f"status {response.status_code}: {last!r}")
+    raise RuntimeError(f"the stream ended with {ending!r}")
 
 
-async def complete_all(url: str, bodies: Sequence[Mapping[str, Any]]) -> tuple[float, int]:
+async def complete_all(
+    host: str, port: int, bodies: Sequence[Mapping[str, Any]]
+) -> tuple[float, int]:
     """(seconds until all have ended, tokens)."""
-    limits = httpx.Limits(max_connections=len(bodies))
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=PATIENCE) as client:
-        started = time.perf_counter()
-        counts = await asyncio.gather(*(complete(client, body) for body in bodies))
-        return time.perf_counter() - started, sum(counts)
+    requests = [request(body) for body in bodies]
+    connections = [await asyncio.open_connection(host, port) for _ in bodies]
+    started = time.perf_counter()
+    counts = await asyncio.gather(*map(complete, connections, requests))
+    return time.perf_counter() - started, sum(counts)
 
 
 if __name__ == "__main__":
-    seconds, tokens = asyncio.run(complete_all(sys.argv[1], json.load(sys.stdin)))
-    print(json.dumps({"seconds": seconds, "tokens": tokens}))
+    taken, tokens = asyncio.run(complete_all(sys.argv[1], int(sys.argv[2]), json.load(sys.stdin)))
+    print(json.dumps({"seconds": taken, "tokens": tokens}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ class BaseTokenizer:
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._folder = folder
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        wrapped = partial(self._tokenizer.decode, clean_up_tokenization_spaces=False)
+        self._decode = wrapped if backend is None else backend.decode
 
     def encode(self, text: str) -> list[int]:
         """Ids of rendered text: templates write special tokens themselves, so none is added."""
@@ -33,10 +36,11 @@ class BaseTokenizer:
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of `token_ids`, special tokens left out."""
-        text: str = self._tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        """Text of `token_ids`, special tokens left out.
+
+        Asked twice for every token that is generated, so past what transformers wraps around it.
+        """
+        text: str = self._decode(list(token_ids), skip_special_tokens=True)
         return text
 
     def token_text(self, token_id: int) -> str:

@@ -31,7 +31,7 @@ WORK = DeviceWork(
     request_tokens=4,
     ranked=Case(4, 4),
     served=Case(4, 4),
-    served_tokens=8,
+    served_tokens=(4, 24),
 )
 
 

@@ -48,3 +48,10 @@ def test_plain_text_begins_with_bos_where_the_tokenizer_says_so(with_bos: Path) 
 def test_a_rendered_bos_is_not_doubled(with_bos: Path) -> None:
     tokenizer = BaseTokenizer(with_bos)
     assert tokenizer.encode(f"<s>{TEXT}</s>") == [BOS, *tokenizer.encode(TEXT), EOS]
+
+
+def test_tokens_read_as_transformers_reads_them(plain: Path) -> None:
+    tokenizer, theirs = BaseTokenizer(plain), AutoTokenizer.from_pretrained(plain)
+    for ids in ([], [BOS], [*theirs.encode("a  b é"), EOS], theirs.encode("é")[:-1]):
+        expected = theirs.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert tokenizer.decode(ids) == expected
