@@ -1,0 +1,171 @@
+"""What `--plan` says, against the seeds' arithmetic, real counts and a real step."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from training.errors import BaseError
+from training.planning.bits import constants_bits, linear_bytes, seeds_gigabytes
+from training.planning.counting import Counts, count
+from training.planning.memory import activation_bytes, memory
+from training.planning.plan import print_plan
+from training.planning.speed import operations
+from training.reading import read_recipe
+from training.recipe import LoadSettings, Recipe
+
+MISTRAL_7B = {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
+
+
+@pytest.fixture(scope="module")
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mistral-7B's config.json, and nothing else of it."""
+    folder = tmp_path_factory.mktemp("bases") / "mistral-7b"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(MISTRAL_7B))
+    return folder
+
+
+@pytest.fixture
+def recipe(write_recipe: Any) -> Recipe:
+    return read_recipe(write_recipe())
+
+
+def changed(recipe: Recipe, **sections: dict[str, Any]) -> Recipe:
+    updates = {
+        name: getattr(recipe, name).model_copy(update=values) for name, values in sections.items()
+    }
+    return recipe.model_copy(update=updates)
+
+
+def test_the_seeds_figures_for_ten_billion_parameters() -> None:
+    assert seeds_gigabytes(10**10) == pytest.approx({"full": 160, "LoRA": 41.6, "QLoRA": 11.6})
+    assert constants_bits(double=False) == 0.5
+    assert constants_bits(double=True) == pytest.approx(0.127, abs=5e-4)
+    assert linear_bytes(LoadSettings()) * 8 == pytest.approx(4.127, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("lora", "trained"),
+    [
+        ({"r": 8, "target_modules": ("q_proj", "up_proj", "o_proj", "k_proj")}, 10_223_616),
+        ({"r": 8, "target_modules": ("q_proj", "v_proj")}, 3_407_872),
+        ({"r": 8, "target_modules": ("q_proj",)}, 2_097_152),
+        ({"r": 32, "target_modules": "all-linear", "init": "pissa"}, 83_886_080),
+    ],
+    ids=["finance", "sql", "shawgpt", "axolotl"],
+)
+def test_the_seeds_trainable_parameters(
+    recipe: Recipe, mistral: Path, lora: dict[str, Any], trained: int
+) -> None:
+    from transformers import AutoConfig
+
+    counts = count(changed(recipe, lora=lora), AutoConfig.from_pretrained(mistral))
+    assert counts.trained == trained
+    assert counts.base == 7_241_732_096
+    if trained == 2_097_152:  # the seed prints 0.7929 %, since packed weights are miscounted there
+        assert counts.share == pytest.approx(0.000290, abs=5e-7)
+
+
+def test_parts_of_the_memory(recipe: Recipe, mistral: Path) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(mistral)
+    counts = Counts(linear=6_979_321_856, rest=262_410_240, trained=10_223_616)
+    settings = changed(recipe, train={"optimizer": "paged_adamw_8bit", "batch_size": 1})
+    parts = memory(settings, counts, config, answer_tokens=10)
+    assert parts.base == pytest.approx(4.125e9, rel=0.001)  # 3.6 GB in NF4, 0.5 in 16 bits
+    assert parts.gradients == parts.adapter == 4 * counts.trained
+    assert parts.state == pytest.approx(2 * counts.trained, rel=0.02)
+    assert parts.logits == 10 * 32000 * 10
+    assert parts.total == sum(vars(parts).values())
+    full = settings.model_copy(update={"method": "full"})
+    everything = Counts(counts.linear, counts.rest, counts.base)
+    assert memory(full, everything, config, answer_tokens=10).base == 4 * counts.base
+    checkpointed = activation_bytes(config, checkpointing=True)
+    assert checkpointed < activation_bytes(config, checkpointing=False) / 10
+
+
+def test_activations_are_near_what_a_step_saves() -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(
+        vocab_size=320,
+        hidden_size=256,
+        intermediate_size=896,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        sliding_window=None,
+        attn_implementation="sdpa",
+    )
+    model = MistralForCausalLM(config).to(torch.bfloat16)
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted = get_peft_model(model, lora)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in adapted.parameters()}
+    saved: dict[int, tuple[int, torch.Tensor]] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = (storage.nbytes(), tensor)  # kept: no address comes twice
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16),
+    ):
+        adapted.train()(torch.randint(0, 320, (1, 256)), logits_to_keep=1)
+    a_token = sum(num_bytes for num_bytes, _ in saved.values()) / 256
+    assert activation_bytes(config, checkpointing=False) == pytest.approx(a_token, rel=0.25)
+
+
+def test_arithmetic_of_a_step(recipe: Recipe) -> None:
+    counts = Counts(linear=100, rest=20, trained=10)
+    assert operations(recipe, counts, 3) == 3 * (4 * 100 + 6 * 10)
+    again = changed(recipe, train={"gradient_checkpointing": True})
+    assert operations(again, counts, 3) == 3 * (6 * 100 + 8 * 10)
+    full = recipe.model_copy(update={"method": "full"})
+    assert operations(full, Counts(100, 20, 120), 3) == 3 * 6 * 120
+
+
+def test_it_is_printed_without_weights(write_recipe: Any, mistral: Path) -> None:
+    path = write_recipe(base=str(mistral), train={"max_steps": None, "epochs": 2.0})
+    console = Console(file=io.StringIO(), width=120)
+    plan = print_plan(path, ["train.batch_size=2"], console=console)
+    assert (plan.num_rows, plan.num_steps) == (10, 10)
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "7,241,732,096" in text
+    assert "seeds' arithmetic: QLoRA" in text
+
+
+def test_rows_that_are_elsewhere_are_not_counted(write_recipe: Any, mistral: Path) -> None:
+    path = write_recipe(base=str(mistral), train={"max_steps": None})
+    plan = print_plan(path, ["data.train=later.jsonl"], console=Console(quiet=True))
+    assert (plan.num_rows, plan.num_steps, plan.seconds) == (None, None, None)
+
+
+def test_no_configuration_anywhere(write_recipe: Any) -> None:
+    with pytest.raises(BaseError, match="no base 'nowhere'"):
+        print_plan(write_recipe(base="nowhere"), console=Console(quiet=True))
