@@ -13,6 +13,7 @@ from .events import Event, events_after, newest_event
 from .leases import Lease, list_leases
 from .pages import LARGEST_PAGE, Page, Search
 from .references import Reference, check_alias, check_name, parse_reference
+from .snapshot import Snapshot, take_snapshot
 from .summaries import AdapterSummary, list_adapters
 from .verification import VersionCheck, verify_version
 from .versions import (
@@ -45,6 +46,12 @@ class Reading(Contents):
         parsed = parse_reference(reference)
         with self.catalog.read() as connection:
             return find_route(connection, parsed)
+
+    def snapshot(self, name: str) -> Snapshot:
+        """An adapter's newest version, aliases and splits, all of one moment."""
+        check_name(name)
+        with self.catalog.read() as connection:
+            return take_snapshot(connection, name)
 
     def splits(self, name: str) -> list[Split]:
         """How the requests for an adapter's aliases are split now."""

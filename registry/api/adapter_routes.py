@@ -53,15 +53,8 @@ class AdapterRoutes:
     async def show(self, request: Request) -> Response:
         """What a bare name and each alias mean now: all that a server needs to follow."""
         name, _ = await self._name(request, "read")
-        newest, aliases, protected = await anyio.to_thread.run_sync(self._snapshot, name)
-        return JSONResponse(
-            {
-                "name": name,
-                "newest": version_document(newest),
-                "aliases": {alias: version_document(each) for alias, each in aliases.items()},
-                "protected": sorted(protected),
-            }
-        )
+        snapshot = await anyio.to_thread.run_sync(self._desk.registry.snapshot, name)
+        return JSONResponse(snapshot.to_dict())
 
     async def versions(self, request: Request) -> Response:
         name, _ = await self._name(request, "read")
@@ -120,11 +113,6 @@ class AdapterRoutes:
         caller = await self._desk.gate.admit(request)
         caller.require(verb, name)
         return name, caller
-
-    def _snapshot(self, name: str) -> tuple[Version, dict[str, Version], set[str]]:
-        registry = self._desk.registry
-        newest = registry.newest(name)
-        return newest, registry.aliases(name), registry.protected_aliases(name)
 
     def _commit(
         self, name: str, caller: Caller, values: dict[str, Any], alias: str | None

@@ -8,15 +8,14 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from registry.aliases import ABSENT
 from registry.documents import document, version_document
-from registry.errors import InvalidRequest, RegistryError
 from registry.references import check_alias, check_name
 from registry.versions import Version
 
 from .access import Caller
 from .answers import read_json, text_of
 from .desk import Desk
+from .preconditions import expected_of
 
 
 class AliasRoutes:
@@ -44,7 +43,7 @@ class AliasRoutes:
                 name,
                 alias,
                 target if "@" in target else f"{name}@{target}",
-                expected=_expected(request),
+                expected=expected_of(request),
                 by=caller.name,
                 why=text_of(values, "why"),
                 may_move_protected=caller.may("protect", name),
@@ -68,7 +67,7 @@ class AliasRoutes:
                 self._desk.registry.rollback_alias,
                 name,
                 alias,
-                expected=_expected(request, must=False),
+                expected=expected_of(request, must=False),
                 by=caller.name,
                 why=text_of(values, "why"),
                 may_move_protected=caller.may("protect", name),
@@ -89,32 +88,6 @@ class AliasRoutes:
         caller = await self._desk.gate.admit(request)
         name = check_name(request.path_params["name"])
         return name, check_alias(request.path_params["alias"]), caller
-
-
-class PreconditionNeeded(RegistryError):
-    """An alias is moved by compare-and-set only."""
-
-    status = 428
-    code = "precondition_required"
-
-
-def _expected(request: Request, *, must: bool = True) -> str | None:
-    """Where the caller believes the alias points; None for `If-Match: *`, wherever."""
-    match, none_match = request.headers.get("if-match"), request.headers.get("if-none-match")
-    if none_match is not None:
-        if none_match.strip() != "*":
-            raise InvalidRequest("If-None-Match takes * only", param="if-none-match")
-        return ABSENT
-    if match is None:
-        if not must:
-            return None
-        raise PreconditionNeeded(
-            "say where the alias points now: If-Match with the ETag that GET gave, "
-            "If-None-Match: * for a new alias, or If-Match: * for wherever",
-            param="if-match",
-        )
-    expected = match.strip().strip('"')
-    return None if expected == "*" else expected
 
 
 def _pointing(version: Version) -> JSONResponse:

@@ -22,6 +22,8 @@ from .alias_routes import AliasRoutes
 from .answers import refused
 from .audit_trail import AuditTrail
 from .blob_routes import BlobRoutes
+from .canary_routes import CanaryRoutes
+from .caretaker import Caretaker
 from .desk import Desk
 from .event_routes import EventRoutes
 from .oci_routes import OciRoutes
@@ -31,7 +33,10 @@ from .settings import RegistryApiSettings
 
 
 def create_app(registry: Registry, settings: RegistryApiSettings | None = None) -> Starlette:
-    """The HTTP layer over one registry, to be served alone or mounted below a path."""
+    """The HTTP layer over one registry, to be served alone or mounted below a path.
+
+    Its lifespan cares for the registry meanwhile: whoever mounts it runs that.
+    """
     settings = settings or RegistryApiSettings()
     keys, audit = Keys(registry.catalog), AuditLog(registry.catalog)
     desk = Desk(
@@ -46,12 +51,14 @@ def create_app(registry: Registry, settings: RegistryApiSettings | None = None) 
             *_blob_routes(BlobRoutes(desk)),
             *_adapter_routes(AdapterRoutes(desk), ReferrerRoutes(desk)),
             *_alias_routes(AliasRoutes(desk)),
+            *_canary_routes(CanaryRoutes(desk)),
             Route("/events", EventRoutes(desk).events),
             *_admin_routes(AdminRoutes(desk, keys, audit)),
             *_oci_routes(OciRoutes(desk)),
         ],
         middleware=[Middleware(AuditTrail, log=audit)],
         exception_handlers={Exception: refused, RegistryError: refused, 404: refused, 405: refused},
+        lifespan=lambda _app: Caretaker(registry, settings).at_work(),
     )
 
 
@@ -109,6 +116,18 @@ def _alias_routes(aliases: AliasRoutes) -> list[Route]:
         Route(one + "/history", aliases.history),
         Route(one + "/rollback", aliases.roll_back, methods=["POST"]),
         Route(one + "/protection", aliases.protect, methods=["PUT", "DELETE"]),
+    ]
+
+
+def _canary_routes(canaries: CanaryRoutes) -> list[Route]:
+    one = "/adapters/{name}/aliases/{alias}/canary"
+    return [
+        Route("/canaries", canaries.index),
+        Route(one, canaries.show, methods=["GET"]),
+        Route(one, canaries.start, methods=["PUT"]),
+        Route(one, canaries.abort, methods=["DELETE"]),
+        Route(one + "/advance", canaries.advance, methods=["POST"]),
+        Route(one + "/reports", canaries.report, methods=["PUT"]),
     ]
 
 

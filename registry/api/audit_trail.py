@@ -18,8 +18,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class AuditTrail:
     """ASGI middleware: one entry per request that would change something, when it is answered.
 
-    Pieces of uploads and leases are left out: they change nothing that anybody sees. So are
-    callers whom we do not know, who could fill the log.
+    Pieces of uploads, leases and servers' reports are left out: they change nothing that anybody
+    sees. So are callers whom we do not know, who could fill the log.
     """
 
     def __init__(self, app: ASGIApp, log: AuditLog) -> None:
@@ -62,4 +62,5 @@ def _path(scope: Scope) -> str:
 
 
 def _is_small(scope: Scope) -> bool:
-    return _path(scope).startswith(("/blobs/uploads", "/leases"))
+    path = _path(scope)
+    return path.startswith(("/blobs/uploads", "/leases")) or path.endswith("/canary/reports")

@@ -88,6 +88,37 @@ OPERATIONS: dict[tuple[str, str], tuple[str, str, str, str]] = {
         "",
         "",
     ),
+    ("/adapters/{name}/aliases/{alias}/canary", "get"): (
+        "How its newest canary stands or ended.",
+        "read",
+        "",
+        "",
+    ),
+    ("/adapters/{name}/aliases/{alias}/canary", "put"): (
+        "Try a version behind it, by rules: If-Match says where the alias points now.",
+        "alias",
+        "target rules why",
+        "",
+    ),
+    ("/adapters/{name}/aliases/{alias}/canary", "delete"): (
+        "Give all requests back to the version that the alias points at.",
+        "alias",
+        "",
+        "why",
+    ),
+    ("/adapters/{name}/aliases/{alias}/canary/advance", "post"): (
+        "Begin the canary's next step: If-Match takes its ETag.",
+        "alias",
+        "why",
+        "",
+    ),
+    ("/adapters/{name}/aliases/{alias}/canary/reports", "put"): (
+        "How the requests of one step went at one server, in place of its last report.",
+        "report",
+        "canary step holder stable target refusal",
+        "",
+    ),
+    ("/canaries", "get"): ("Every canary that runs.", "read", "", ""),
     ("/events", "get"): (
         "What happened after a cursor: a page, or with Accept: text/event-stream a stream.",
         "read",

@@ -20,4 +20,5 @@ class RegistryApiSettings:
     max_body: int = 4 << 20  # of a JSON body
     max_followers: int = 256  # event streams at once
     event_interval: float = 0.25  # between looks for new events
+    decide_interval: float = 1.0  # between looks at running canaries
     ping_interval: float = 15.0  # between comments on a silent stream

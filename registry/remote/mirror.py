@@ -16,11 +16,12 @@ from registry.documents import read_version, version_document
 from registry.errors import Forbidden, KeyNeeded, NotFound, RegistryError, Unavailable
 from registry.events import Event
 from registry.references import Reference, parse_reference
-from registry.versions import DEFAULT_ALIAS, Version
+from registry.snapshot import Snapshot
+from registry.versions import Version
 
 from .connection import Connection
 from .following import EventFollower
-from .registry import RemoteRegistry, alias_of, read_snapshot
+from .registry import RemoteRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,7 @@ class KnownAdapter:
 class _Entry:
     """What was last answered about one adapter, and whether an event has overtaken it."""
 
-    newest: Version
-    aliases: dict[str, Version]
+    snapshot: Snapshot
     asked_at: float
     is_current: bool
 
@@ -85,16 +85,13 @@ class Mirror(RemoteRegistry):
         parsed = parse_reference(reference)
         if parsed.number is not None or parsed.digest is not None:
             return self._resolve_fixed(parsed)
-        newest, aliases = self.snapshot(parsed.name)
-        if parsed.alias is not None:
-            return alias_of(parsed.name, parsed.alias, aliases)
-        return aliases.get(DEFAULT_ALIAS, newest)
+        return self.snapshot(parsed.name).route(parsed).stable
 
-    def snapshot(self, name: str) -> tuple[Version, dict[str, Version]]:
+    def snapshot(self, name: str) -> Snapshot:
         entry = self._entries.get(name)
         if entry is None or not self._is_fresh(entry):
             entry = self._ask(name, entry)
-        return entry.newest, entry.aliases
+        return entry.snapshot
 
     def adapters(self) -> list[Any]:
         """Every adapter; while the registry is down, those that were heard of here."""
@@ -164,23 +161,23 @@ class Mirror(RemoteRegistry):
             self._entries[name] = known
             return known
         self._reached()
-        newest, aliases = read_snapshot(values)
+        snapshot = Snapshot.read(values)
         self._write(f"{name}.json", values)
         with self._lock:
             is_current = generation == self._generation
-            made = _Entry(newest, aliases, time.monotonic(), is_current)
+            made = _Entry(snapshot, time.monotonic(), is_current)
             self._entries[name] = made
-        for version in (newest, *aliases.values()):
+        for version in (snapshot.newest, *snapshot.aliases.values()):
             self._versions[f"{name}@{version.digest}"] = version
         return made
 
     def _recall(self, name: str) -> _Entry | None:
         try:
             values = json.loads((self._known / f"{name}.json").read_text())
-            newest, aliases = read_snapshot(values)
+            snapshot = Snapshot.read(values)
         except (OSError, ValueError, KeyError):
             return None
-        return _Entry(newest, aliases, 0.0, is_current=False)
+        return _Entry(snapshot, 0.0, is_current=False)
 
     def _write(self, file: str, values: object) -> None:
         path = self._known / file

@@ -13,22 +13,25 @@ from registry.aliases import ABSENT
 from registry.bases import BaseRecord
 from registry.blob_cache import BlobCache
 from registry.bundle import DEFAULT_SIZE_LIMIT
+from registry.canary.record import Route, Split
 from registry.candidate import Candidate, prepare
 from registry.canonical import Progress
 from registry.contents import Contents
 from registry.documents import read_alias_event, read_event, read_lease, read_summary, read_version
-from registry.errors import AliasNotFound, BlobsMissing, InvalidReference, RegistryUnreachable
+from registry.errors import BlobsMissing, InvalidReference, RegistryUnreachable
 from registry.events import Event
 from registry.homes import adapter_cache
 from registry.leases import Lease
 from registry.pages import LARGEST_PAGE
 from registry.references import Reference, check_alias, check_name, parse_reference
+from registry.snapshot import Snapshot
 from registry.staging import Staging, StagingArea
 from registry.summaries import AdapterSummary
 from registry.verification import VersionCheck, verify_version
-from registry.versions import DEFAULT_ALIAS, Version
+from registry.versions import Version
 
 from .blobs import RemoteBlobs
+from .canaries import RemoteCanaries
 from .connection import Connection
 
 _ATTEMPTS = 3  # of a commit whose blobs were collected meanwhile
@@ -47,6 +50,7 @@ class RemoteRegistry(Contents):
         self._cache = BlobCache(self._folder / "blobs")
         self._staging = StagingArea(self._folder / "pushes")
         self.blobs = self._blobs()
+        self.canaries = RemoteCanaries(connection)
 
     @classmethod
     def open(cls, url: str) -> RemoteRegistry:
@@ -91,12 +95,22 @@ class RemoteRegistry(Contents):
         target = parsed.alias or parsed.number or parsed.digest
         if target is not None:
             return read_version(self._get(f"/adapters/{parsed.name}/versions/{target}"))
-        newest, aliases = self.snapshot(parsed.name)
-        return aliases.get(DEFAULT_ALIAS, newest)
+        return self.snapshot(parsed.name).route(parsed).stable
 
-    def snapshot(self, name: str) -> tuple[Version, dict[str, Version]]:
-        """An adapter's newest version, and what its aliases point at."""
-        return read_snapshot(self._get(f"/adapters/{check_name(name)}"))
+    def route(self, reference: str | Reference) -> Route:
+        """What `resolve` gives, and how requests are split while a canary runs there."""
+        parsed = parse_reference(reference)
+        if parsed.number is not None or parsed.digest is not None:
+            return Route(self.resolve(parsed))
+        return self.snapshot(parsed.name).route(parsed)
+
+    def snapshot(self, name: str) -> Snapshot:
+        """An adapter's newest version, aliases and splits, all of one moment."""
+        return Snapshot.read(self._get(f"/adapters/{check_name(name)}"))
+
+    def splits(self, name: str) -> list[Split]:
+        """How the requests for an adapter's aliases are split now."""
+        return list(self.snapshot(name).splits)
 
     def adapters(self) -> list[AdapterSummary]:
         """Every adapter that the key may read, by name."""
@@ -115,7 +129,7 @@ class RemoteRegistry(Contents):
 
     def aliases(self, name: str) -> dict[str, Version]:
         """Alias → version, of one adapter."""
-        return self.snapshot(name)[1]
+        return dict(self.snapshot(name).aliases)
 
     def set_alias(
         self,
@@ -253,22 +267,6 @@ class RemoteRegistry(Contents):
 
     def _get(self, path: str, **params: Any) -> Any:
         return self.connection.call("GET", path, params=params or None).json()
-
-
-def read_snapshot(values: Mapping[str, Any]) -> tuple[Version, dict[str, Version]]:
-    """Newest version and aliases, from what `GET /adapters/{name}` answers."""
-    aliases = {name: read_version(each) for name, each in values["aliases"].items()}
-    return read_version(values["newest"]), aliases
-
-
-def alias_of(name: str, alias: str, aliases: Mapping[str, Version]) -> Version:
-    """What an alias points at; raises `AliasNotFound`."""
-    if alias not in aliases:
-        raise AliasNotFound(
-            f"{name} has no alias {alias!r}. Set: {', '.join(sorted(aliases)) or 'none'}.",
-            param="alias",
-        )
-    return aliases[alias]
 
 
 def _precondition(expected: str | int | None) -> dict[str, str]:

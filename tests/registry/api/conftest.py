@@ -44,7 +44,7 @@ def serving(app: ASGIApp, port: int = 0) -> Iterator[str]:
 
 @pytest.fixture
 def settings() -> RegistryApiSettings:
-    return RegistryApiSettings(is_open=True, event_interval=0.02)
+    return RegistryApiSettings(is_open=True, event_interval=0.02, decide_interval=0.02)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from registry import BaseRecord, Registry
 from registry.api.app import create_app
 from registry.api.settings import RegistryApiSettings
+from registry.canary.rules import Rules
 from registry.errors import AdapterNotFound, AliasNotFound, Unavailable
 from registry.keys import Keys
 from registry.remote import following, mirror
@@ -61,6 +62,26 @@ def test_moves_are_heard(mirrored: Mirror, registry: Registry) -> None:
     with pytest.raises(AdapterNotFound):
         mirrored.resolve("orders")
     assert [each.name for each in mirrored.adapters()] == ["sql"]
+
+
+@pytest.mark.usefixtures("three")
+def test_a_canary_is_heard_of_at_every_step(mirrored: Mirror, registry: Registry) -> None:
+    registry.set_alias("sql", "prod", "sql@1")
+    eventually(lambda: mirrored.resolve("sql").number == 1)
+    registry.canaries.start("sql", "prod", "2", Rules(steps=(10, 50)))
+
+    def weight() -> int:
+        split = mirrored.route("sql").split
+        return 0 if split is None else split.weight
+
+    eventually(lambda: weight() == 10)
+    assert mirrored.route("sql@prod") == registry.route("sql@prod")
+    assert mirrored.route("sql@2").split is None
+    registry.canaries.advance("sql", "prod")
+    eventually(lambda: weight() == 50)
+    registry.canaries.advance("sql", "prod")
+    eventually(lambda: mirrored.resolve("sql").number == 2)
+    assert mirrored.route("sql").split is None
 
 
 @pytest.mark.usefixtures("three")

@@ -1,0 +1,1 @@
+"""Canaries as one server sees them: who runs on which version, and how it went."""
