@@ -6,28 +6,26 @@ commands, so that `--help` is quick.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .commands import keys
+from .commands import alias as alias_commands
+from .commands import canary, keys
 from .commands.diff import diff
 from .commands.exchange import export, import_
 from .commands.lint import lint
 from .commands.opening import open_registry, refusals
 from .commands.options import (
-    AliasArgument,
     BaseOption,
     ByOption,
-    ExpectedOption,
     JsonOption,
     NameArgument,
     RegistryOption,
     WhyOption,
 )
-from .commands.replay import HostOption, print_replayed, prove, replay_all
+from .commands.replay import HostOption, print_replayed, replay_all
 from .commands.serve import serve
 from .commands.upkeep import collect, withdraw
 
@@ -36,8 +34,8 @@ app = typer.Typer(
     help="Keep adapters as immutable versions with movable aliases.",
     no_args_is_help=True,
 )
-alias_app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=True)
-app.add_typer(alias_app, name="alias")
+app.add_typer(alias_commands.app, name="alias")
+app.add_typer(canary.app, name="canary")
 app.add_typer(keys.app, name="keys")
 app.command()(diff)
 app.command()(serve)
@@ -208,96 +206,3 @@ def verify(
         console.print_line("Push the original folder again to restore damaged files.")
     if damaged or any(outcome.problem for outcome in replayed.values()):
         raise typer.Exit(1)
-
-
-@alias_app.command("set")
-def alias_set(
-    name: NameArgument,
-    alias: AliasArgument,
-    target: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A number, a digest, an alias or NAME@REF.")
-    ],
-    by: ByOption = None,
-    why: WhyOption = "",
-    expected: ExpectedOption = None,
-    require_receipt: Annotated[
-        bool,
-        typer.Option("--require-receipt", help="Move it only if the version's receipt is kept."),
-    ] = False,
-    host_base: HostOption = None,
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Point an alias at a version."""
-    from . import console
-
-    with refusals(as_json):
-        reference = target if "@" in target else f"{name}@{target}"
-        opened = open_registry(registry)
-        if require_receipt:
-            proven = opened.resolve(reference)
-            prove(opened, proven, host_base)
-            reference = (
-                f"{proven.name}@{proven.digest}"  # what was proven, whatever moves meanwhile
-            )
-        version = opened.set_alias(name, alias, reference, expected=expected, by=by, why=why)
-    if as_json:
-        console.print_json({**console.version_values(version), "alias": alias})
-    else:
-        console.print_line(f"{name}@{alias}  →  {version.ref}  {version.digest}")
-
-
-@alias_app.command("protect")
-def alias_protect(
-    name: NameArgument,
-    alias: AliasArgument,
-    lift: Annotated[bool, typer.Option("--lift", help="Lift the protection.")] = False,
-    registry: RegistryOption = None,
-) -> None:
-    """Let only keys with the verb `protect` move an alias through the registry's server."""
-    from . import console
-
-    with refusals(as_json=False):
-        open_registry(registry).protect_alias(name, alias, is_protected=not lift)
-    console.print_line(f"{name}@{alias} is {'no longer ' if lift else ''}protected.")
-
-
-@alias_app.command("history")
-def alias_history(
-    name: NameArgument,
-    alias: AliasArgument,
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Every move of an alias: who, when, why, from, to."""
-    from . import console
-
-    with refusals(as_json):
-        events = open_registry(registry).alias_history(name, alias)
-    if as_json:
-        console.print_json([asdict(event) for event in events])
-    else:
-        console.print_history(events)
-
-
-@alias_app.command("rollback")
-def alias_rollback(
-    name: NameArgument,
-    alias: AliasArgument,
-    by: ByOption = None,
-    why: WhyOption = "",
-    expected: ExpectedOption = None,
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Point an alias where it pointed before, as a new event."""
-    from . import console
-
-    with refusals(as_json):
-        version = open_registry(registry).rollback_alias(
-            name, alias, expected=expected, by=by, why=why
-        )
-    if as_json:
-        console.print_json({**console.version_values(version), "alias": alias})
-    else:
-        console.print_line(f"{name}@{alias}  →  {version.ref}  {version.digest}")

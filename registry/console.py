@@ -146,14 +146,15 @@ def print_version(details: Mapping[str, Any]) -> None:
 
 
 def print_history(events: Sequence[AliasEvent]) -> None:
-    """One row per move of an alias, oldest first."""
-    table = _table("when", "what", "from", "to", "digest", "by", "why")
+    """One row per move of an alias and decision about its canary, oldest first."""
+    table = _table("when", "what", "from", "to", "share", "digest", "by", "why")
     for event in events:
         table.add_row(
             _time(event.at),
             event.kind,
             "–" if event.from_number is None else str(event.from_number),
             str(event.to_number),
+            "–" if event.weight is None else f"{event.weight}%",
             event.to_digest[:_SHORT],
             escape(event.by),
             escape(event.why) or "–",

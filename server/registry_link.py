@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +55,18 @@ class RegistryLink:
         from registry.api.settings import RegistryApiSettings
 
         return create_app(self.registry, RegistryApiSettings(is_open=is_open))
+
+    @contextlib.asynccontextmanager
+    async def cared_for(self) -> AsyncIterator[None]:
+        """Do what a registry that lies beside the server needs done, while the context lasts."""
+        if not isinstance(self.registry, Registry):
+            yield
+            return
+        from registry.api.caretaker import Caretaker
+        from registry.api.settings import RegistryApiSettings
+
+        async with Caretaker(self.registry, RegistryApiSettings()).at_work():
+            yield
 
     def close(self) -> None:
         """Stop following."""

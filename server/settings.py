@@ -60,6 +60,7 @@ class ApiSettings:
     request_timeout: float = 600.0
     ping_interval: float = 15.0  # keep-alive comments on a silent stream
     drain_timeout: float = 30.0  # how long running streams may finish after SIGTERM
+    canary_interval: float = 1.0  # between looks at canaries, and reports on them
     retry_after: float = 1.0  # told to clients that are turned away
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from registry.tuning import Queue
+from registry.versions import Version
+from server.canary.arms import Arms
+from server.canary.collector import CanaryCollector
+from server.canary.keeper import Keeper
+from server.canary.tally import Tally
 from server.metrics import Metrics
 from server.proof import ReceiptGate
 from server.registry_link import RegistryLink
@@ -62,6 +68,8 @@ class _Parts:
     metrics: Metrics
     meter: TokenMeter
     models: Models
+    arms: Arms
+    tally: Tally
     readiness: Readiness
     keys: KeyRing
     grammars: GrammarCompiler
@@ -87,9 +95,11 @@ def create_app(
     moved aliases back until their versions are proven. With a `queue` there are fine-tuning jobs.
     """
     settings = settings or ApiSettings()
-    metrics, meter, models = Metrics(), TokenMeter(), Models(registry, base, gate)
+    metrics, meter, arms, tally = Metrics(), TokenMeter(), Arms(), Tally()
+    models = Models(registry, base, gate, arms)
     metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.request_names)
     metrics.registry.register(meter)
+    metrics.registry.register(CanaryCollector(arms, tally))
     parts = _Parts(
         engine=engine,
         registry=registry,
@@ -98,6 +108,8 @@ def create_app(
         metrics=metrics,
         meter=meter,
         models=models,
+        arms=arms,
+        tally=tally,
         readiness=readiness or Readiness(engine, settings.pins),
         keys=KeyRing(settings.keys),
         grammars=GrammarCompiler(base.tokenizer, base.record.config["vocab_size"]),
@@ -187,7 +199,11 @@ def _generate_routes(parts: _Parts) -> GenerateRoutes:
         settings=parts.settings,
     )
     generation = Generation(
-        engine=parts.engine, metrics=parts.metrics, meter=parts.meter, settings=parts.settings
+        engine=parts.engine,
+        metrics=parts.metrics,
+        meter=parts.meter,
+        tally=parts.tally,
+        settings=parts.settings,
     )
     return GenerateRoutes(intake=intake, generation=generation)
 
@@ -196,15 +212,39 @@ def _in_flight(parts: _Parts) -> Middleware:
     return Middleware(InFlight, readiness=parts.readiness, retry_after=parts.settings.drain_timeout)
 
 
+def _keeper(parts: _Parts) -> Keeper:
+    async def prepare(version: Version) -> None:
+        model = await anyio.to_thread.run_sync(parts.models.admit, version)
+        if model.adapter is not None:
+            await parts.engine.load_adapter(model.adapter)
+
+    return Keeper(
+        arms=parts.arms,
+        tally=parts.tally,
+        route=parts.registry.route,
+        reporting=parts.registry.canaries,
+        prepare=prepare,
+        # Not what a process of the same number, started after this one, calls itself.
+        holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        interval=parts.settings.canary_interval,
+    )
+
+
 @contextlib.asynccontextmanager
 async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[None]:
     """Load the pinned adapters beside serving; at the end, drain the engine and stop it."""
-    pinning = asyncio.create_task(parts.readiness.load_pins(parts.models))
+    beside = [
+        asyncio.create_task(parts.readiness.load_pins(parts.models)),
+        asyncio.create_task(_keeper(parts).run()),
+    ]
+    caring = contextlib.nullcontext() if parts.link is None else parts.link.cared_for()
     try:
-        yield
+        async with caring:
+            yield
     finally:
-        pinning.cancel()
-        await asyncio.gather(pinning, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         parts.readiness.begin_drain()
         if gate is not None:
             gate.stop()

@@ -26,14 +26,19 @@ class GenerateRoutes:
     async def chat(self, request: Request) -> Response:
         body = parse_body(await request.body(), ChatBody)
         _check_stream_options(body)
-        job = await self._intake.chat(body)
+        job = await self._intake.chat(body, _session(request))
         return await self._generation.respond(request, job, ChatFormat(job))
 
     async def completion(self, request: Request) -> Response:
         body = parse_body(await request.body(), CompletionBody)
         _check_stream_options(body)
-        job = await self._intake.completion(body)
+        job = await self._intake.completion(body, _session(request))
         return await self._generation.respond(request, job, CompletionFormat(job))
+
+
+def _session(request: Request) -> str:
+    """Who asks, as far as the caller says: the same side of a canary for the same one."""
+    return request.headers.get("x-hatstand-session", "")
 
 
 def _check_stream_options(body: Parameters) -> None:

@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from server.canary.tally import Answered, Tally
 from server.engine.request import GenerationDelta
+from server.errors import QueueFull, ServingError, Unavailable
 from server.metrics import Metrics
 from server.settings import ApiSettings
 
@@ -43,11 +45,18 @@ class Generation:
     """Runs Jobs on the engine and answers with what comes out."""
 
     def __init__(
-        self, *, engine: Engine, metrics: Metrics, meter: TokenMeter, settings: ApiSettings
+        self,
+        *,
+        engine: Engine,
+        metrics: Metrics,
+        meter: TokenMeter,
+        tally: Tally,
+        settings: ApiSettings,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._meter = meter
+        self._tally = tally
         self._settings = settings
 
     async def respond(self, request: Request, job: Job, form: AnswerFormat) -> Response:
@@ -84,7 +93,7 @@ class Generation:
         """One sequence's deltas, timed."""
         deltas = self._engine.generate(job.sequences[index])
         num_tokens, first_at, last_at = 0, 0.0, 0.0
-        reason = "abort"
+        reason, failed = "abort", False
         try:
             async for delta in deltas:
                 last_at = time.perf_counter()
@@ -96,6 +105,9 @@ class Generation:
                 reason = delta.finish_reason or reason
                 check_ending(delta)
                 yield delta
+        except Exception as error:
+            failed = _is_our_failure(error)
+            raise
         finally:
             await deltas.aclose()
             self._metrics.finished.labels(reason=reason).inc()
@@ -104,6 +116,22 @@ class Generation:
             if num_tokens > 1:
                 per_token = (last_at - first_at) / (num_tokens - 1)
                 self._metrics.time_per_output_token.observe(per_token)
+            timed_out = time.perf_counter() - job.arrived >= self._settings.request_timeout
+            is_whole = reason in ("stop", "length")
+            if job.model.arm is not None and (is_whole or failed or timed_out):
+                answered = Answered(
+                    failed=not is_whole,
+                    ttft=first_at - job.arrived if num_tokens else None,
+                    per_token=per_token if num_tokens > 1 else None,
+                )
+                self._tally.note(job.model.arm, answered)
+
+
+def _is_our_failure(error: Exception) -> bool:
+    """Whether an answer's version is to blame: not for a full queue, nor for a wrong request."""
+    if isinstance(error, QueueFull | Unavailable):
+        return False
+    return not isinstance(error, ServingError) or error.status >= 500
 
 
 class _StreamedAnswer(EventSourceResponse):

@@ -62,11 +62,14 @@ class Intake:
         self._grammars = grammars
         self._settings = settings
 
-    async def chat(self, body: ChatBody) -> Job:
-        """A chat's Job. Raises InvalidRequest and AdapterNotFound, and their like."""
-        return await anyio.to_thread.run_sync(self._chat, body)
+    async def chat(self, body: ChatBody, session: str = "") -> Job:
+        """A chat's Job. Raises InvalidRequest and AdapterNotFound, and their like.
 
-    async def completion(self, body: CompletionBody) -> Job:
+        Requests of one `session` stay on one side of a canary.
+        """
+        return await anyio.to_thread.run_sync(self._chat, body, session)
+
+    async def completion(self, body: CompletionBody, session: str = "") -> Job:
         """A completion's Job, one sequence per prompt."""
         if len(body.prompts) > self._settings.max_prompts:
             raise InvalidRequest(
@@ -74,23 +77,23 @@ class Intake:
                 f"{self._settings.max_prompts} in one request.",
                 param="prompt",
             )
-        return await anyio.to_thread.run_sync(self._completion, body)
+        return await anyio.to_thread.run_sync(self._completion, body, session)
 
-    def _chat(self, body: ChatBody) -> Job:
-        model = self._model(body)
+    def _chat(self, body: ChatBody, session: str) -> Job:
+        model = self._model(body, session)
         prompt = self._base.tokenizer.encode(self._render(model, body.turns))
         return self._job(model, body, [tuple(prompt)], kind="chatcmpl")
 
-    def _completion(self, body: CompletionBody) -> Job:
-        model = self._model(body)
+    def _completion(self, body: CompletionBody, session: str) -> Job:
+        model = self._model(body, session)
         prompts = [
             self._encode_plain(prompt) if isinstance(prompt, str) else self._checked(prompt)
             for prompt in body.prompts
         ]
         return self._job(model, body, prompts, kind="cmpl")
 
-    def _model(self, body: Parameters) -> ServedModel:
-        model = self._models.resolve(body.model)
+    def _model(self, body: Parameters, session: str) -> ServedModel:
+        model = self._models.choose(body.model, session or body.user or "")
         if model.adapter is not None:
             self._leases.cover(model.adapter.digest)
         return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from urllib.parse import quote
@@ -13,11 +13,13 @@ from urllib.parse import quote
 import anyio.to_thread
 
 from registry import errors as registry_errors
+from registry.canary.record import Route
 from registry.errors import RegistryError, TemplateFailed, TemplateMismatch
 from registry.hats import Hat
 from registry.references import Reference
 from registry.replay import check_rendering
-from registry.versions import Version
+from registry.versions import DEFAULT_ALIAS, Version
+from server.canary.arms import Arm, Arms
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
 from server.proof import ReceiptGate
@@ -41,6 +43,7 @@ class ServedModel:
     adapter: AdapterRef | None = None
     hat: Hat = field(default_factory=Hat)
     created_at: datetime | None = None
+    arm: Arm | None = None  # where a canary splits the name's requests
 
     @property
     def headers(self) -> dict[str, str]:
@@ -60,11 +63,16 @@ class Models:
     """Finds models by name. Nothing is cached by name, so a push or alias move counts at once."""
 
     def __init__(
-        self, registry: AdapterRegistry, base: Base, gate: ReceiptGate | None = None
+        self,
+        registry: AdapterRegistry,
+        base: Base,
+        gate: ReceiptGate | None = None,
+        arms: Arms | None = None,
     ) -> None:
         self._registry = registry
         self._base = base
         self._gate = gate
+        self._arms = arms or Arms()
         self._hats: OrderedDict[str, Hat] = OrderedDict()  # by digest: they never change
         self._names: dict[str, tuple[float, list[str]]] = {}  # by label, for metrics only
 
@@ -87,7 +95,20 @@ class Models:
         """
         if name == self._base.name:
             return self.base
-        return self._served(name, self._find_version(name, gated=True))
+        return self._served(name, self._gated(name, self._route(name)).stable)
+
+    def choose(self, name: str, session: str) -> ServedModel:
+        """What a request of that session ("": of none) gets: `resolve`, or a canary's version."""
+        if name == self._base.name:
+            return self.base
+        version, arm = self._arms.choose(self._gated(name, self._route(name)), session)
+        return replace(self._served(name, version), arm=arm)
+
+    def admit(self, version: Version) -> ServedModel:
+        """A version that is to be served by a name soon; raises what `resolve` would."""
+        if self._gate is not None:
+            self._gate.pass_through(version.digest, version)
+        return self._served(version.ref, version)
 
     def _served(self, name: str, version: Version) -> ServedModel:
         if version.base_fingerprint != self._base.record.fingerprint:
@@ -113,7 +134,7 @@ class Models:
         names = []
         for adapter in self._registry.adapters():
             try:
-                self._served(adapter.name, self._find_version(adapter.name))
+                self._served(adapter.name, self._route(adapter.name).stable)
                 aliases = self._registry.aliases(adapter.name)
             except (RegistryError, AdapterNotServable):
                 continue  # of another base, or with nothing to serve
@@ -136,10 +157,13 @@ class Models:
         try:
             default = self._registry.resolve(Reference(name))
             aliases = self._registry.aliases(name)
+            splits = self._registry.splits(name)
         except RegistryError:
             return [adapter.label]  # removed from the registry, still held here
-        bare = [name] if default.digest == adapter.digest else []
         pointing = [to for to, version in aliases.items() if version.digest == adapter.digest]
+        pointing += [split.alias for split in splits if split.target.digest == adapter.digest]
+        is_default = default.digest == adapter.digest or DEFAULT_ALIAS in pointing
+        bare = [name] if is_default else []
         return [adapter.label, *(f"{name}@{alias}" for alias in pointing), *bare]
 
     def _hat(self, version: Version) -> Hat:
@@ -157,11 +181,10 @@ class Models:
                 self._hats.popitem(last=False)
         return hat
 
-    def _find_version(self, name: str, *, gated: bool = False) -> Version:
-        """`gated`: where a name can be moved, the version that may take effect by now."""
+    def _route(self, name: str) -> Route:
+        """Where a name leads, with the registry's errors in this server's words."""
         try:
-            reference = Reference.parse(name)
-            version = self._registry.resolve(reference)
+            return self._registry.route(Reference.parse(name))
         except registry_errors.InvalidReference:
             raise ModelNotFound(self._not_found("model", name), param="model") from None
         except registry_errors.AdapterNotFound:
@@ -169,10 +192,14 @@ class Models:
         except RegistryError as error:
             error.param = "model"
             raise
+
+    def _gated(self, name: str, route: Route) -> Route:
+        """Where a name can be moved, the version that may take effect by now."""
+        reference = Reference.parse(name)
         is_movable = reference.number is None and reference.digest is None
-        if gated and is_movable and self._gate is not None:
-            return self._gate.pass_through(name, version)
-        return version
+        if self._gate is None or not is_movable:
+            return route
+        return replace(route, stable=self._gate.pass_through(name, route.stable))
 
     def _not_found(self, kind: str, name: str) -> str:
         asked = name.partition("@")[0].lower()

@@ -10,10 +10,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from registry.bases import BaseRecord
+from registry.canary.record import Route, Split
 from registry.hats import Hat
 from registry.lock import Lock
 from registry.references import Reference
 from registry.versions import Version
+from server.canary.keeper import Reporting
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
 
 
@@ -108,7 +110,14 @@ class Named(Protocol):
 class AdapterRegistry(Protocol):
     """Where adapters live. Its methods read or write the catalog: keep them off the loop."""
 
+    @property
+    def canaries(self) -> Reporting: ...
+
     def resolve(self, reference: Reference) -> Version: ...
+
+    def route(self, reference: Reference) -> Route: ...
+
+    def splits(self, name: str) -> Sequence[Split]: ...
 
     def hat(self, version: Version) -> Hat: ...
 

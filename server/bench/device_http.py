@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from registry.canary.record import Route, Split
+from registry.canary.reports import Report
 from registry.hats import Hat
 from registry.lock import Lock
 from registry.manifest import Descriptor, Manifest
@@ -37,6 +39,13 @@ class _Named:
     name: str
 
 
+class Unheard:
+    """No canary runs here, so nothing is reported."""
+
+    def report(self, name: str, alias: str, report: Report) -> None:
+        """Drop it."""
+
+
 @dataclass(frozen=True)
 class NamesRegistry:
     """Any name is an adapter with one version, whose digest is the name."""
@@ -54,6 +63,16 @@ class NamesRegistry:
             size=0,
             base_fingerprint=self.base.record.fingerprint,
         )
+
+    @property
+    def canaries(self) -> Unheard:
+        return Unheard()
+
+    def route(self, reference: Reference) -> Route:
+        return Route(self.resolve(reference))
+
+    def splits(self, name: str) -> Sequence[Split]:  # noqa: ARG002
+        return ()
 
     def hat(self, version: Version) -> Hat:  # noqa: ARG002
         return Hat()

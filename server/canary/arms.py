@@ -58,12 +58,15 @@ class Arms:
         if split is None:
             return route.stable, None
         trial = Trial(route.stable, split)
-        with self._lock:
-            self._trials[split.canary] = trial
-            is_ready = split.target.digest in self._ready
-        is_target = is_ready and split.takes(session)
+        self.know(trial)
+        is_target = self.is_ready(trial) and split.takes(session)
         version = split.target if is_target else route.stable
         return version, Arm(trial, version.ref, is_target)
+
+    def know(self, trial: Trial) -> None:
+        """A canary runs, and stands so now."""
+        with self._lock:
+            self._trials[trial.split.canary] = trial
 
     @property
     def trials(self) -> list[Trial]:
@@ -72,7 +75,9 @@ class Arms:
             return list(self._trials.values())
 
     def is_ready(self, trial: Trial) -> bool:
-        return trial.split.target.digest in self._ready
+        """Whether the canary's version may get its share."""
+        with self._lock:
+            return trial.split.target.digest in self._ready
 
     def ready(self, trial: Trial) -> None:
         """From now on the canary's version gets its share."""

@@ -73,6 +73,7 @@ class Keeper:
             if current is None:
                 self._forget(trial)
                 return
+            self._arms.know(current)
             digest = current.split.target.digest
             if digest not in self._preparing and current.split.canary not in self._refusals:
                 self._preparing.add(digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from registry.canary.outcomes import Outcomes
 
@@ -23,8 +23,8 @@ class Answered:
 class Sides:
     """The answers of one step: of the version that the alias points at, and of the canary's."""
 
-    stable: Outcomes = Outcomes()
-    target: Outcomes = Outcomes()
+    stable: Outcomes = field(default_factory=Outcomes)
+    target: Outcomes = field(default_factory=Outcomes)
 
 
 class Tally:

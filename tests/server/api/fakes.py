@@ -15,6 +15,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from registry.bases import BaseRecord
+from registry.canary.record import Route, Split
+from registry.canary.reports import Report
 from registry.errors import AdapterNotFound, AliasNotFound, VersionNotFound
 from registry.hats import Hat, Sampling
 from registry.lock import GoldenPrompt, Lock
@@ -209,10 +211,24 @@ class FakeAdapter:
     name: str
 
 
+class FakeCanaries:
+    """Keeps what servers report."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    def report(self, name: str, alias: str, report: Report) -> None:
+        assert name
+        assert alias
+        self.reports.append(report)
+
+
 class FakeRegistry:
     """Versions and aliases in dictionaries."""
 
     def __init__(self) -> None:
+        self.canaries = FakeCanaries()
+        self.running: dict[tuple[str, str], Split] = {}
         self.lines: dict[str, list[FakeVersion]] = {}
         self.targets: dict[tuple[str, str], FakeVersion] = {}
         self.leases: list[tuple[str, str, float]] = []
@@ -240,6 +256,15 @@ class FakeRegistry:
             if version.number == wanted or version.digest.startswith(str(wanted)):
                 return version
         raise VersionNotFound(f"{reference.name} has no version {wanted}")
+
+    def route(self, reference: Reference) -> Route:
+        is_movable = reference.number is None and reference.digest is None
+        alias = reference.alias or "prod"
+        split = self.running.get((reference.name, alias)) if is_movable else None
+        return Route(self.resolve(reference), split)  # type: ignore[arg-type]
+
+    def splits(self, name: str) -> list[Split]:
+        return [split for (owner, _), split in self.running.items() if owner == name]
 
     def hat(self, version: FakeVersion) -> Hat:
         return version.hat
