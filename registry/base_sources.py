@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from .bases import BaseRecord, find_base, fingerprint_of, read_base, shape_fields
 from .canonical import Progress
 from .errors import InvalidBase
+from .homes import adapter_cache
 from .hub import SCHEME, HubReference, HubSnapshot, look_at
 from .quantization import NF4, canonical_quantization
 from .shards import INDEX_FILE, SINGLE_FILE, names_in_index
+from .staging import StagingArea
 from .validation import parse_object
 
 
@@ -34,12 +34,12 @@ def hub_record(
     It has the fingerprint that the same files have in a folder. `quantization` None means what
     the checkpoint itself says, else NF4. Raises `InvalidBase` where the Hub lacks a digest.
     """
-    with tempfile.TemporaryDirectory(prefix="hatstand-hub-") as folder:
+    with StagingArea(adapter_cache() / "imports").folder() as folder:
         small = [name for name in ("config.json", INDEX_FILE) if name in snapshot.files]
         if "config.json" not in small:
             raise InvalidBase(f"{snapshot.reference} has no config.json: is it a base?")
-        snapshot.download(small, Path(folder))
-        texts = {name: (Path(folder) / name).read_bytes() for name in small}
+        snapshot.download(small, folder)
+        texts = {name: (folder / name).read_bytes() for name in small}
     config = parse_object(texts["config.json"], source="config.json", error=InvalidBase)
     names = names_in_index(texts[INDEX_FILE]) if INDEX_FILE in texts else [SINGLE_FILE]
     if quantization is None:

@@ -40,7 +40,6 @@ class BlobCache:
         return path
 
     def _bring(self, digest: str, size: int, fetch: Fetch) -> Path:
-        self._staging.sweep()
         with self._staging.stage() as staging:
             staged = staging.add_pieces(fetch(), limit=size)
             if (staged.digest, staged.size) != (digest, size):

@@ -103,7 +103,6 @@ class Registry(Reading):
         check_name(name)
         if alias is not None:
             check_alias(alias)
-        self.staging.sweep()
         labels = _Labels(by or whoami(), allow_new_base, tuple(tags))
         for attempt in range(1, _ATTEMPTS + 1):
             with self.staging.stage() as staging:

@@ -60,7 +60,8 @@ class StagingArea:
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder that vanishes at the end; if this process is killed, by a later sweep."""
+        """An empty folder that vanishes at the end; if this process is killed, with a later one."""
+        self.sweep()
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir()
         try:

@@ -30,7 +30,10 @@ def parse_object(text: str | bytes, *, source: str, error: type[RegistryError]) 
     """Read one JSON object; anything else raises `error` naming `source` and the place."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError) as failure:  # UnicodeDecodeError is a ValueError
+        if "\\u" in (text if isinstance(text, str) else text.decode(errors="ignore")):
+            # Half of a surrogate pair is a string to Python, and no text to anybody else.
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as failure:  # so are UnicodeDecodeError and -EncodeError
         raise error(f"{source} is not JSON: {failure}", param=source) from None
     if not isinstance(value, dict):
         raise error(f"{source} must hold a JSON object", param=source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.homes import default_registry
+from registry.loopback import is_loopback
 
 from .api.keys import ApiKey, parse_keys, read_keys
 from .errors import StartupError
@@ -80,22 +80,12 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise StartupError(f"--port {self.port} is not a port: use 0 to 65535.")
-        if not (self.is_loopback or self.api.keys or self.insecure):
+        if not (is_loopback(self.host) or self.api.keys or self.insecure):
             raise StartupError(
                 f"Serving on {self.host} without API keys would let anyone who reaches this "
                 f"machine in. Give keys (--api-keys-file FILE or {KEYS_VARIABLE}), or say "
                 "--insecure if something in front of the server checks who calls."
             )
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
     @property
     def url(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import uvicorn
 from registry.embedded import Registry
 from registry.errors import CatalogUnavailable, KeyNeeded
 from registry.keys import Keys
+from registry.loopback import is_loopback
 
 from .app import create_app
 from .settings import RegistryApiSettings
@@ -28,16 +28,6 @@ class Address:
     host: str
     port: int
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
 
 def serve(
     registry: Registry,
@@ -50,7 +40,7 @@ def serve(
 
     Raises `KeyNeeded` rather than serve other machines without any key, unless `insecure`.
     """
-    is_open = address.is_loopback or insecure
+    is_open = is_loopback(address.host) or insecure
     if not is_open and not Keys(registry.catalog).exist():
         raise KeyNeeded(
             f"serving on {address.host} without keys would let anyone who reaches this machine in: "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,13 @@ from registry.bundle import DEFAULT_SIZE_LIMIT, LAYERS
 from registry.candidate import prepare
 from registry.canonical import Progress, digest_file
 from registry.errors import BaseNotFound, Corrupted, FileRefused, InvalidReference, TooLarge
+from registry.homes import adapter_cache
 from registry.hub import HubReference, HubSnapshot, look_at
 from registry.inspection import InPlace
 from registry.lint import WEIGHTS_FILE, read_config
 from registry.lock import LOCK_FILE
 from registry.opening import AnyRegistry
+from registry.staging import StagingArea
 from registry.versions import Version
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -48,8 +49,7 @@ def import_from_hub(
     """
     snapshot = look_at(wanted.source)
     names = _choose(snapshot, wanted.size_limit)
-    with tempfile.TemporaryDirectory(prefix="hatstand-import-") as scratch:
-        folder = Path(scratch)
+    with StagingArea(adapter_cache() / "imports").folder() as folder:
         snapshot.download(names, folder)
         _check_digests(snapshot, names, folder)
         base = wanted.base

@@ -75,7 +75,6 @@ class RemoteRegistry(Contents):
         check_name(name)
         if alias is not None:
             check_alias(alias)
-        self._staging.sweep()
         labels = {
             "alias": alias or "",
             "why": why or "",

