@@ -121,6 +121,7 @@ class Engine:
             parts.adapters,
             max_batch=parts.settings.max_batch,
             chunk=parts.settings.chunk,
+            lone_chunk=parts.settings.lone_chunk,
         )
         self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}

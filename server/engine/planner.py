@@ -99,7 +99,7 @@ def _workspace(config: ModelConfig, settings: EngineSettings) -> int:
     scratch = largest * settings.dtype.itemsize  # one weight, dequantized for many rows
     logits = settings.max_batch * config.vocab_size
     sampling = logits * (settings.dtype.itemsize + 4 * SAMPLING_COPIES)
-    return scratch + sampling + _activations(config, settings, settings.chunk)
+    return scratch + sampling + _activations(config, settings, settings.largest_chunk)
 
 
 def _activations(config: ModelConfig, settings: EngineSettings, rows: int) -> int:

@@ -12,6 +12,8 @@ from server.engine.request import AdapterRef
 from server.engine.sequence import Sequence
 from server.engine.waiting import WaitingLines
 
+EXPECTED = 8  # sequences whose adapters are fetched before they can be admitted
+
 
 class AdapterDoor(Protocol):
     """Where the scheduler asks whether a sequence's adapter is in a slot."""
@@ -24,6 +26,10 @@ class AdapterDoor(Protocol):
         """One sequence fewer uses the adapter's slot."""
         ...
 
+    def expect(self, adapter: AdapterRef) -> None:
+        """A sequence will ask for the adapter as soon as there is a place for it."""
+        ...
+
     def unwant(self, digest: str) -> None:
         """No sequence waits for the adapter any longer."""
         ...
@@ -34,17 +40,28 @@ class Scheduler:
 
     Decoding sequences go first, one token each. What is left of the step's prompt budget continues
     unfinished prompts, then admits waiting sequences in order of arrival; one whose adapter is
-    still loading is passed over and holds nobody up. When blocks run out, the newest running
-    sequence gives its up and waits at the head of the queue.
+    still loading is passed over and holds nobody up. While no more can be admitted, the adapters of
+    those who come next are fetched. When blocks run out, the newest running sequence gives its up
+    and waits at the head of the queue.
+
+    chunk: prompt tokens of a step beside decoding sequences, who wait for them; lone_chunk: of one
+    that holds nobody up.
     """
 
     def __init__(
-        self, pool: BlockPool, adapters: AdapterDoor, *, max_batch: int, chunk: int
+        self,
+        pool: BlockPool,
+        adapters: AdapterDoor,
+        *,
+        max_batch: int,
+        chunk: int,
+        lone_chunk: int | None = None,
     ) -> None:
         self._pool = pool
         self._adapters = adapters
         self._max_batch = max_batch
         self._chunk = chunk
+        self._lone_chunk = lone_chunk or chunk
         self.waiting = WaitingLines()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
@@ -63,7 +80,7 @@ class Scheduler:
         Steps run in the order in which they are made, so its tokens count as computed from here on.
         """
         decoding = self._decode()
-        budget = self._chunk
+        budget = self._chunk if decoding else self._lone_chunk
         prefilling: list[Chunk] = []
         for sequence in self.running:
             if budget and not sequence.is_decoding:
@@ -139,9 +156,7 @@ class Scheduler:
     def _admit_waiting(self, budget: int) -> list[Chunk]:
         """Admit sequences in order of arrival; a line whose adapter is not there is passed over."""
         chunks: list[Chunk] = []
-        if not budget or len(self.running) >= self._max_batch:
-            return chunks
-        heads = self.waiting.heads()
+        heads = self.waiting.heads() if self.waiting else []
         while heads and budget and len(self.running) < self._max_batch:
             sequence = heads.pop(0)
             if sequence.num_pending or not self._enter(sequence):
@@ -153,7 +168,14 @@ class Scheduler:
             budget -= chunks[-1].num_tokens
             if (following := self.waiting.first(sequence.adapter_digest)) is not None:
                 insort(heads, following, key=lambda waiting: waiting.arrival)
+        self._expect(heads[:EXPECTED])
         return chunks
+
+    def _expect(self, sequences: Iterable[Sequence]) -> None:
+        """Have adapters fetched while those who wait for them cannot be admitted anyway."""
+        for sequence in sequences:
+            if sequence.request.adapter is not None:
+                self._adapters.expect(sequence.request.adapter)
 
     def _enter(self, sequence: Sequence) -> bool:
         adapter = sequence.request.adapter

@@ -89,6 +89,7 @@ class Residency:
         self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()  # for a slot, oldest first
         self._again = ""  # the digest that was read a second time last
         self._failures: dict[str, AdapterLoadError] = {}
+        self._expected: set[str] = set()  # by sequences that cannot be admitted yet
         self._asked: set[str] = set()  # of the wanted, those that are not for sequences only
         self._pins: set[str] = set()
         self.num_loads = self.num_evictions = 0
@@ -114,6 +115,15 @@ class Residency:
         """Bring an adapter into a slot, whether or not a sequence waits for it."""
         self._asked.add(adapter.digest)
         self._want(adapter)
+
+    def expect(self, adapter: AdapterRef) -> None:
+        """Have an adapter in host memory soon; for a slot it is too early."""
+        digest = adapter.digest
+        if digest in self._tenants or digest in self._wanted or digest in self._expected:
+            return
+        if self._host.get(digest) is None:
+            self._expected.add(digest)
+            self._loader.begin(adapter)
 
     def unwant(self, digest: str) -> None:
         """Do not bring an adapter that only sequences wanted: they have gone."""
@@ -218,7 +228,9 @@ class Residency:
         for loaded in self._loader.finished():
             if isinstance(loaded.outcome, AdapterLoadError):
                 self._fail(loaded.digest, loaded.outcome)
-            elif loaded.digest in self._wanted:  # else it was unloaded while it was on its way
+            elif loaded.digest in self._wanted or loaded.digest in self._expected:
+                # else it was unloaded while it was on its way
+                self._expected.discard(loaded.digest)
                 self._host.put(loaded.outcome)
                 self.num_loads += 1
                 self._moves.note(loaded.outcome.label, "host")
@@ -316,6 +328,7 @@ class Residency:
     def _give_up(self, digest: str) -> bool:
         """Wait for an adapter no longer. False if nobody did."""
         self._asked.discard(digest)
+        self._expected.discard(digest)
         self._loader.call_off(digest)
         return self._wanted.pop(digest, None) is not None
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.engine import scheduler
 from server.engine.batch import Batch
 from server.engine.detokenizer import Detokenizer
 from server.engine.kv_cache import BlockPool
@@ -26,6 +27,7 @@ class Door:
     def __init__(self, *ready: str) -> None:
         self.ready = list(ready)
         self.wanted: list[str] = []
+        self.expected: list[str] = []
         self.users: Counter[str] = Counter()
 
     def enter(self, adapter: AdapterRef) -> int | None:
@@ -39,6 +41,9 @@ class Door:
         self.users[digest] -= 1
         assert self.users[digest] >= 0
 
+    def expect(self, adapter: AdapterRef) -> None:
+        self.expected.append(adapter.digest)
+
     def unwant(self, digest: str) -> None:
         self.wanted = [wanted for wanted in self.wanted if wanted != digest]
 
@@ -47,11 +52,19 @@ class Run:
     """A scheduler whose model always says the next number."""
 
     def __init__(
-        self, door: Door | None = None, *, blocks: int = 50, max_batch: int = 8, chunk: int = 8
+        self,
+        door: Door | None = None,
+        *,
+        blocks: int = 50,
+        max_batch: int = 8,
+        chunk: int = 8,
+        lone_chunk: int | None = None,
     ) -> None:
         self.door = door or Door("a", "b")
         self.pool = BlockPool(blocks + 1, SIZE)
-        self.scheduler = Scheduler(self.pool, self.door, max_batch=max_batch, chunk=chunk)
+        self.scheduler = Scheduler(
+            self.pool, self.door, max_batch=max_batch, chunk=chunk, lone_chunk=lone_chunk
+        )
         self._tokens = itertools.count(1000)
 
     def add(self, num_prompt: int, adapter: str | None = None, *, first: int = 0) -> Sequence:
@@ -100,6 +113,26 @@ def test_a_long_prompt_is_computed_in_chunks_and_sampled_at_its_end() -> None:
     assert [batch.sampling for batch in batches] == [[], [], [sequence], [sequence]]
     assert decoded(batches[3]) == [sequence]
     assert sequence.num_generated == 2
+
+
+def test_a_prompt_takes_more_at_once_where_it_holds_nobody_up() -> None:
+    run = Run(chunk=4, lone_chunk=12)
+    first = run.add(10)
+    assert prefilled(run.step()) == [(first, 10)]
+    second = run.add(10, first=50)
+    assert [prefilled(run.step()) for _ in range(3)] == [[(second, n)] for n in (4, 4, 2)]
+
+
+def test_adapters_of_those_who_come_next_are_fetched_while_the_batch_is_full() -> None:
+    run = Run(Door("a"), max_batch=1)
+    run.add(3, "a")
+    run.step()
+    for number, name in enumerate(["c", "d", "c", None, *(f"x{n}" for n in range(20))]):
+        run.add(3, name, first=10 * number + 20)
+    run.step()
+    assert run.door.wanted == []  # they need no slot yet
+    assert run.door.expected[:3] == ["c", "d", "x0"]
+    assert len(run.door.expected) < scheduler.EXPECTED + 1
 
 
 def test_prompts_share_the_budget_in_order_of_arrival() -> None:

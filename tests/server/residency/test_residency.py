@@ -133,6 +133,34 @@ def test_an_adapter_is_loaded_when_it_is_first_wanted(house: House) -> None:
     assert house.source.loads == ["a"]
 
 
+def test_an_expected_adapter_waits_in_host_memory_until_somebody_enters_it(house: House) -> None:
+    house.use("a")
+    house.use("b")
+    house.residency.expect(AdapterRef("c", "c"))
+    house.residency.expect(AdapterRef("c", "c"))
+    house.settle(until=lambda: "c" in house.in_host)
+    for _ in range(5):
+        house.residency.expect(AdapterRef("c", "c"))
+        house.residency.settle()
+    assert house.in_slots == {"a", "b"}  # nobody is put out for it
+    assert not house.residency.is_moving
+    house.residency.leave("a")
+    house.use("c")
+    assert house.source.loads == ["a", "b", "c"]
+
+
+def test_an_expected_adapter_that_cannot_be_loaded_fails_like_a_wanted_one(house: House) -> None:
+    house.source.broken["c"] = AdapterLoadError("no")
+    house.residency.expect(AdapterRef("c", "c"))
+    assert str(house.failure("c")) == "no"
+    gate = house.source.hold("d")
+    house.residency.expect(AdapterRef("d", "d"))
+    house.residency.unwant("d")  # whoever waited has gone
+    gate.set()
+    house.settle(until=lambda: not house.residency.is_moving)
+    assert "d" not in house.in_host
+
+
 def test_what_each_move_took_is_counted(house: House) -> None:
     house.arrive("a", "b", "c", "a")
     house.source.broken["d"] = AdapterLoadError("no")
