@@ -24,6 +24,7 @@ LAYERS: Mapping[str, str] = {
     RECEIPT_FILE: "application/vnd.hatstand.receipt.v1+json",
     "metrics.json": "application/json",
     "loss.png": "image/png",
+    "lengths.png": "image/png",
     "README.md": "text/markdown",
 }
 REQUIRED = (WEIGHTS_FILE, CONFIG_FILE)

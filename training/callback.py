@@ -18,6 +18,11 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self.curves = Curves()
         self._bar = bar
 
+    def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        """A resumed run has curves already."""
+        for logs in state.log_history:
+            self._keep(int(logs["step"]), logs)
+
     def on_log(
         self,
         _args: Any,
@@ -34,10 +39,15 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
                 f"The loss is {loss} at step {step}: lower `train.learning_rate`, or set "
                 "`train.max_grad_norm` to 1 or less."
             )
+        self._keep(step, logs)
         if "loss" in logs:
-            self.curves.train.append((step, loss))
-            self.curves.learning_rate.append((step, logs["learning_rate"]))
             self._bar.update(step, loss, logs["learning_rate"])
         elif "eval_loss" in logs:
-            self.curves.validation.append((step, loss))
             self._bar.validated(loss)
+
+    def _keep(self, step: int, logs: dict[str, float]) -> None:
+        if "loss" in logs:
+            self.curves.train.append((step, logs["loss"]))
+            self.curves.learning_rate.append((step, logs["learning_rate"]))
+        elif "eval_loss" in logs:
+            self.curves.validation.append((step, logs["eval_loss"]))

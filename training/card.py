@@ -52,22 +52,45 @@ def _results(metrics: Metrics) -> str:
 
 
 def _training(recipe: Recipe, base: BaseRecord, metrics: Metrics) -> str:
-    lora, train = recipe.lora, recipe.train
+    train = recipe.train
+    revision = f" at {base.revision}" if base.revision else ""
+    learned = {
+        "answer": "loss on the answers only",
+        "assistant": "loss on all turns of the assistant",
+        "full": "loss on prompts and answers",
+    }[recipe.data.loss]
+    lines = [
+        f"base that serves: {base.source}{revision}, NF4 with double quantization",
+        f"base fingerprint: `{base.fingerprint}`",
+        f"{_method(recipe)}; {metrics.num_trainable:,} trained parameters",
+        f"{metrics.num_train_rows:,} rows, {len(metrics.curves.train)} steps of "
+        f"{train.batch_size * train.gradient_accumulation} rows, "
+        f"learning rate {train.learning_rate:g} ({train.scheduler})",
+        f"{learned}; `recipe.yaml` is the whole recipe",
+    ]
+    if metrics.best is not None:
+        lines.append(f"saved as of step {metrics.best}, where the validation loss was lowest")
+    if metrics.captured is not None:
+        lines.append(
+            f"the saved adapter, of rank {recipe.saved_rank}, holds {metrics.captured:.1%} of the "
+            "trained change (squared Frobenius norm)"
+        )
+    listed = "\n".join(f"- {line}" for line in lines)
+    return f"## Training\n\n{listed}\n\n![loss](loss.png)"
+
+
+def _method(recipe: Recipe) -> str:
+    """How it was trained, in a line."""
+    if recipe.method == "full":
+        return "full fine-tune"
+    lora = recipe.lora
     modules = lora.target_modules
     targets = modules if isinstance(modules, str) else ", ".join(modules)
-    revision = f" at {base.revision}" if base.revision else ""
-    return (
-        "## Training\n\n"
-        f"- base: {base.source}{revision}, NF4 with double quantization\n"
-        f"- base fingerprint: `{base.fingerprint}`\n"
-        f"- LoRA: r {lora.r}, alpha {lora.alpha:g}, {targets}; "
-        f"{metrics.num_trainable:,} trained parameters\n"
-        f"- {metrics.num_train_rows:,} rows, {len(metrics.curves.train)} steps of "
-        f"{train.batch_size * train.gradient_accumulation} rows, "
-        f"learning rate {train.learning_rate:g} ({train.scheduler})\n"
-        "- loss on the answers only; `recipe.yaml` is the whole recipe\n\n"
-        "![loss](loss.png)"
-    )
+    kind = "DoRA" if lora.dora else "rsLoRA" if lora.rslora else "LoRA"
+    begun = f", begun by {lora.init}" if lora.init != "default" else ""
+    on = {"nf4": "NF4", "int8": "8 bits", "gptq": "GPTQ", "none": "16 bits"}
+    load = on[recipe.load.quantization]
+    return f"{kind} over {load}: r {lora.r}, alpha {lora.alpha:g}, {targets}{begun}"
 
 
 def _prompt(recipe: Recipe) -> str:

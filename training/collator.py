@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from .rendering import IGNORED, Sample
+from .samples import IGNORED, Sample
 
 _WORTH = 8  # tokens; a shorter prefix costs more in a second forward pass than it saves
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Pads on the left, so that answers of like length end up in the same columns.
+    """Pads on one side; on the left, answers of like length end up in the same columns.
 
     Padding is known by its position, never by its id: where the padding token is the end-of-
     sequence token, as is usual, masking by id would also mask every EOS to be learned.
 
     With `share_prefix`, what all prompts of a batch begin with (the system prompt, mostly) is put
-    apart as `prefix_ids`, to be computed once and not in every row.
+    apart as `prefix_ids`, to be computed once and not in every row. With `length`, every batch is
+    padded to that many tokens, prefix included.
     """
 
     pad_token_id: int
     share_prefix: bool = False
+    side: Literal["left", "right"] = "left"
+    length: int | None = None
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         """`input_ids`, `position_ids` and `labels`, each [batch, longest rest]; `attention_mask`
@@ -32,17 +36,20 @@ class Collator:
         """
         prefix = common_prefix(samples) if self.share_prefix else ()
         skip = len(prefix)
-        shape = (len(samples), max(map(len, samples)) - skip)
+        longest = self.length or max(map(len, samples))
+        shape = (len(samples), longest - skip)
         input_ids = torch.full(shape, self.pad_token_id)
         labels = torch.full(shape, IGNORED)
         attention_mask = torch.zeros(shape, dtype=torch.long)
         position_ids = torch.zeros(shape, dtype=torch.long)
         for row, sample in enumerate(samples):
-            start = shape[1] - (len(sample) - skip)
-            input_ids[row, start:] = torch.tensor(sample.input_ids[skip:])
-            labels[row, start:] = torch.tensor(sample.labels[skip:])
-            attention_mask[row, start:] = 1
-            position_ids[row, start:] = torch.arange(skip, len(sample))
+            count = len(sample) - skip
+            start = shape[1] - count if self.side == "left" else 0
+            place = slice(start, start + count)
+            input_ids[row, place] = torch.tensor(sample.input_ids[skip:])
+            labels[row, place] = torch.tensor(sample.labels[skip:])
+            attention_mask[row, place] = 1
+            position_ids[row, place] = torch.arange(skip, len(sample))
         batch = {"input_ids": input_ids, "position_ids": position_ids, "labels": labels}
         ones = torch.ones((len(samples), skip), dtype=torch.long)
         batch["attention_mask"] = torch.cat([ones, attention_mask], dim=1)

@@ -42,13 +42,15 @@ def train(
     push_to: str | None = None,
     registry: Path | str | None = None,
     *,
+    resume: bool = False,
     console: Console | None = None,
 ) -> Trained:
     """Train the adapter that `recipe` describes, and push it where `push_to` says.
 
     `overrides` are `key.path=value`, `push_to` is NAME or NAME@ALIAS, `registry` is a folder
-    or a URL (None: the default folder). Recipe, data, base and output are checked before
-    torch is imported. Raises a `TrainingError`, whose `message` is all a person needs.
+    or a URL (None: the default folder); `resume` goes on from the newest checkpoint. Recipe, data,
+    base and output are checked before torch is imported. Raises a `TrainingError`, whose `message`
+    is all a person needs.
     """
     console = console or Console()
     progress = Progressing(console)
@@ -56,14 +58,15 @@ def train(
     target = None if push_to is None else parse_target(push_to)
     examples = read_examples(settings.data)
     check_output(settings.output)
-    try:
-        base = find_base(settings.base)
-    except RegistryError as error:
-        raise BaseError(error.message) from error
+    base = locate(settings.base)
+    served = base if settings.serve_on is None else locate(settings.serve_on)
+    for note in settings.translated:
+        progress.say(note)
     prepare()
     with progress.phase("import", "importing torch, transformers, peft and bitsandbytes"):
         from .run import Run
-    run = Run(settings, examples, base, source_commit(recipe.absolute().parent), progress)
+    commit = source_commit(recipe.absolute().parent)
+    run = Run(settings, examples, base, served, commit, progress, resume=resume)
     metrics = run.execute()
     _report(console, settings.output, metrics)
     version = None
@@ -71,6 +74,14 @@ def train(
         version = push(settings.output, target, registry)
         console.print(f"pushed as [bold]{version.ref}[/bold]  {version.digest[:19]}…")
     return Trained(settings.output, metrics, version)
+
+
+def locate(base: str) -> Path:
+    """The folder of a base by name or path. Raises `BaseError`."""
+    try:
+        return find_base(base)
+    except RegistryError as error:
+        raise BaseError(error.message) from error
 
 
 def _report(console: Console, folder: Path, metrics: Metrics) -> None:

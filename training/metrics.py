@@ -33,6 +33,13 @@ class Metrics:
     num_train_rows: int
     num_trainable: int
     seconds: Mapping[str, float]  # by phase
+    saved_step: int  # the step that the saved weights are of
+    captured: float | None = None  # see `methods.Adapter`
+
+    @property
+    def best(self) -> int | None:
+        """The saved step, where it is not the last one."""
+        return self.saved_step if self.saved_step != self.curves.train[-1][0] else None
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -43,7 +50,12 @@ class Metrics:
             "trainable_parameters": float(self.num_trainable),
         }
         if self.curves.validation:
-            numbers["validation_loss"] = self.curves.validation[-1][1]
+            losses = dict(self.curves.validation)
+            numbers["validation_loss"] = losses.get(self.saved_step, self.curves.validation[-1][1])
+        if self.best is not None:
+            numbers["saved_step"] = float(self.best)
+        if self.captured is not None:
+            numbers["captured"] = self.captured
         if self.before is not None and self.after is not None:
             numbers["exact_match_before"] = self.before.exact_match
             numbers["exact_match"] = self.after.exact_match

@@ -1,4 +1,4 @@
-"""The NF4 base, and an adapter on it."""
+"""The base as a run loads it, and an adapter on it."""
 
 from __future__ import annotations
 
@@ -13,55 +13,50 @@ import torch
 from registry.bases import NF4, BaseRecord
 
 from .errors import BaseError
-from .recipe import LoraSettings, TrainSettings
+from .gptq import load_gptq
+from .precision import compute_dtype, device
+from .recipe import LoadSettings, LoraSettings
 
 # On CPUs, torch's fused attention is slower than the plain one up to about this many tokens
 # (backward pass, 16 rows of 64 tokens: 3.0 against 2.3 seconds a step); beyond it the plain one's
 # memory, which grows with the square of the length, decides.
 _PLAIN_ATTENTION_TOKENS = 512
 
-
-def device() -> torch.device:
-    """Where to train: the first CUDA device, else the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+SERVED = LoadSettings()  # what servers hold: NF4 with double quantization
 
 
-def compute_dtype() -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32.
+def load_base(
+    folder: Path,
+    load: LoadSettings = SERVED,
+    *,
+    max_length: int = 1024,
+    dtype: torch.dtype | None = None,
+) -> Any:
+    """The base, quantized as `load` says; `SERVED` is how the server holds it.
 
-    A CPU without AVX512-BF16 only emulates bfloat16: a step took 4 times as long with AVX512 and
-    50 times with AVX2. The 4-bit weights and their scales are the same bits either way; what
-    float32 leaves out is the rounding of their products.
-    """
-    from bitsandbytes.functional import has_avx512bf16
-
-    if device().type == "cuda":
-        return torch.bfloat16
-    return torch.bfloat16 if has_avx512bf16() else torch.float32
-
-
-def load_base(folder: Path, settings: TrainSettings) -> Any:
-    """The base in NF4 with double quantization, as the server holds it.
-
-    A checkpoint that is quantized already loads as it is. Returns a `MistralForCausalLM`; raises
+    A checkpoint that bitsandbytes quantized already loads as it is. `dtype` is that of weights
+    that are not quantized (None: `compute_dtype()`). Returns a `MistralForCausalLM`; raises
     `BaseError` when the folder is no such checkpoint.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    place, dtype = device(), compute_dtype()
-    plain = place.type == "cpu" and settings.max_length <= _PLAIN_ATTENTION_TOKENS
+    dtype = dtype or compute_dtype()
+    plain = device().type == "cpu" and max_length <= _PLAIN_ATTENTION_TOKENS
+    attention = "eager" if plain else "sdpa"
     try:
         config = AutoConfig.from_pretrained(folder)
-        quantized = getattr(config, "quantization_config", None) is not None
+        _check_quantization(folder, config, load)
+        if load.quantization == "gptq":
+            return load_gptq(folder, config, dtype=dtype, attention=attention, place=device())
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
-            quantization_config=None if quantized else BitsAndBytesConfig(**_nf4(dtype)),
-            attn_implementation="eager" if plain else "sdpa",
-            device_map={"": place},
+            quantization_config=_quantization(config, load),
+            attn_implementation=attention,
+            device_map={"": device()},
         )
     except (OSError, ValueError) as error:
         raise BaseError(f"{folder} cannot be loaded as a base: {error}") from error
@@ -69,8 +64,43 @@ def load_base(folder: Path, settings: TrainSettings) -> Any:
     return model
 
 
-def _nf4(dtype: torch.dtype) -> dict[str, Any]:
-    return {**NF4, "llm_int8_skip_modules": ["lm_head"], "bnb_4bit_compute_dtype": dtype}
+def _check_quantization(folder: Path, config: Any, load: LoadSettings) -> None:
+    """A quantized checkpoint trains in its own quantization only."""
+    found = _method(config)
+    if found is None and load.quantization != "gptq":
+        return
+    wanted = {"nf4": "bitsandbytes", "int8": "bitsandbytes", "gptq": "gptq"}.get(load.quantization)
+    if found != wanted:
+        made = f"is quantized by {found}" if found else "is not quantized"
+        hint = "; set `load.quantization: gptq` and `serve_on`" if found == "gptq" else ""
+        raise BaseError(
+            f"{folder} {made}, which is not `load.quantization: {load.quantization}`{hint}"
+        )
+
+
+def _method(config: Any) -> str | None:
+    quantization = getattr(config, "quantization_config", None)
+    return None if quantization is None else str(dict(quantization).get("quant_method"))
+
+
+def _quantization(config: Any, load: LoadSettings) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if _method(config) is not None or load.quantization == "none":
+        return None
+    skipped = ["lm_head"]
+    if load.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    values = {**NF4, "bnb_4bit_use_double_quant": load.double_quantization}
+    values["bnb_4bit_compute_dtype"] = _multiplied_in(load)
+    return BitsAndBytesConfig(**values, llm_int8_skip_modules=skipped)
+
+
+def _multiplied_in(load: LoadSettings) -> torch.dtype:
+    if load.compute_dtype == "auto" or device().type != "cuda":
+        return compute_dtype()
+    dtype: torch.dtype = getattr(torch, load.compute_dtype)
+    return dtype
 
 
 def keep_weights_exact(model: torch.nn.Module) -> None:
@@ -87,6 +117,10 @@ def keep_weights_exact(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+# PiSSA and OLoRA begin like the default: `methods.origins` sets their factors itself.
+_INITS = {"gaussian": "gaussian", "orthogonal": "orthogonal"}
+
+
 def lora_config(settings: LoraSettings) -> Any:
     """PEFT's `LoraConfig` for the recipe's section."""
     from peft import LoraConfig
@@ -101,6 +135,8 @@ def lora_config(settings: LoraSettings) -> Any:
         use_rslora=settings.rslora,
         rank_pattern=dict(settings.rank_pattern),
         alpha_pattern={name: _whole(alpha) for name, alpha in settings.alpha_pattern.items()},
+        use_dora=settings.dora,
+        init_lora_weights=_INITS.get(settings.init, True),
     )
 
 
@@ -112,12 +148,9 @@ def attach(model: Any, config: Any, base: BaseRecord, *, checkpointing: bool = F
     from peft import get_peft_model
 
     if checkpointing:
-        # transformers renamed it and warns of the old name.
-        new = getattr(model, "activation_checkpointing_enable", None)
-        (new or model.gradient_checkpointing_enable)()
-        model.enable_input_require_grads()
+        save_activations(model)
     try:
-        with _quiet():
+        with quiet():
             adapted = get_peft_model(model, config)
     except ValueError as error:
         raise BaseError(f"`lora.target_modules` does not fit the base: {error}") from error
@@ -127,13 +160,23 @@ def attach(model: Any, config: Any, base: BaseRecord, *, checkpointing: bool = F
     return adapted
 
 
+def save_activations(model: Any) -> None:
+    """Compute activations again in the backward pass instead of keeping them."""
+    # transformers renamed it and warns of the old name.
+    new = getattr(model, "activation_checkpointing_enable", None)
+    (new or model.gradient_checkpointing_enable)()
+    model.enable_input_require_grads()
+
+
 def reload(model: Any, folder: Path) -> Any:
-    """Swap the adapter in `model` for the one saved in `folder`, its values as they were saved."""
+    """Swap the adapter of `model`, if any, for the one saved in `folder`, its values as saved."""
     from peft import PeftModel
 
-    with _quiet():
+    with quiet():
         loaded = PeftModel.from_pretrained(
-            model.unload(), str(folder), autocast_adapter_dtype=False
+            model.unload() if hasattr(model, "unload") else model,
+            str(folder),
+            autocast_adapter_dtype=False,
         )
     if compute_dtype() is torch.float32:
         loaded.float()  # quantized weights are bytes, which this leaves alone
@@ -151,7 +194,7 @@ def _whole(value: float) -> float:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """PEFT 0.21 asks transformers for an attribute that transformers 5.23 calls deprecated."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")

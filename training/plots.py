@@ -10,8 +10,11 @@ from .progress import Curves
 _SMOOTHING = 0.8  # weight of the past in the smoothed line
 
 
-def plot_losses(curves: Curves, path: Path, *, title: str) -> None:
-    """Write a PNG with the training loss (raw and smoothed) and the validation loss by step."""
+def plot_losses(curves: Curves, path: Path, *, title: str, best: int | None = None) -> None:
+    """Write a PNG with the training loss (raw and smoothed) and the validation loss by step.
+
+    `best` is the step whose weights were saved, where that is not the last one.
+    """
     from matplotlib.figure import (
         Figure,
     )  # not pyplot, which keeps global state and asks for a screen
@@ -30,6 +33,8 @@ def plot_losses(curves: Curves, path: Path, *, title: str) -> None:
             marker="o",
             label="validation",
         )
+    if best is not None:
+        axes.axvline(best, color="#2f7d32", linestyle="--", label=f"saved: step {best}")
     axes.set(title=title, xlabel="step", ylabel="loss (nats per answer token)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)

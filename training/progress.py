@@ -37,10 +37,14 @@ class Progressing:
     seconds: dict[str, float] = field(default_factory=dict)  # by phase
     _lines: int = 10  # how many lines a training makes where there is no bar
 
+    def say(self, text: str) -> None:
+        """One line of its own."""
+        self.console.print(f"[dim]·[/dim] {text}", highlight=False)
+
     @contextmanager
     def phase(self, name: str, text: str) -> Iterator[None]:
         """Say what begins, and keep how long it took."""
-        self.console.print(f"[dim]·[/dim] {text}", highlight=False)
+        self.say(text)
         start = time.perf_counter()
         try:
             yield

@@ -178,4 +178,9 @@ class Recipe(Section):
             raise ValueError(
                 "a GPTQ checkpoint is not what is served: name the base that is in `serve_on`"
             )
+        if (self.train.best or self.train.early_stop) and self.data.validation is None:
+            raise ValueError(
+                "`train.best` and `train.early_stop` go by the validation loss: set "
+                "`data.validation`"
+            )
         return self

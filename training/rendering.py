@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from registry.errors import TemplateFailed
 from registry.hats import Hat, render_chat
@@ -12,28 +11,14 @@ from registry.hats import Hat, render_chat
 from .errors import BaseError, DataError
 from .examples import Example, Message
 from .recipe import Recipe
+from .samples import IGNORED, Sample, fit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-IGNORED = -100  # the label that torch's cross entropy leaves out
+__all__ = ["IGNORED", "Loss", "Renderer", "Sample", "render", "render_samples"]
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One row as the model sees it: `num_prompt` tokens to read, the rest to learn."""
-
-    input_ids: tuple[int, ...]
-    num_prompt: int
-    place: str
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """One label for each input id; those of the prompt are ignored."""
-        return (IGNORED,) * self.num_prompt + self.input_ids[self.num_prompt :]
+Loss = Literal["answer", "assistant", "full"]
 
 
 class Renderer:
@@ -73,6 +58,28 @@ class Renderer:
         """Token ids of `prompt_text`; the template writes special tokens, none are added."""
         return self._encode(self.prompt_text(messages))
 
+    def samples(self, example: Example, loss: Loss = "answer") -> tuple[Sample, ...]:
+        """What is learned of one example; more than one sample only with loss `assistant`.
+
+        There, all turns share a sample where the conversation's later rendering begins with the
+        earlier one token by token, EOS included. Templates that render a past answer otherwise
+        (or write no EOS after it) get a sample for each turn, as each would be served.
+        """
+        if not example.prompt:
+            return (self._plain(example),)
+        last = self.sample(example)
+        if loss == "full":
+            return (Sample(last.input_ids, 1, last.place),)
+        if loss == "answer":
+            return (last,)
+        apart, spans = [], [(last.num_prompt, len(last))]
+        for turn in self._earlier_turns(example):
+            if last.input_ids[: len(turn)] == turn.input_ids:
+                spans.append((turn.num_prompt, len(turn)))
+            else:
+                apart.append(turn)
+        return (*apart, Sample.learning(last.input_ids, spans, last.place))
+
     def sample(self, example: Example) -> Sample:
         """Prompt, answer and the end-of-sequence token.
 
@@ -80,12 +87,47 @@ class Renderer:
         ends with EOS: an adapter that never saw it would never stop.
         """
         prompt = self.prompt_ids(example.prompt)
-        eos = int(self._tokenizer.eos_token_id)
-        ids = (*prompt, *self._encode(example.answer), eos)
+        ids = (*prompt, *self._encode(example.answer), self._eos)
         return Sample(ids, len(prompt), example.place)
+
+    def _earlier_turns(self, example: Example) -> Iterator[Sample]:
+        for index, message in enumerate(example.prompt):
+            before = example.prompt[:index]
+            is_answer = message["role"] == "assistant" and any(m["role"] == "user" for m in before)
+            if is_answer and index not in example.unlearned:
+                yield self.sample(Example(example.place, before, message["content"]))
+
+    def _plain(self, example: Example) -> Sample:
+        """Text as it stands, between the special tokens that the tokenizer puts around a text."""
+        ids = list(self._tokenizer.encode(example.answer))
+        if ids[:2] == [self._tokenizer.bos_token_id] * 2:  # the text brought its own
+            del ids[0]
+        if ids[-1:] != [self._eos]:
+            ids.append(self._eos)
+        return Sample(tuple(ids), 1, example.place)
+
+    @property
+    def _eos(self) -> int:
+        return int(self._tokenizer.eos_token_id)
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+def render(
+    examples: Sequence[Example], renderer: Renderer, loss: Loss = "answer"
+) -> tuple[Sample, ...]:
+    """Samples of whatever length. Raises `DataError` naming every row the template refuses."""
+    samples: list[Sample] = []
+    problems = []
+    for example in examples:
+        try:
+            samples += renderer.samples(example, loss)
+        except TemplateFailed as error:
+            problems.append(f"{example.place}: {error.message}")
+    if problems:
+        raise DataError(problems)
+    return tuple(samples)
 
 
 def render_samples(
@@ -96,35 +138,5 @@ def render_samples(
     Raises `DataError` naming every row the template refuses, and, with `too_long: error`, every
     row that is too long.
     """
-    samples, problems = [], []
-    limit, policy = recipe.train.max_length, recipe.data.too_long
-    for example in examples:
-        try:
-            sample = renderer.sample(example)
-        except TemplateFailed as error:
-            problems.append(f"{example.place}: {error.message}")
-            continue
-        if len(sample) <= limit:
-            samples.append(sample)
-        elif policy == "error":
-            problems.append(
-                f"{sample.place}: {len(sample)} tokens are more than `train.max_length` {limit}; "
-                "raise it, or say in `data.too_long` to drop or cut such rows"
-            )
-        elif (cut := _cut(sample, limit, policy)) is not None:
-            samples.append(cut)
-    if examples and not samples and not problems:
-        problems.append(f"no row is left: all are longer than `train.max_length` {limit} tokens")
-    if problems:
-        raise DataError(problems)
-    return tuple(samples)
-
-
-def _cut(sample: Sample, limit: int, policy: str) -> Sample | None:
-    """Keep one end of the row, or None where nothing to learn is left."""
-    excess = len(sample) - limit
-    if policy == "left":
-        return Sample(sample.input_ids[excess:], max(0, sample.num_prompt - excess), sample.place)
-    if policy == "right" and sample.num_prompt < limit:
-        return Sample(sample.input_ids[:limit], sample.num_prompt, sample.place)
-    return None
+    samples = render(examples, renderer, recipe.data.loss)
+    return fit(samples, recipe.train.max_length, recipe.data.too_long)

@@ -2,96 +2,105 @@
 
 from __future__ import annotations
 
-import tempfile
+import gc
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
-from transformers import AutoTokenizer, set_seed
+from transformers import AutoTokenizer, TrainerCallback, set_seed
 
 from registry.bases import BaseRecord, read_base
 from registry.errors import RegistryError
 
-from .callback import CurveCallback
 from .card import write_card
-from .collator import Collator
 from .errors import BaseError
 from .evaluation import Score, score
 from .examples import Example, Examples
 from .export import target_modules, write_adapter
+from .fitting import Fitted, Fitting
 from .generation import Generator
+from .lengths import Lengths
+from .methods import Adapter, method_for
 from .metrics import Metrics
-from .model import attach, count_parameters, load_base, lora_config, reload
+from .model import count_parameters, load_base, reload
 from .output import atomic_folder
 from .plots import plot_losses
-from .progress import Curves, Progressing
+from .progress import Progressing
 from .provenance import make_lock, portable_recipe
 from .receipt import MAX_TOKENS, NUM_PROBES, make_receipt, write_receipt
 from .recipe import Recipe
-from .rendering import Renderer, Sample, render_samples
-from .trainer import AnswerTrainer, num_steps
+from .rendering import Renderer, render
+from .samples import Sample, fit
 
 RECIPE_FILE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run works on. `base` is the base's folder, `commit` of the recipe's repository."""
+    """What one run works on.
+
+    `base` is the folder of the base that is trained on, `served` of the one that serves (mostly
+    the same), `commit` that of the recipe's repository. `callbacks` are told of every step.
+    """
 
     recipe: Recipe
     examples: Examples
     base: Path
+    served: Path
     commit: str | None
     progress: Progressing
+    resume: bool = False
+    callbacks: tuple[TrainerCallback, ...] = ()
 
     def execute(self) -> Metrics:
         """Train, measure and write the adapter folder.
 
         It appears whole or not at all. Raises a `TrainingError`.
         """
-        train, validation = self._samples()
-        progress = self.progress
+        whole = render(self.examples.train, self._renderer, self.recipe.data.loss)
+        lengths = Lengths(whole, self.recipe.train.max_length, self.recipe.train.batch_size)
+        self.progress.say(lengths.describe())
+        train, validation = self._fit(whole), self._validation()
         set_seed(self.recipe.train.seed)
-        with progress.phase("load", f"loading {self.record.name} in NF4"):
-            model = load_base(self.base, self.recipe.train)
-        before = self._score(model, "before", "asking the bare base the held-out questions")
-        model = attach(
-            model,
-            lora_config(self.recipe.lora),
-            self.record,
-            checkpointing=self.recipe.train.gradient_checkpointing,
-        )
+        model, before = self._load()
+        method = method_for(self.recipe, self.record, self.base)
+        model = method.prepare(model)
         trainable = count_parameters(model)
         text = f"training {trainable:,} parameters on {len(train):,} rows"
-        with progress.phase("train", text):
-            curves = self._train(model, train, validation)
+        with self.progress.phase("train", text):
+            fitted = self._fitting.fit(model, train, validation)
         with atomic_folder(self.recipe.output) as folder:
-            write_adapter(model, folder)
-            modules = target_modules(model)
+            adapter = method.finish(model)
+            write_adapter(adapter, folder)
+            if not self._is_served_as_trained:
+                del model
+                model = self._load_served()
             model = reload(model, folder)
             after = self._score(model, "after", "asking the saved adapter the same questions")
-            with progress.phase("receipt", "writing the receipt"):
+            with self.progress.phase("receipt", "writing the receipt"):
                 write_receipt(self._receipt(model), folder)
-            metrics = self._metrics(curves, before, after, len(train), trainable)
-            self._write(folder, metrics, modules)
+            metrics = self._metrics(fitted, before, after, adapter, (len(train), trainable))
+            self._write(folder, metrics, adapter)
+            lengths.plot(folder / "lengths.png", title=self.recipe.output.name)
         return metrics
 
     @cached_property
     def record(self) -> BaseRecord:
-        """Who the base is."""
+        """Who the base is that will serve."""
         try:
-            return read_base(self.base)
+            return read_base(self.served)
         except RegistryError as error:
             raise BaseError(error.message) from error
 
     @cached_property
     def _tokenizer(self) -> Any:
         try:
-            return AutoTokenizer.from_pretrained(self.base)
+            return AutoTokenizer.from_pretrained(self.served)
         except (OSError, ValueError) as error:
-            raise BaseError(f"{self.base} has no tokenizer that can be read: {error}") from error
+            raise BaseError(f"{self.served} has no tokenizer that can be read: {error}") from error
 
     @cached_property
     def _renderer(self) -> Renderer:
@@ -101,16 +110,55 @@ class Run:
     def _asked(self) -> tuple[Example, ...]:
         """The rows for exact match; without held-out rows, those of validation."""
         rows = self.examples.heldout or self.examples.validation
-        return rows[: self.recipe.evaluate.rows]
+        return tuple(row for row in rows if row.prompt)[: self.recipe.evaluate.rows]
 
     @property
     def _probes(self) -> tuple[Example, ...]:
-        return (self._asked or self.examples.train)[:NUM_PROBES]
+        return (self._asked or tuple(map(_question, self.examples.train)))[:NUM_PROBES]
 
-    def _samples(self) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-        examples = self.examples
-        train = render_samples(examples.train, self._renderer, self.recipe)
-        return train, render_samples(examples.validation, self._renderer, self.recipe)
+    @property
+    def _is_served_as_trained(self) -> bool:
+        """Whether the model in training holds the very weights that will serve."""
+        recipe, load = self.recipe, self.recipe.load
+        exact = load.quantization == "nf4" and load.double_quantization
+        multiplied = load.compute_dtype in ("auto", "bfloat16")
+        return recipe.method == "lora" and exact and multiplied and self.base == self.served
+
+    @property
+    def _fitting(self) -> Fitting:
+        pad = int(self._tokenizer.eos_token_id)
+        return Fitting(self.recipe, pad, self.progress, self.resume, self.callbacks)
+
+    def _fit(self, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+        return fit(samples, self.recipe.train.max_length, self.recipe.data.too_long)
+
+    def _validation(self) -> tuple[Sample, ...]:
+        return self._fit(render(self.examples.validation, self._renderer, self.recipe.data.loss))
+
+    def _load(self) -> tuple[Any, Score | None]:
+        """The model to train, and what the bare base that serves answers."""
+        text = "asking the bare base the held-out questions"
+        if self._is_served_as_trained:
+            model = self._load_served()
+            return model, self._score(model, "before", text)
+        before = self._score(self._load_served(), "before", text) if self._asked else None
+        recipe = self.recipe
+        # All weights are trained in fp32; DeepSpeed keeps such copies itself.
+        in_fp32 = recipe.method == "full" and recipe.train.deepspeed is None
+        how = "16 bit" if recipe.load.quantization == "none" else recipe.load.quantization.upper()
+        with self.progress.phase("load", f"loading {self.base.name} in {how}"):
+            model = load_base(
+                self.base,
+                recipe.load,
+                max_length=recipe.train.max_length,
+                dtype=torch.float32 if in_fp32 else None,
+            )
+        return model, before
+
+    def _load_served(self) -> Any:
+        _free()
+        with self.progress.phase("load", f"loading {self.record.name} in NF4"):
+            return load_base(self.served, max_length=self.recipe.train.max_length)
 
     def _generator(self, model: Any, max_tokens: int) -> Generator:
         hat, batch_size = self.recipe.hat, self.recipe.evaluate.batch_size
@@ -124,55 +172,31 @@ class Run:
             generator = self._generator(model, self.recipe.max_answer_tokens)
             return score(self._asked, self._renderer, generator)
 
-    def _train(
-        self, model: Any, train: tuple[Sample, ...], validation: tuple[Sample, ...]
-    ) -> Curves:
-        settings = self.recipe.train
-        with (
-            tempfile.TemporaryDirectory() as scratch,  # Trainer wants a folder; nothing stays there
-            self.progress.training(num_steps(settings, len(train))) as bar,
-        ):
-            callback = CurveCallback(bar)
-            AnswerTrainer(
-                model,
-                settings,
-                train=train,
-                validation=validation,
-                collator=self._collator(model),
-                folder=Path(scratch),
-                callback=callback,
-            ).train()
-        return callback.curves
-
-    def _collator(self, model: Any) -> Collator:
-        """Pads with EOS, which positions and not ids keep out of loss and attention."""
-        settings = self.recipe.train
-        window = getattr(model.config, "sliding_window", None)
-        # A prefix is computed into a cache: checkpointed layers keep none, and a sliding window
-        # drops its oldest part.
-        share = not settings.gradient_checkpointing and (
-            not window or window >= settings.max_length
-        )
-        return Collator(int(self._tokenizer.eos_token_id), share_prefix=share)
-
     def _receipt(self, model: Any) -> dict[str, Any]:
         return make_receipt(self._probes, self._renderer, self._generator(model, MAX_TOKENS))
 
     def _metrics(
-        self, curves: Curves, before: Score | None, after: Score | None, rows: int, trainable: int
+        self,
+        fitted: Fitted,
+        before: Score | None,
+        after: Score | None,
+        adapter: Adapter,
+        sizes: tuple[int, int],
     ) -> Metrics:
         return Metrics(
-            curves=curves,
+            curves=fitted.curves,
             before=before,
             after=after,
             questions=tuple(example.prompt[-1]["content"] for example in self._asked),
             wanted=tuple(example.answer for example in self._asked),
-            num_train_rows=rows,
-            num_trainable=trainable,
+            num_train_rows=sizes[0],
+            num_trainable=sizes[1],
             seconds=self.progress.seconds,
+            saved_step=fitted.step,
+            captured=adapter.captured,
         )
 
-    def _write(self, folder: Path, metrics: Metrics, modules: list[str]) -> None:
+    def _write(self, folder: Path, metrics: Metrics, adapter: Adapter) -> None:
         """Everything beside weights, configuration and receipt."""
         recipe, record = self.recipe, self.record
         recipe.hat.hat().write(folder)
@@ -182,8 +206,8 @@ class Run:
             self._renderer,
             data=self.examples.digests,
             golden=[example.prompt for example in self._probes[:1]],
-            tokenizer=self.base / "tokenizer.json",
-            target_modules=modules,
+            tokenizer=self.served / "tokenizer.json",
+            target_modules=target_modules(adapter.config),
             metrics=metrics.numbers,
             commit=self.commit,
         ).write(folder)
@@ -191,5 +215,22 @@ class Run:
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         (folder / RECIPE_FILE).write_text(text, encoding="utf-8")
         write_card(recipe, record, metrics, folder)
-        plot_losses(metrics.curves, folder / "loss.png", title=recipe.output.name)
+        plot_losses(
+            metrics.curves, folder / "loss.png", title=recipe.output.name, best=metrics.best
+        )
         metrics.write(folder)
+
+
+def _question(example: Example) -> Example:
+    """Something to ask after a plain text: its first words."""
+    if example.prompt:
+        return example
+    words = " ".join(example.answer.split()[:8])
+    return Example(example.place, ({"role": "user", "content": words},), example.answer)
+
+
+def _free() -> None:
+    """Give memory back before another base is loaded."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from .checkpoints import WEIGHTS_FILE, load_trained, save_trained
 from .collator import Collator
-from .model import compute_dtype
-from .recipe import TrainSettings
-from .rendering import IGNORED, Sample
+from .packing import Pack, PackCollator
+from .precision import autocast
 from .sampler import LengthGroupedSampler
+from .samples import IGNORED, Sample
+from .schedules import warmup_decay
+from .train_settings import Every, TrainSettings
+
+Row = Sample | Pack
 
 _OPTIMIZERS = {
     "adamw": "adamw_torch_fused",
@@ -38,20 +44,27 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         model: Any,
         settings: TrainSettings,
         *,
-        train: tuple[Sample, ...],
-        validation: tuple[Sample, ...],
-        collator: Collator,
+        train: Sequence[Row],
+        validation: Sequence[Row],
+        collator: Collator | PackCollator,
         folder: Path,
-        callback: TrainerCallback,
+        callbacks: Sequence[TrainerCallback],
+        shuffle: bool = True,
+        resumes: bool = False,
     ) -> None:
+        """`folder` takes the checkpoints; `resumes` says that `train` will be given one."""
         self._settings = settings
+        self._shuffle = shuffle
+        arguments = training_arguments(
+            settings, folder, len(train), validates=bool(validation), resumes=resumes
+        )
         super().__init__(
             model=model,
-            args=_arguments(settings, folder, len(train), validates=bool(validation)),
+            args=arguments,
             train_dataset=train,
             eval_dataset=validation or None,
             data_collator=collator,
-            callbacks=[callback],
+            callbacks=list(callbacks),
         )
         self.remove_callback(PrinterCallback)
         # Asks Trainer to count the answer tokens, which it does for models that take the count.
@@ -101,61 +114,105 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         cache.batch_repeat_interleave(inputs["input_ids"].shape[0])
         return cache
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
-        if not self._settings.group_by_length:
-            sampler: torch.utils.data.Sampler[int] | None = super()._get_train_sampler(
-                train_dataset
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Any:
+        """DeepSpeed's schedule is ours; all others are transformers'."""
+        if self._settings.scheduler == "warmup_decay" and not self.lr_scheduler:
+            self.lr_scheduler: Any = warmup_decay(
+                optimizer or self.optimizer,
+                warmup=self.args.get_warmup_steps(num_training_steps),
+                total=num_training_steps,
             )
-            return sampler
-        samples = self.train_dataset if train_dataset is None else train_dataset
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Only what was trained, not the base again."""
+        del state_dict
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_trained(self.accelerator.unwrap_model(self.model), folder / WEIGHTS_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        unwrapped = self.accelerator.unwrap_model(model or self.model)
+        load_trained(unwrapped, Path(resume_from_checkpoint) / WEIGHTS_FILE)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if not self._shuffle:
+            return torch.utils.data.SequentialSampler(rows)
         return LengthGroupedSampler(
-            [len(sample) for sample in samples],
+            [len(row) for row in rows],
             batch_size=self._settings.batch_size * self._settings.gradient_accumulation,
             seed=self._settings.seed,
+            grouped=self._settings.group_by_length,
         )
 
 
-def num_steps(settings: TrainSettings, num_rows: int) -> int:
-    """Optimizer steps in the whole run."""
+def num_steps(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:
+    """Optimizer steps in the whole run; each of `num_processes` takes its own batch."""
     if settings.max_steps is not None:
         return settings.max_steps
-    batches = -(-num_rows // settings.batch_size)
-    per_epoch = -(-batches // settings.gradient_accumulation)
-    return math.ceil(per_epoch * settings.epochs)
+    return math.ceil(_per_epoch(settings, num_rows, num_processes) * settings.epochs)
 
 
-def _arguments(
-    settings: TrainSettings, folder: Path, num_rows: int, *, validates: bool
+def _per_epoch(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:
+    batches = -(-num_rows // (settings.batch_size * num_processes))
+    return -(-batches // settings.gradient_accumulation)
+
+
+def training_arguments(
+    settings: TrainSettings, folder: Path, num_rows: int, *, validates: bool, resumes: bool = False
 ) -> TrainingArguments:
-    steps = num_steps(settings, num_rows)
+    """transformers' own words for `settings`."""
     cuda = torch.cuda.is_available()
+    precision = autocast(settings.precision)
+    evaluation = _strategy(settings.eval_every) if validates else "no"
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
         per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=max(settings.batch_size, 16),
+        per_device_eval_batch_size=settings.eval_batch_size or max(settings.batch_size, 16),
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.scheduler,
+        # Ours is made in `create_scheduler`; a name that transformers knows must stand here.
+        lr_scheduler_type="linear" if settings.scheduler == "warmup_decay" else settings.scheduler,
         # Below 1 it is a share of all steps.
         warmup_steps=settings.warmup if settings.warmup < 1 else int(settings.warmup),
         optim=_OPTIMIZERS[settings.optimizer],
+        adam_beta1=settings.adam_beta1,
+        adam_beta2=settings.adam_beta2,
+        adam_epsilon=settings.adam_epsilon,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         seed=settings.seed,
-        bf16=compute_dtype() is torch.bfloat16,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
-        eval_strategy="steps" if validates else "no",
-        eval_steps=settings.eval_every or max(1, -(-steps // _EVALUATIONS)),
-        eval_on_start=validates,
+        eval_strategy=evaluation,
+        eval_steps=_interval(settings.eval_every, num_steps(settings, num_rows)),
+        eval_on_start=evaluation != "no" and not resumes,
         prediction_loss_only=True,
         logging_steps=1,
         logging_nan_inf_filter=False,  # a loss that is no number must be seen
-        save_strategy="no",
+        save_strategy=_strategy(settings.save_every),
+        save_steps=_interval(settings.save_every, 1),
+        save_total_limit=settings.keep_checkpoints,
+        deepspeed=None if settings.deepspeed is None else str(settings.deepspeed),
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,  # samples are no dictionaries
         label_names=["labels"],
     )
+
+
+def _strategy(every: Every | None) -> str:
+    return {"epoch": "epoch", "never": "no"}.get(str(every), "steps")
+
+
+def _interval(every: Every | None, steps: int) -> int:
+    """Steps between two; where none are named, `_EVALUATIONS` in all."""
+    return every if isinstance(every, int) else max(1, -(-steps // _EVALUATIONS))

@@ -36,6 +36,7 @@ FILES = {
     "adapter_model.safetensors",
     "hat.json",
     "lock.json",
+    "lengths.png",
     "loss.png",
     "metrics.json",
     "receipt.json",
@@ -162,15 +163,14 @@ def test_the_receipt_reproduces(trained: tuple[Trained, Path, str], tiny_base: P
     from transformers import AutoTokenizer
 
     from training.generation import Generator
-    from training.model import _quiet, load_base
+    from training.model import load_base, quiet
     from training.receipt import MAX_TOKENS, TOP_K
-    from training.recipe import TrainSettings
 
     folder = trained[0].folder
     receipt = json.loads((folder / "receipt.json").read_text())
-    with _quiet():
+    with quiet():
         model = PeftModel.from_pretrained(
-            load_base(tiny_base, TrainSettings()),
+            load_base(tiny_base),
             str(folder),
             autocast_adapter_dtype=False,
         ).eval()

@@ -12,7 +12,7 @@ import torch
 from registry.bases import read_base
 from training.errors import BaseError
 from training.model import attach, count_parameters, keep_weights_exact, load_base, lora_config
-from training.recipe import LoraSettings, TrainSettings
+from training.recipe import LoraSettings
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_a_target_that_is_not_there_is_an_error(mistral_7b: Any, tiny_base: Path
 def test_the_configuration_records_base_and_scaling(tiny_base: Path) -> None:
     record = read_base(tiny_base).model_copy(update={"source": "org/name", "revision": "abc"})
     settings = LoraSettings(r=4, alpha=8, rslora=True, alpha_pattern={"q_proj": 2.5})
-    model = attach(load_base(tiny_base, TrainSettings()), lora_config(settings), record)
+    model = attach(load_base(tiny_base), lora_config(settings), record)
     config = model.peft_config["default"]
     assert (config.base_model_name_or_path, config.revision) == ("org/name", "abc")
     layer = model.base_model.model.model.layers[0].self_attn
@@ -77,7 +77,7 @@ def test_the_configuration_records_base_and_scaling(tiny_base: Path) -> None:
 def test_a_folder_that_is_no_checkpoint_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BaseError, match="cannot be loaded"):
-        load_base(tmp_path, TrainSettings())
+        load_base(tmp_path)
 
 
 def quantized(model: Any) -> dict[str, torch.Tensor]:
@@ -95,7 +95,7 @@ def quantized(model: Any) -> dict[str, torch.Tensor]:
 
 def test_evaluating_leaves_the_quantized_weights_bit_identical(tiny_base: Path) -> None:
     """On CPUs with AVX512-BF16, bitsandbytes would repack them with rounded scales."""
-    model = load_base(tiny_base, TrainSettings())
+    model = load_base(tiny_base)
     before = quantized(model)
     assert len(before) == 2 * 7 * 2
     ids = torch.arange(3, 40)[None]
@@ -120,7 +120,7 @@ def test_a_cpu_without_bfloat16_computes_in_float32_on_the_same_weights(
     loaded = {}
     for native in (True, False):
         monkeypatch.setattr("bitsandbytes.functional.has_avx512bf16", lambda native=native: native)
-        model = load_base(tiny_base, TrainSettings()).eval()
+        model = load_base(tiny_base).eval()
         with torch.no_grad():
             loaded[native] = quantized(model), model(ids).logits
     (weights, logits), (same, others) = loaded[True], loaded[False]
@@ -133,7 +133,7 @@ def test_a_cpu_without_bfloat16_computes_in_float32_on_the_same_weights(
 def test_keeping_weights_exact_reaches_every_projection(tiny_base: Path) -> None:
     import bitsandbytes
 
-    model = load_base(tiny_base, TrainSettings())
+    model = load_base(tiny_base)
     modules = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     for module in modules:
         module.support_avx512bf16_for_cpu = True
@@ -142,11 +142,11 @@ def test_keeping_weights_exact_reaches_every_projection(tiny_base: Path) -> None
 
 
 def test_pefts_warning_is_the_only_one_silenced() -> None:
-    from training.model import _quiet
+    from training.model import quiet
 
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        with _quiet():
+        with quiet():
             warnings.warn("`is_gradient_checkpointing` is deprecated and", FutureWarning, 2)
             warnings.warn("something else", UserWarning, 2)
     assert [str(warning.message) for warning in seen] == ["something else"]

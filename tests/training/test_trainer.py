@@ -53,7 +53,7 @@ def trainer(model: Any, tmp_path: Path, **settings: Any) -> AnswerTrainer:
         validation=(),
         collator=Collator(2),
         folder=tmp_path,
-        callback=callback,
+        callbacks=[callback],
     )
     made.curves = callback.curves
     return made

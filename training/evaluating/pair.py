@@ -13,7 +13,6 @@ import torch
 
 from registry.versions import Version
 from training.model import load_base
-from training.recipe import TrainSettings
 
 from .likelihood import Labelled, Likelihood, likelihoods
 
@@ -36,7 +35,7 @@ class Pair:
         """
         from peft import PeftModel
 
-        model = load_base(base, TrainSettings())
+        model = load_base(base)
         dtype = model.dtype
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "adapter"

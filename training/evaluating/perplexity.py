@@ -85,7 +85,7 @@ def measure_levels(
     prepare()
     from transformers import AutoTokenizer
 
-    from training.model import device
+    from training.precision import device
 
     from .levels import LEVELS, measure_level
 

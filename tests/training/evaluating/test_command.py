@@ -78,7 +78,7 @@ def test_it_is_printed_written_drawn_and_stated(
 
 def test_an_adapter_over_its_budget_is_named(colors: Colors, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
-    text.write_text("the color of apples is red " * 8)
+    text.write_text("quartz vow: jump, fjord! " * 8)
     options = EvaluationOptions(base=str(colors.base), budget=0.0, general=text, most_rows=2)
     with pytest.raises(ForgetsTooMuch, match=r"colors@1 forgets .* budget 0%"):
         evaluate(

@@ -1,0 +1,130 @@
+"""A GPTQ checkpoint multiplies as the numbers in it say, and trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training.errors import BaseError
+from training.gptq import GptqLinear, unpack
+from training.model import load_base
+from training.recipe import LoadSettings
+
+GPTQ = LoadSettings(quantization="gptq")
+GROUP = 32
+
+
+def pack(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
+    """Whole numbers [rows, n] → int32 [rows, n · bits / 32], written out as the format says."""
+    rows, count = values.shape
+    packed = torch.zeros(rows, count * bits // 32, dtype=torch.int64)
+    for index in range(count):
+        packed[:, index * bits // 32] |= values[:, index].long() << (index * bits % 32)
+    return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
+
+
+def quantize(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Round to nearest in groups along the inputs; the packed parts and what they stand for."""
+    out_features, in_features = weight.shape
+    groups = weight.float().view(out_features, -1, GROUP)
+    low, high = groups.amin(-1), groups.amax(-1)  # [out, groups]
+    scales = ((high - low) / 15).clamp(min=1e-6).half()
+    zeros = (-low / scales.float()).round().clamp(1, 15)
+    index = torch.arange(in_features) // GROUP
+    values = (weight.float() / scales.float()[:, index] + zeros[:, index]).round().clamp(0, 15)
+    dense = scales.float()[:, index] * (values - zeros[:, index])
+    parts = {
+        "qweight": pack(values).t().contiguous(),
+        "qzeros": pack(zeros.t() - 1),
+        "scales": scales.t().contiguous(),
+        "g_idx": index.to(torch.int32),
+        "bias": torch.zeros(out_features, dtype=torch.float16),
+    }
+    return parts, dense
+
+
+def gptq_checkpoint(base: Path, folder: Path) -> dict[str, torch.Tensor]:
+    """Write `base` in GPTQ; returns what each projection's weight has become."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(base, folder)
+    tensors, written, dense = load_file(base / "model.safetensors"), {}, {}
+    for name, tensor in tensors.items():
+        if "_proj." in name:
+            module = name.removesuffix(".weight")
+            parts, dense[module] = quantize(tensor)
+            written |= {f"{module}.{part}": value for part, value in parts.items()}
+        else:
+            written[name] = tensor
+    save_file(written, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": GROUP}
+    (folder / "config.json").write_text(json.dumps(config))
+    return dense
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_unpacking_is_the_inverse_of_packing(bits: int) -> None:
+    values = torch.randint(0, 2**bits, (3, 64))
+    assert torch.equal(unpack(pack(values, bits), bits), values)
+
+
+def test_a_checkpoint_answers_as_its_dense_weights(tiny_base: Path, tmp_path: Path) -> None:
+    from transformers import MistralForCausalLM
+
+    dense = gptq_checkpoint(tiny_base, tmp_path / "gptq")
+    loaded = load_base(tmp_path / "gptq", GPTQ, dtype=torch.float32)
+    plain: Any = MistralForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    for name, weight in dense.items():
+        layer = loaded.get_submodule(name)
+        assert isinstance(layer, GptqLinear)
+        torch.testing.assert_close(layer.dense(), weight, rtol=0, atol=1e-6)
+        plain.get_submodule(name).weight.data = weight
+    ids = torch.arange(3, 30)[None]
+    torch.testing.assert_close(loaded(ids).logits, plain(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_pass_through_the_packed_weights() -> None:
+    weight = torch.randn(8, 64)
+    parts, dense = quantize(weight)
+    layer = GptqLinear(parts, bits=4, zero_offset=1)
+    assert (layer.in_features, layer.out_features) == (64, 8)
+    x = torch.randn(2, 3, 64, requires_grad=True)
+    layer(x).square().sum().backward()
+    expected = torch.autograd.grad((x @ dense.t()).square().sum(), x)[0]
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bits": 3}, "3 bits is not known"),
+        ({"checkpoint_format": "marlin"}, "'marlin' is not known"),
+        ({"quant_method": "awq"}, "is quantized by awq"),
+    ],
+)
+def test_other_variants_are_refused(
+    tiny_base: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    gptq_checkpoint(tiny_base, tmp_path / "gptq")
+    path = tmp_path / "gptq" / "config.json"
+    config = json.loads(path.read_text())
+    config["quantization_config"] |= change
+    path.write_text(json.dumps(config))
+    with pytest.raises(BaseError, match=message):
+        load_base(tmp_path / "gptq", GPTQ)
+
+
+def test_what_is_not_gptq_is_not_read_as_such(tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(BaseError, match="is not quantized"):
+        load_base(tiny_base, GPTQ)
+    gptq_checkpoint(tiny_base, tmp_path / "gptq")
+    with pytest.raises(BaseError, match=r"set `load.quantization: gptq` and `serve_on`"):
+        load_base(tmp_path / "gptq")

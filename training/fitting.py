@@ -1,0 +1,115 @@
+"""The training itself: rows in batches, steps, checkpoints, and the weights to keep."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from . import checkpoints
+from .best import BestWeights
+from .callback import CurveCallback
+from .collator import Collator
+from .packing import PackCollator, pack
+from .progress import Curves, Progressing
+from .recipe import Recipe
+from .samples import Sample
+from .trainer import AnswerTrainer, Row, num_steps
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training left beside the weights: its curves, and the step that the weights are of."""
+
+    curves: Curves
+    step: int
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Trains a prepared model by `recipe`. `pad_token_id` may be any token's.
+
+    With `resume`, training goes on from the newest checkpoint, if there is one.
+    """
+
+    recipe: Recipe
+    pad_token_id: int
+    progress: Progressing
+    resume: bool = False
+    callbacks: tuple[TrainerCallback, ...] = ()
+
+    def fit(self, model: Any, train: Sequence[Sample], validation: Sequence[Sample]) -> Fitted:
+        """Train `model` in place. Raises `TrainingDiverged`, or `OutputError` on resuming."""
+        settings = self.recipe.train
+        rows, held = self._rows(train), self._rows(validation)
+        best = BestWeights(keep=settings.best, patience=settings.early_stop)
+        with (
+            self._folder() as folder,
+            self.progress.training(num_steps(settings, len(rows))) as bar,
+        ):
+            start = checkpoints.newest(folder) if self.resume else None
+            if start is not None:
+                best.load(start)
+            curves = CurveCallback(bar)
+            trainer = AnswerTrainer(
+                model,
+                settings,
+                train=rows,
+                validation=held,
+                collator=self._collator(model),
+                folder=folder,
+                callbacks=[curves, best, *self.callbacks],
+                shuffle=self.recipe.data.shuffle,
+                resumes=start is not None,
+            )
+            trainer.train(resume_from_checkpoint=None if start is None else str(start))
+        step = int(trainer.state.global_step)
+        if settings.best and best.step is not None:
+            best.restore(model)
+            step = best.step
+        return Fitted(curves.curves, step)
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """Where checkpoints go; a temporary folder where there are to be none."""
+        if self.recipe.train.save_every == "never":
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch)
+            return
+        folder = checkpoints.folder_for(self.recipe.output)
+        if not self.resume:
+            checkpoints.clear(folder)
+        yield folder
+
+    def _rows(self, samples: Sequence[Sample]) -> Sequence[Row]:
+        settings = self.recipe.train
+        return pack(samples, settings.max_length) if settings.packing else tuple(samples)
+
+    def _collator(self, model: Any) -> Collator | PackCollator:
+        settings, data = self.recipe.train, self.recipe.data
+        length = settings.max_length if data.pad_to_max_length else None
+        if settings.packing:
+            return PackCollator(self.pad_token_id, length)
+        return Collator(
+            self.pad_token_id,
+            share_prefix=self._shares_prefix(model),
+            side=data.padding,
+            length=length,
+        )
+
+    def _shares_prefix(self, model: torch.nn.Module) -> bool:
+        """A prefix is computed into a cache: checkpointed layers keep none, a sliding window drops
+        its oldest part, and a model spread over processes runs once a step, not twice.
+        """
+        settings = self.recipe.train
+        config: Any = model.config
+        window = getattr(config, "sliding_window", None)
+        fits = not window or window >= settings.max_length
+        alone = settings.deepspeed is None and not torch.distributed.is_initialized()
+        return not settings.gradient_checkpointing and fits and alone
