@@ -76,7 +76,7 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises `BaseError` when there is no configuration, `DataError` on rows that cannot be read.
     """
     prepare()
-    from training.model import compute_dtype, device
+    from training.precision import compute_dtype, device
     from training.trainer import num_steps
 
     from .bits import seeds_gigabytes
