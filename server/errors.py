@@ -7,6 +7,7 @@ ServingError                      500 internal_error
 ├── ModelNotFound                 404 model_not_found
 ├── AdapterNotServable            409 adapter_not_servable
 ├── AdapterLoadError              503 adapter_load_failed
+├── AdapterCold                   503 adapter_cold
 ├── QueueFull                     429 queue_full
 ├── NonFiniteLogits               500 non_finite_logits
 ├── OutOfMemory                   503 out_of_memory
@@ -75,6 +76,13 @@ class AdapterLoadError(ServingError):
 
     status = 503
     code = "adapter_load_failed"
+
+
+class AdapterCold(ServingError):
+    """The adapter is not in a slot, and the caller asked not to wait for it."""
+
+    status = 503
+    code = "adapter_cold"
 
 
 class QueueFull(ServingError):

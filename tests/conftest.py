@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says more of who else is busy on the machine than of the code.
+settings.register_profile("hatstand", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hatstand")
 
 # Tiny models gain nothing from a second thread, and lose much when the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -46,6 +46,7 @@ from .middleware import (
     RequestId,
     RequireScope,
 )
+from .model_choice import ModelChoice
 from .model_routes import ModelRoutes
 from .models import Models
 from .ports import AdapterRegistry, Base, Engine
@@ -193,8 +194,7 @@ def _generate_routes(parts: _Parts) -> GenerateRoutes:
     intake = Intake(
         engine=parts.engine,
         base=parts.base,
-        models=parts.models,
-        leases=leases,
+        choice=ModelChoice(models=parts.models, engine=parts.engine, leases=leases),
         grammars=parts.grammars,
         settings=parts.settings,
     )

@@ -14,6 +14,7 @@ from .errors import UnsupportedParameter
 from .generation import Generation
 from .intake import Intake
 from .parameters import Parameters
+from .wishes import Wishes
 
 
 class GenerateRoutes:
@@ -26,19 +27,14 @@ class GenerateRoutes:
     async def chat(self, request: Request) -> Response:
         body = parse_body(await request.body(), ChatBody)
         _check_stream_options(body)
-        job = await self._intake.chat(body, _session(request))
+        job = await self._intake.chat(body, Wishes.read(request.headers))
         return await self._generation.respond(request, job, ChatFormat(job))
 
     async def completion(self, request: Request) -> Response:
         body = parse_body(await request.body(), CompletionBody)
         _check_stream_options(body)
-        job = await self._intake.completion(body, _session(request))
+        job = await self._intake.completion(body, Wishes.read(request.headers))
         return await self._generation.respond(request, job, CompletionFormat(job))
-
-
-def _session(request: Request) -> str:
-    """Who asks, as far as the caller says: the same side of a canary for the same one."""
-    return request.headers.get("x-hatstand-session", "")
 
 
 def _check_stream_options(body: Parameters) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import anyio.to_thread
@@ -20,12 +20,13 @@ from server.structure import GrammarCompiler
 
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
-from .leases import Leases
-from .models import Models, ServedModel
+from .model_choice import ModelChoice
+from .models import ServedModel
 from .parameters import Parameters
 from .ports import Base, Engine
 from .sampling import TokenBudget, check_token_id, sampling_params
 from .structure import HAT_SCHEMA, find_shape
+from .wishes import Wishes
 
 COMPLETION_MAX_TOKENS = 16  # what OpenAI documents for /v1/completions
 
@@ -50,26 +51,21 @@ class Intake:
         *,
         engine: Engine,
         base: Base,
-        models: Models,
-        leases: Leases,
+        choice: ModelChoice,
         grammars: GrammarCompiler,
         settings: ApiSettings,
     ) -> None:
         self._engine = engine
         self._base = base
-        self._models = models
-        self._leases = leases
+        self._choice = choice
         self._grammars = grammars
         self._settings = settings
 
-    async def chat(self, body: ChatBody, session: str = "") -> Job:
-        """A chat's Job. Raises InvalidRequest and AdapterNotFound, and their like.
+    async def chat(self, body: ChatBody, wishes: Wishes) -> Job:
+        """A chat's Job. Raises InvalidRequest and AdapterNotFound, and their like."""
+        return await anyio.to_thread.run_sync(self._chat, body, wishes)
 
-        Requests of one `session` stay on one side of a canary.
-        """
-        return await anyio.to_thread.run_sync(self._chat, body, session)
-
-    async def completion(self, body: CompletionBody, session: str = "") -> Job:
+    async def completion(self, body: CompletionBody, wishes: Wishes) -> Job:
         """A completion's Job, one sequence per prompt."""
         if len(body.prompts) > self._settings.max_prompts:
             raise InvalidRequest(
@@ -77,26 +73,24 @@ class Intake:
                 f"{self._settings.max_prompts} in one request.",
                 param="prompt",
             )
-        return await anyio.to_thread.run_sync(self._completion, body, session)
+        return await anyio.to_thread.run_sync(self._completion, body, wishes)
 
-    def _chat(self, body: ChatBody, session: str) -> Job:
-        model = self._model(body, session)
+    def _chat(self, body: ChatBody, wishes: Wishes) -> Job:
+        model = self._model(body, wishes)
         prompt = self._base.tokenizer.encode(self._render(model, body.turns))
         return self._job(model, body, [tuple(prompt)], kind="chatcmpl")
 
-    def _completion(self, body: CompletionBody, session: str) -> Job:
-        model = self._model(body, session)
+    def _completion(self, body: CompletionBody, wishes: Wishes) -> Job:
+        model = self._model(body, wishes)
         prompts = [
             self._encode_plain(prompt) if isinstance(prompt, str) else self._checked(prompt)
             for prompt in body.prompts
         ]
         return self._job(model, body, prompts, kind="cmpl")
 
-    def _model(self, body: Parameters, session: str) -> ServedModel:
-        model = self._models.choose(body.model, session or body.user or "")
-        if model.adapter is not None:
-            self._leases.cover(model.adapter.digest)
-        return model
+    def _model(self, body: Parameters, wishes: Wishes) -> ServedModel:
+        session = wishes.session or body.user or ""
+        return self._choice.choose(body.model, replace(wishes, session=session))
 
     def _render(self, model: ServedModel, turns: Sequence[Mapping[str, Any]]) -> str:
         if (model.hat.chat_template or self._base.tokenizer.chat_template) is None:

@@ -34,7 +34,7 @@ from server.engine.request import (
     ResidentAdapter,
     TokenLogprob,
 )
-from server.errors import ServingError
+from server.errors import AdapterLoadError, ServingError
 from server.settings import ApiSettings
 from tests.support.bytes import byte_tokenizer
 
@@ -56,6 +56,7 @@ class FakeEngine:
         self.loaded: dict[str, ResidentAdapter] = {}
         self.loading: list[AdapterRef] = []
         self.admission_error: ServingError | None = None
+        self.load_error = ""
         self.error_after: tuple[int, Exception] | None = None
         self.delay = 0.0  # seconds before each token
         self.gate: asyncio.Event | None = None  # held before the second token until set
@@ -126,6 +127,8 @@ class FakeEngine:
         )
 
     async def load_adapter(self, adapter: AdapterRef, *, pin: bool = False) -> None:
+        if self.load_error:
+            raise AdapterLoadError(self.load_error)
         self.loaded[adapter.digest] = ResidentAdapter(
             adapter.digest, adapter.label, level="slot", rank=8, pinned=pin, num_running=0
         )
