@@ -74,6 +74,8 @@ class ChatBody(Parameters):
     parallel_tool_calls: bool | None = None
 
     # Known elsewhere, not carried out here.
+    best_of: Annotated[Any, Only(1)] = None
+    echo: Annotated[Any, Only(False)] = None
     tools: Annotated[Any, Only([])] = None
     tool_choice: Annotated[Any, Only("none", "auto")] = None
     functions: Annotated[Any, Only([])] = None

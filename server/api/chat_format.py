@@ -7,7 +7,7 @@ from typing import Any
 
 from server.engine.request import GenerationDelta, TokenLogprob
 
-from .answers import Answer, finite, usage
+from .answers import Answer, Usage, finite
 from .intake import Job
 
 
@@ -17,12 +17,12 @@ class ChatFormat:
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+    def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `chat.completion` object."""
         response = {
             **self._head("chat.completion"),
             "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
-            "usage": usage(answers),
+            "usage": usage,
         }
         if self._job.body.return_token_ids:
             response["prompt_token_ids"] = list(self._job.sequences[0].prompt_token_ids)
@@ -32,7 +32,7 @@ class ChatFormat:
         """Chunks before any token: each choice says whose turn it is."""
         chunks = [
             self._chunk(index, {"role": "assistant", "content": ""})
-            for index in range(len(self._job.sequences))
+            for index in range(self._job.body.num_choices)
         ]
         if self._job.body.return_token_ids:
             chunks[0]["prompt_token_ids"] = list(self._job.sequences[0].prompt_token_ids)
@@ -55,9 +55,9 @@ class ChatFormat:
             chunks.append(chunk)
         return chunks
 
-    def usage_chunk(self, answers: list[Answer]) -> dict[str, Any]:
+    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
         """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage(answers)}
+        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {

@@ -7,8 +7,8 @@ from typing import Any
 
 from server.engine.request import GenerationDelta, TokenLogprob
 
-from .answers import Answer, finite, usage
-from .intake import Job
+from .answers import Answer, Usage, finite
+from .intake import Echo, Job
 
 
 class CompletionFormat:
@@ -17,12 +17,13 @@ class CompletionFormat:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._offsets = [0] * len(job.sequences)
+        self._scores: dict[int, list[TokenLogprob]] = {}  # of prompts, for their other choices
         self._begun: set[int] = set()
 
-    def whole(self, answers: list[Answer]) -> dict[str, Any]:
+    def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `text_completion` object."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        return {**self._head(), "choices": choices, "usage": usage(answers)}
+        return {**self._head(), "choices": choices, "usage": usage}
 
     def opening(self) -> list[dict[str, Any]]:
         """Nothing: a completion's first chunk is its first text."""
@@ -36,8 +37,8 @@ class CompletionFormat:
             chunk["usage"] = None
         return [chunk]
 
-    def usage_chunk(self, answers: list[Answer]) -> dict[str, Any]:
-        return {**self._head(), "choices": [], "usage": usage(answers)}
+    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
+        return {**self._head(), "choices": [], "usage": usage}
 
     def _head(self) -> dict[str, Any]:
         return {
@@ -49,33 +50,55 @@ class CompletionFormat:
         }
 
     def _choice(self, index: int, answer: Answer | GenerationDelta) -> dict[str, Any]:
+        echo = None if index in self._begun else self._job.echo_of(index)
         choice: dict[str, Any] = {
             "index": index,
-            "text": answer.text,
-            "logprobs": self._logprobs(index, answer.logprobs),
+            "text": answer.text if echo is None else echo.text + answer.text,
+            "logprobs": self._logprobs(index, answer, echo),
             "finish_reason": answer.finish_reason,
             "stop_reason": answer.stop_reason,
         }
         if self._job.body.return_token_ids:
             choice["token_ids"] = list(answer.token_ids)
             if index not in self._begun:
-                choice["prompt_token_ids"] = list(self._job.sequences[index].prompt_token_ids)
+                choice["prompt_token_ids"] = list(self._job.prompt_of(index))
         self._begun.add(index)
         return choice
 
-    def _logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    def _logprobs(
+        self, index: int, answer: Answer | GenerationDelta, echo: Echo | None
+    ) -> dict[str, Any] | None:
         if self._job.body.num_logprobs is None:
             return None
+        scored = list(answer.logprobs)
+        if echo is not None:
+            scored = [*self._prompt_scores(index, answer), *scored]
+        tokens = [token.text for token in scored]
+        values: list[float | None] = [finite(token.logprob) for token in scored]
+        top: list[dict[str, float] | None] = [_alternatives(token) for token in scored]
+        if echo is not None:  # nothing comes before the first token, so it has no probability
+            tokens, values, top = [echo.first, *tokens], [None, *values], [None, *top]
+        return {
+            "tokens": tokens,
+            "token_logprobs": values,
+            "top_logprobs": top,
+            "text_offset": self._place(index, tokens),
+        }
+
+    def _prompt_scores(
+        self, index: int, answer: Answer | GenerationDelta
+    ) -> Sequence[TokenLogprob]:
+        """The prompt is scored once, with the first of its answers."""
+        prompt = index // self._job.body.num_choices
+        return self._scores.setdefault(prompt, list(answer.prompt_logprobs))
+
+    def _place(self, index: int, tokens: list[str]) -> list[int]:
+        """Where in the choice's text each token begins, in characters."""
         offsets = []
         for token in tokens:
             offsets.append(self._offsets[index])
-            self._offsets[index] += len(token.text)
-        return {
-            "tokens": [token.text for token in tokens],
-            "token_logprobs": [finite(token.logprob) for token in tokens],
-            "top_logprobs": [_alternatives(token) for token in tokens],
-            "text_offset": offsets,
-        }
+            self._offsets[index] += len(token)
+        return offsets
 
 
 def _alternatives(token: TokenLogprob) -> dict[str, float]:

@@ -10,10 +10,8 @@ from .chat_body import ChatBody
 from .chat_format import ChatFormat
 from .completion_body import CompletionBody
 from .completion_format import CompletionFormat
-from .errors import UnsupportedParameter
 from .generation import Generation
 from .intake import Intake
-from .parameters import Parameters
 from .wishes import Wishes
 
 
@@ -26,19 +24,12 @@ class GenerateRoutes:
 
     async def chat(self, request: Request) -> Response:
         body = parse_body(await request.body(), ChatBody)
-        _check_stream_options(body)
+        body.check()
         job = await self._intake.chat(body, Wishes.read(request.headers))
         return await self._generation.respond(request, job, ChatFormat(job))
 
     async def completion(self, request: Request) -> Response:
         body = parse_body(await request.body(), CompletionBody)
-        _check_stream_options(body)
+        body.check()
         job = await self._intake.completion(body, Wishes.read(request.headers))
         return await self._generation.respond(request, job, CompletionFormat(job))
-
-
-def _check_stream_options(body: Parameters) -> None:
-    if body.stream_options is not None and not body.stream:
-        raise UnsupportedParameter(
-            "'stream_options' only means something with 'stream': true.", param="stream_options"
-        )

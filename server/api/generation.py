@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sse_starlette.sse import EventSourceResponse
@@ -18,7 +20,7 @@ from server.errors import QueueFull, ServingError, Unavailable
 from server.metrics import Metrics
 from server.settings import ApiSettings
 
-from .answers import Answer, check_ending
+from .answers import Answer, Usage, best, check_ending, usage
 from .delta_stream import Deltas, DeltaStream
 from .disconnect import ClientGone, while_connected
 from .intake import Job
@@ -32,13 +34,13 @@ DONE = b"data: [DONE]\n\n"
 class AnswerFormat(Protocol):
     """How one endpoint writes its answers."""
 
-    def whole(self, answers: list[Answer]) -> dict[str, Any]: ...
+    def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]: ...
 
     def opening(self) -> list[dict[str, Any]]: ...
 
     def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]: ...
 
-    def usage_chunk(self, answers: list[Answer]) -> dict[str, Any]: ...
+    def usage_chunk(self, usage: Usage) -> dict[str, Any]: ...
 
 
 class Generation:
@@ -63,7 +65,8 @@ class Generation:
         """The answer to `job` in the form of its endpoint. The sequences end with the request."""
         request.state.model_headers = job.model.headers
         request.state.adapter_label = job.model.label
-        stream = DeltaStream([self._run(job, index) for index in range(len(job.sequences))])
+        begun = [asyncio.Event() for _ in job.sequences]
+        stream = DeltaStream([self._run(job, index, begun) for index in range(len(begun))])
         try:
             if job.body.stream:
                 return await self._stream(request, stream, job, form)
@@ -74,7 +77,9 @@ class Generation:
         except BaseException:
             await stream.aclose()
             raise
-        return JSONResponse(form.whole(answers), headers=job.model.headers)
+        return JSONResponse(
+            form.whole(_given(answers, job), _counted(answers, job)), headers=job.model.headers
+        )
 
     async def _stream(
         self, request: Request, stream: DeltaStream, job: Job, form: AnswerFormat
@@ -89,8 +94,14 @@ class Generation:
             settings=self._settings,
         )
 
-    async def _run(self, job: Job, index: int) -> Deltas:
-        """One sequence's deltas, timed."""
+    async def _run(self, job: Job, index: int, begun: list[asyncio.Event]) -> Deltas:
+        """One sequence's deltas, timed.
+
+        Further answers to a prompt begin when the first has: then the prefix cache has the prompt.
+        """
+        leader = job.leader_of(index)
+        if leader != index:
+            await begun[leader].wait()
         deltas = self._engine.generate(job.sequences[index])
         num_tokens, first_at, last_at = 0, 0.0, 0.0
         reason, failed = "abort", False
@@ -104,11 +115,13 @@ class Generation:
                 self._meter.add(job.model.label, len(delta.token_ids))
                 reason = delta.finish_reason or reason
                 check_ending(delta)
-                yield delta
+                begun[index].set()
+                yield _without_text(delta) if job.body.completion_limit == 0 else delta
         except Exception as error:
             failed = _is_our_failure(error)
             raise
         finally:
+            begun[index].set()
             await deltas.aclose()
             self._metrics.finished.labels(reason=reason).inc()
             if reason in ("stop", "length"):
@@ -178,8 +191,29 @@ async def _events(stream: DeltaStream, job: Job, form: AnswerFormat) -> AsyncGen
         for chunk in form.chunks(index, delta):
             yield _event(chunk)
     if job.body.wants_usage:
-        yield _event(form.usage_chunk(answers))
+        yield _event(form.usage_chunk(_counted(answers, job)))
     yield DONE
+
+
+def _without_text(delta: GenerationDelta) -> GenerationDelta:
+    """What is left of the one token that the engine makes where no token was asked for."""
+    return replace(
+        delta,
+        text="",
+        token_ids=(),
+        logprobs=(),
+        finish_reason="length",
+        stop_reason=None,
+        num_completion_tokens=0,
+    )
+
+
+def _given(answers: list[Answer], job: Job) -> list[Answer]:
+    return best(answers, job.body.num_candidates, job.body.num_choices)
+
+
+def _counted(answers: list[Answer], job: Job) -> Usage:
+    return usage(answers, job.body.num_candidates)
 
 
 def _event(chunk: dict[str, Any]) -> bytes:

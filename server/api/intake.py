@@ -32,15 +32,43 @@ COMPLETION_MAX_TOKENS = 16  # what OpenAI documents for /v1/completions
 
 
 @dataclass(frozen=True)
+class Echo:
+    """A prompt as an answer repeats it; `first` is its first token's text, which has no score."""
+
+    text: str
+    first: str
+
+
+@dataclass(frozen=True)
 class Job:
-    """One HTTP request on its way through the engine: a model, and one sequence per choice."""
+    """One HTTP request on its way through the engine.
+
+    sequences: for each prompt in turn, as many as the body has candidates. echoes: what each
+    prompt's answers begin with, if the body asks for that.
+    """
 
     id: str
     model: ServedModel
     body: Parameters
     sequences: tuple[GenerationRequest, ...]
+    echoes: tuple[Echo, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
     arrived: float = field(default_factory=time.perf_counter)
+
+    def leader_of(self, index: int) -> int:
+        """The first sequence of that one's prompt."""
+        return index - index % self.body.num_candidates
+
+    def prompt_of(self, choice: int) -> tuple[int, ...]:
+        """The tokens that a choice of the answer continues."""
+        return self.sequences[self._first(choice)].prompt_token_ids
+
+    def echo_of(self, choice: int) -> Echo | None:
+        """What a choice of the answer begins with."""
+        return self.echoes[choice // self.body.num_choices] if self.echoes else None
+
+    def _first(self, choice: int) -> int:
+        return choice // self.body.num_choices * self.body.num_candidates
 
 
 class Intake:
@@ -63,17 +91,29 @@ class Intake:
 
     async def chat(self, body: ChatBody, wishes: Wishes) -> Job:
         """A chat's Job. Raises InvalidRequest and AdapterNotFound, and their like."""
+        self._check_count(1, body)
         return await anyio.to_thread.run_sync(self._chat, body, wishes)
 
     async def completion(self, body: CompletionBody, wishes: Wishes) -> Job:
         """A completion's Job, one sequence per prompt."""
-        if len(body.prompts) > self._settings.max_prompts:
+        self._check_count(len(body.prompts), body)
+        return await anyio.to_thread.run_sync(self._completion, body, wishes)
+
+    def _check_count(self, num_prompts: int, body: Parameters) -> None:
+        most = self._settings.max_prompts
+        if num_prompts > most:
             raise InvalidRequest(
-                f"{len(body.prompts)} prompts are over this server's limit of "
-                f"{self._settings.max_prompts} in one request.",
+                f"{num_prompts} prompts are over this server's limit of {most} in one request.",
                 param="prompt",
             )
-        return await anyio.to_thread.run_sync(self._completion, body, wishes)
+        count = num_prompts * body.num_candidates
+        if count > most:
+            param = "n" if body.num_candidates == body.num_choices else "best_of"
+            raise InvalidRequest(
+                f"'{param}': {count} answers are over this server's limit of {most} in one "
+                "request.",
+                param=param,
+            )
 
     def _chat(self, body: ChatBody, wishes: Wishes) -> Job:
         model = self._model(body, wishes)
@@ -86,7 +126,13 @@ class Intake:
             self._encode_plain(prompt) if isinstance(prompt, str) else self._checked(prompt)
             for prompt in body.prompts
         ]
-        return self._job(model, body, prompts, kind="cmpl")
+        job = self._job(model, body, prompts, kind="cmpl")
+        if not body.is_echoed:
+            return job
+        tokenizer = self._base.tokenizer
+        texts = [text if isinstance(text, str) else tokenizer.decode(text) for text in body.prompts]
+        firsts = [tokenizer.token_text(prompt[0]) for prompt in prompts]
+        return replace(job, echoes=tuple(map(Echo, texts, firsts)))
 
     def _model(self, body: Parameters, wishes: Wishes) -> ServedModel:
         session = wishes.session or body.user or ""
@@ -119,11 +165,15 @@ class Intake:
     ) -> Job:
         job_id = f"{kind}-{secrets.token_hex(12)}"
         constraint = self._constraint(model, body)
-        sequences = tuple(
-            self._sequence(f"{job_id}-{index}", model, body, prompt, constraint)
-            for index, prompt in enumerate(prompts)
-        )
-        return Job(id=job_id, model=model, body=body, sequences=sequences)
+        sequences: list[GenerationRequest] = []
+        for prompt in prompts:
+            first = self._sequence(f"{job_id}-{len(sequences)}", model, body, prompt, constraint)
+            sequences.append(first)
+            sequences += [
+                _sibling(first, f"{job_id}-{len(sequences) + more}", more + 1)
+                for more in range(body.num_candidates - 1)
+            ]
+        return Job(id=job_id, model=model, body=body, sequences=tuple(sequences))
 
     def _constraint(self, model: ServedModel, body: Parameters) -> Constraint | None:
         shape = find_shape(body, model.hat)
@@ -156,7 +206,7 @@ class Intake:
         params = sampling_params(
             body,
             model.hat,
-            max_tokens=max_tokens,
+            max_tokens=max(1, max_tokens),  # of 0 the answer shows none
             vocab_size=self._base.tokenizer.vocab_size,
             hat_stops=constraint is None,  # a grammar says itself where the text ends
         )
@@ -173,3 +223,12 @@ class Intake:
             ),
             prompt_field="messages" if is_chat else "prompt",
         )
+
+
+def _sibling(first: GenerationRequest, request_id: str, number: int) -> GenerationRequest:
+    """Another answer to the same prompt: drawn from another seed, the prompt scored once."""
+    seed = first.params.seed
+    params = replace(
+        first.params, seed=None if seed is None else seed + number, prompt_logprobs=None
+    )
+    return replace(first, request_id=request_id, params=params)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError, core_schema
 UNSUPPORTED = "unsupported_parameter"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal ones would share a type: 1 and JSON's true are
 class Only:
     """Marks a parameter that may be absent, null, or one of the `accepted` values."""
 

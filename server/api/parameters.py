@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from . import limits
+from .errors import UnsupportedParameter
 from .only import Only
 from .structure_body import Choices, GuidedJson, ResponseFormat, StructuredOutputs
 
@@ -61,6 +62,7 @@ class Parameters(BaseModel):
     stream_options: StreamOptions | None = None
 
     max_tokens: int | None = Field(default=None, ge=1)
+    n: int | None = Field(default=None, ge=1, le=limits.MAX_CHOICES)
     min_tokens: int | None = Field(default=None, ge=0)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -96,10 +98,6 @@ class Parameters(BaseModel):
     safety_identifier: str | None = None
 
     # Known elsewhere, not carried out here.
-    n: Annotated[Any, Only(1)] = None
-    best_of: Annotated[Any, Only(1)] = None
-    echo: Annotated[Any, Only(False)] = None
-    suffix: Annotated[Any, Only("")] = None
     use_beam_search: Annotated[Any, Only(False)] = None
     length_penalty: Annotated[Any, Only(1, 1.0)] = None
     prompt_logprobs: Annotated[Any, Only(0)] = None
@@ -112,10 +110,27 @@ class Parameters(BaseModel):
     priority: Annotated[Any, Only(0)] = None
     adapters: Annotated[Any, Only([])] = None
 
+    def check(self) -> None:
+        """Raise InvalidRequest about parameters that do not go together."""
+        if self.stream_options is not None and not self.stream:
+            raise UnsupportedParameter(
+                "'stream_options' only means something with 'stream': true.", param="stream_options"
+            )
+
     @property
     def wants_usage(self) -> bool:
         """Whether a stream should end with a chunk that counts tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def num_choices(self) -> int:
+        """Answers to give to each prompt."""
+        return self.n or 1
+
+    @property
+    def num_candidates(self) -> int:
+        """Answers to make for each prompt, of which the best `num_choices` are given."""
+        return self.num_choices
 
     @property
     def stop_texts(self) -> tuple[str, ...]:
@@ -132,3 +147,8 @@ class Parameters(BaseModel):
     def num_logprobs(self) -> int | None:
         """Alternatives to report beside each chosen token; None reports nothing."""
         raise NotImplementedError
+
+    @property
+    def is_echoed(self) -> bool:
+        """Whether the answer begins with the prompt."""
+        return False

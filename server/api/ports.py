@@ -83,6 +83,10 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: list[int]) -> str: ...
 
+    def token_text(self, token_id: int) -> str:
+        """One token's own text, special tokens included."""
+        ...
+
 
 class Base(Protocol):
     """The resident model, as far as requests see it."""

@@ -76,7 +76,8 @@ def sampling_params(
         stop=tuple(dict.fromkeys(body.stop_texts + (hat.stop if hat_stops else ()))),
         stop_token_ids=_stop_token_ids(body, vocab_size),
         ignore_eos=bool(body.ignore_eos),
-        logprobs=body.num_logprobs,
+        logprobs=_num_logprobs(body),
+        prompt_logprobs=body.num_logprobs if body.is_echoed else None,
     )
 
 
@@ -88,6 +89,13 @@ def check_token_id(token_id: int, vocab_size: int, param: str) -> int:
             param=param,
         )
     return token_id
+
+
+def _num_logprobs(body: Parameters) -> int | None:
+    """The best of several answers is told by its tokens' probabilities."""
+    if body.num_logprobs is None and body.num_candidates > body.num_choices:
+        return 0
+    return body.num_logprobs
 
 
 def _first(requested: Number | None, by_hat: Number | None, otherwise: Number) -> Number:

@@ -13,20 +13,23 @@ from server.engine.sequence import Sequence
 class Chunk:
     """Consecutive tokens of one sequence, from `start` on.
 
-    samples: whether it reaches the newest token, whose logits choose the next one.
+    samples: whether it reaches the newest token, whose logits choose the next one. is_scored:
+    whether the prompt's own tokens after its rows are to be given their probabilities.
     """
 
     sequence: Sequence
     start: int
     num_tokens: int
     samples: bool
+    is_scored: bool = False
 
     @classmethod
     def of(cls, sequence: Sequence, budget: int) -> Chunk:
         """As many of the sequence's uncomputed tokens as the budget allows."""
         count = min(budget, sequence.num_uncomputed)
         samples = count == sequence.num_uncomputed
-        return cls(sequence, sequence.num_computed, count, samples)
+        start = sequence.num_computed
+        return cls(sequence, start, count, samples, sequence.wants_score_after(start))
 
     @property
     def token_ids(self) -> list[int]:
@@ -60,6 +63,11 @@ class Batch:
     def sampling(self) -> list[Sequence]:
         """The sequences that get a token from this step, in row order."""
         return [chunk.sequence for chunk in self.chunks if chunk.samples]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether any of its chunks is."""
+        return any(chunk.is_scored for chunk in self.prefilling)
 
     @property
     def composition(self) -> Mapping[str, int]:

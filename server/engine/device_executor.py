@@ -17,8 +17,10 @@ from server.engine.executor import Outcome
 from server.engine.graphs import Recorder
 from server.engine.marks import Mark, set_mark
 from server.engine.prompt_pass import PromptPass
+from server.engine.prompt_scores import ChunkScores
 from server.engine.prompt_steps import PromptSteps
-from server.engine.sampler import Sampled, Sampler
+from server.engine.sampled import Sampled
+from server.engine.sampler import Sampler
 from server.engine.sequence import Sequence
 from server.engine.staging import Staging, is_random
 
@@ -101,13 +103,15 @@ class DeviceExecutor:
 
     def launch(self, batch: Batch) -> Outcome:
         logits = []
+        scores: list[ChunkScores] = []
         if batch.decoding:
             logits.append(self._decode(batch.decoding))
         if batch.prefilling:
-            logits.append(self._prefill(batch.prefilling))
+            prompts, scores = self._prefill(batch.prefilling)
+            logits.append(prompts)
         places = [*range(len(batch.decoding)), *range(self._max_batch, 2 * self._max_batch)]
         self._places = dict(zip(batch.sampling, places, strict=False))
-        return self._outcome(batch, logits)
+        return self._outcome(batch, logits, scores)
 
     def _decode(self, chunks: Items[Chunk]) -> torch.Tensor:
         """Logits [chunks, vocab] of one token each, which the next step overwrites."""
@@ -123,14 +127,20 @@ class DeviceExecutor:
             draw(self._chosen[:count], logits, rows.sampling, rows.positions, self._model.kernels)
         return logits
 
-    def _prefill(self, chunks: Items[Chunk]) -> torch.Tensor:
-        """Logits [samples, vocab] of the chunks that sample."""
-        if self._prompts.takes(chunks):
-            return self._prompts.run(chunks)
+    def _prefill(self, chunks: Items[Chunk]) -> tuple[torch.Tensor, list[ChunkScores]]:
+        """Logits [samples, vocab] of the chunks that sample, and what others ask for."""
+        is_scored = any(chunk.is_scored for chunk in chunks)
+        if not is_scored and self._prompts.takes(chunks):
+            return self._prompts.run(chunks), []
         num_samples = sum(chunk.samples for chunk in chunks)
-        return self._passes.run(chunks, self._chosen[self._max_batch :][:num_samples])
+        chosen = self._chosen[self._max_batch :][:num_samples]
+        if is_scored:
+            return self._passes.run_scored(chunks, chosen)
+        return self._passes.run(chunks, chosen), []
 
-    def _outcome(self, batch: Batch, logits: Items[torch.Tensor]) -> Outcome:
+    def _outcome(
+        self, batch: Batch, logits: Items[torch.Tensor], scores: Items[ChunkScores]
+    ) -> Outcome:
         """What reads the step's tokens once they are there."""
         on_host = _for_host(batch, logits)
         host = next(self._read)
@@ -139,7 +149,10 @@ class DeviceExecutor:
         places = list(self._places.values())
 
         def read() -> Items[Sampled | None]:
-            return self._collect(host, mark, places, on_host)
+            sampled = self._collect(host, mark, places, on_host)
+            for part in scores:
+                part.record()
+            return sampled
 
         return read
 

@@ -27,7 +27,7 @@ from server.engine.request import (
     ResidentAdapter,
     TokenLogprob,
 )
-from server.engine.sampler import Sampled
+from server.engine.sampled import Sampled
 from server.engine.scheduler import AdapterDoor, Scheduler
 from server.engine.sequence import Sequence
 from server.errors import (
@@ -303,7 +303,8 @@ class Engine:
         return GenerationDelta(
             text=text,
             token_ids=(choice.token_id,),
-            logprobs=self._logprobs(choice),
+            logprobs=() if choice.logprob is None else (self._scored(choice, choice.logprob),),
+            prompt_logprobs=self._prompt_logprobs(sequence),
             finish_reason=sequence.finish_reason,
             stop_reason=sequence.stop_reason,
             num_prompt_tokens=sequence.num_prompt_tokens,
@@ -328,12 +329,20 @@ class Engine:
             sequence.finish("length")
         return text
 
-    def _logprobs(self, choice: Sampled) -> tuple[TokenLogprob, ...]:
-        if choice.logprob is None:
+    def _prompt_logprobs(self, sequence: Sequence) -> tuple[TokenLogprob, ...]:
+        """Those of the whole prompt, with the first token."""
+        if sequence.num_generated > 1:
             return ()
+        return tuple(
+            self._scored(score, score.logprob)
+            for score in sequence.scores
+            if score.logprob is not None
+        )
+
+    def _scored(self, choice: Sampled, logprob: float) -> TokenLogprob:
         text = self._tokenizer.token_text
         top = tuple((token_id, text(token_id), value) for token_id, value in choice.top)
-        return (TokenLogprob(choice.token_id, text(choice.token_id), choice.logprob, top),)
+        return TokenLogprob(choice.token_id, text(choice.token_id), logprob, top)
 
 
 def _completes(sequence: Sequence, token_id: int) -> bool:

@@ -11,7 +11,9 @@ import torch
 
 from server.engine.batch import Batch
 from server.engine.config import ModelConfig
-from server.engine.sampler import Sampled, Sampler
+from server.engine.prompt_scores import take_scores
+from server.engine.sampled import Sampled
+from server.engine.sampler import Sampler
 from server.engine.weights import ModelWeights
 
 Input = TypeVar("Input")
@@ -81,5 +83,7 @@ class DirectExecutor(Generic[Input]):
 
     def launch(self, batch: Batch) -> Outcome:
         logits = self.runner.forward(self.layout.build(batch))
+        if batch.is_scored:
+            logits = take_scores(logits, batch.chunks)
         sampled = self.sampler.sample(logits, batch.sampling)
         return lambda: sampled

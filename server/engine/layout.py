@@ -11,6 +11,7 @@ import torch
 from server.engine.batch import Batch, Chunk
 from server.engine.config import ModelConfig
 from server.engine.kv_cache import NULL_BLOCK
+from server.engine.prompt_scores import logit_rows
 from server.engine.slots import LoraPlan, SlotPool
 from server.kernels.attention import AttentionGroup
 
@@ -45,13 +46,12 @@ class Layout:
     def build(self, batch: Batch) -> StepInput:
         chunks = batch.chunks
         row_slots = [chunk.sequence.slot for chunk in chunks for _ in range(chunk.num_tokens)]
-        ends = torch.tensor([chunk.num_tokens for chunk in chunks]).cumsum(0) - 1
         return StepInput(
             token_ids=self._tensor([t for chunk in chunks for t in chunk.token_ids]),
             positions=self._tensor([p for chunk in chunks for p in _positions(chunk)]),
             kv_slots=self._tensor([s for chunk in chunks for s in self._kv_slots(chunk)]),
             begun_blocks=self._tensor([b for chunk in chunks for b in self._begun(chunk)]),
-            sample_rows=ends[torch.tensor([chunk.samples for chunk in chunks])].to(self.device),
+            sample_rows=self._tensor(logit_rows(chunks)),
             attention=(*self._decoding_groups(batch), *self._chunk_groups(batch)),
             lora=self.slots.plan(row_slots, len(batch.decoding)),
         )

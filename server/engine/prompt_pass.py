@@ -15,6 +15,7 @@ from server.engine.choosing import choose, draw
 from server.engine.decode_steps import INVARIANT_SPLITS
 from server.engine.device_masks import DeviceMasks
 from server.engine.device_model import Attend, DeviceModel, Rows
+from server.engine.prompt_scores import ChunkScores
 from server.engine.row_tables import RowTables
 from server.engine.staging import is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
@@ -36,8 +37,25 @@ class PromptPass:
 
         Their logits [samples, vocab], in the order of the chunks.
         """
+        return self._choose(self._forward(chunks), chunks, chosen)
+
+    def run_scored(
+        self, chunks: Items[Chunk], chosen: torch.Tensor
+    ) -> tuple[torch.Tensor, list[ChunkScores]]:
+        """As `run`, with what the chunks that are scored ask for."""
+        hidden = self._forward(chunks)
+        parts = torch.split(hidden, [chunk.num_tokens for chunk in chunks])
+        scores = [
+            ChunkScores.of(chunk, rows, self.model.logits)
+            for chunk, rows in zip(chunks, parts, strict=True)
+            if chunk.is_scored
+        ]
+        return self._choose(hidden, chunks, chosen), scores
+
+    def _forward(self, chunks: Items[Chunk]) -> torch.Tensor:
+        """Hidden states [tokens, hidden] of all chunks."""
         positions = np.concatenate([np.arange(chunk.start, chunk.end) for chunk in chunks])
-        hidden = self.model.forward(
+        return self.model.forward(
             Rows(
                 token_ids=self._send([token for chunk in chunks for token in chunk.token_ids]),
                 positions=self._send(positions),
@@ -46,7 +64,6 @@ class PromptPass:
                 attend=self.attention(self._prompt_chunks(chunks), len(positions)),
             )
         )
-        return self._choose(hidden, chunks, chosen)
 
     def _choose(
         self, hidden: torch.Tensor, chunks: Items[Chunk], chosen: torch.Tensor

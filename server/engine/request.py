@@ -19,7 +19,8 @@ class SamplingParams:
 
     `temperature` 0, or too low to divide by, is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0
     switch each filter off.
-    `logprobs` is how many alternatives to report beside the chosen token (None: report nothing).
+    `logprobs` is how many alternatives to report beside the chosen token (None: report nothing);
+    `prompt_logprobs` the same of each token of the prompt from the second on.
     `stop` strings end the text before them; `stop_token_ids` end the sequence at the token.
     """
 
@@ -38,6 +39,7 @@ class SamplingParams:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
 
     @property
     def is_greedy(self) -> bool:
@@ -86,11 +88,13 @@ class GenerationDelta:
 
     `text` is whole UTF-8 characters and never part of a stop string. `finish_reason` is set on
     the last delta only, and `stop_reason` then names the stop string or token id that ended it.
+    `prompt_logprobs` are on the first delta only, and of the tokens from the second on.
     """
 
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     num_prompt_tokens: int = 0

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from server.engine.batch import Batch, Chunk
+from server.engine.prompt_scores import logit_rows
 from server.kernels.cpu.records import RUN
 
 LONGEST_RUN = 16  # rows; longer ones are cut, so that threads can share them
@@ -61,14 +62,13 @@ class RowLayout:
         table_starts = np.repeat(lengths.cumsum() - lengths, counts)
         positions = _joined(range(chunk.start, chunk.end) for chunk in chunks)
         owned = blocks[table_starts + positions // self.block_size]
-        ends = np.cumsum(counts)
         return RowStep(
             token_ids=_joined(chunk.token_ids for chunk in chunks),
             positions=positions,
             kv_slots=owned * self.block_size + positions % self.block_size,
             blocks=blocks,
             table_starts=table_starts,
-            sample_rows=ends[[chunk.samples for chunk in chunks]] - 1,
+            sample_rows=np.array(logit_rows(chunks), np.int64),
             runs=_runs(chunks),
         )
 

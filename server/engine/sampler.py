@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass
 
 import torch
 
+from server.engine.sampled import Sampled, Top
 from server.engine.sequence import Sequence
 from server.kernels.sampling import (
     draw,
@@ -21,16 +21,6 @@ from server.kernels.sampling import (
 )
 
 Largest = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-Top = tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """A chosen token; `logprob` and `top` are set if the sequence asked for them."""
-
-    token_id: int
-    logprob: float | None = None
-    top: Top = ()
 
 
 class Sampler:

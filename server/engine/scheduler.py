@@ -193,6 +193,8 @@ class Scheduler:
         """Blocks for everything said so far; those of a known prefix are taken up again."""
         size = self._pool.block_size
         reusable = (sequence.num_tokens - 1) // size
+        if sequence.wants_score_after(0):
+            reusable = 0  # a prefix that is taken up again has no logits
         reused = self._pool.reuse(sequence.block_keys(size)[:reusable])
         needed = self._pool.blocks_for(sequence.num_tokens) - len(reused)
         if needed + self._reserve > self._pool.num_free:

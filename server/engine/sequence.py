@@ -12,6 +12,7 @@ from server.engine.constraint import Matcher
 from server.engine.detokenizer import Detokenizer
 from server.engine.kv_cache import block_key
 from server.engine.request import FinishReason, GenerationRequest, SamplingParams, TokenLogprob
+from server.engine.sampled import Sampled
 
 BASE_DIGEST = "base"
 
@@ -42,6 +43,7 @@ class Sequence:
     generator: torch.Generator | None = None
     matcher: Matcher | None = field(init=False)
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)
+    scores: list[Sampled] = field(default_factory=list)  # of the prompt's tokens from the second on
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
 
@@ -111,6 +113,13 @@ class Sequence:
     @property
     def generated_ids(self) -> list[int]:
         return self.token_ids[self.num_prompt_tokens :]
+
+    def wants_score_after(self, position: int) -> bool:
+        """Whether the prompt's tokens after that position still need their probabilities."""
+        if self.params.prompt_logprobs is None:
+            return False
+        last = self.num_prompt_tokens - 1
+        return position < last and len(self.scores) < last
 
     def block_keys(self, block_size: int) -> list[bytes]:
         """Keys of all full blocks so far, extended as tokens come."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from server.engine.engine import Engine
-from server.engine.sampler import Sampled
+from server.engine.sampled import Sampled
 from server.engine.sequence import Sequence
 
 SEEN = {"logprobs": 0}

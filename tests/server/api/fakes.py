@@ -61,6 +61,7 @@ class FakeEngine:
         self.delay = 0.0  # seconds before each token
         self.gate: asyncio.Event | None = None  # held before the second token until set
         self.ending: FinishReason = "stop"
+        self.scores = (-0.5,)  # each token's probability, by the sequence's place in its request
         self.max_context = 64
         self.num_running = 0
         self.is_healthy = True
@@ -94,13 +95,15 @@ class FakeEngine:
         logprobs: tuple[TokenLogprob, ...] = ()
         if request.params.logprobs is not None:
             others = ((9, "?", -2.0), (8, "\ufffd", float("-inf")))[: request.params.logprobs]
-            logprobs = (TokenLogprob(index, word, -0.5, others),)
+            place = int(request.request_id.rpartition("-")[2]) % len(self.scores)
+            logprobs = (TokenLogprob(index, word, self.scores[place], others),)
         cut = len(self.words) > request.params.max_tokens
         ending: FinishReason = "length" if cut else self.ending
         return GenerationDelta(
             text=word,
             token_ids=(index,),
             logprobs=logprobs,
+            prompt_logprobs=_scored(request) if index == 0 else (),
             finish_reason=ending if is_last else None,
             num_prompt_tokens=len(request.prompt_token_ids),
             num_cached_tokens=2,
@@ -145,6 +148,12 @@ class FakeEngine:
         self.is_stopped = True
 
 
+def _scored(request: GenerationRequest) -> tuple[TokenLogprob, ...]:
+    if request.params.prompt_logprobs is None:
+        return ()
+    return tuple(TokenLogprob(t, chr(t), -1.0) for t in request.prompt_token_ids[1:])
+
+
 class FakeTokenizer:
     """One token per character, and `bos` before plain text if it is set."""
 
@@ -164,6 +173,9 @@ class FakeTokenizer:
 
     def decode(self, ids: list[int]) -> str:
         return "".join(map(chr, ids))
+
+    def token_text(self, token_id: int) -> str:
+        return chr(token_id)
 
     def serialized(self) -> str:
         """Another vocabulary, one token per byte: enough to make grammars from."""

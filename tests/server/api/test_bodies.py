@@ -93,8 +93,8 @@ def test_names_the_parameter(body: dict[str, Any], param: str, code: str | None)
     [
         {"tools": [{"type": "function"}]},
         {"tool_choice": "required"},
-        {"n": 2},
-        {"n": True},
+        {"best_of": 2},
+        {"best_of": True},
         {"echo": True},
         {"prompt_logprobs": 3},
         {"reasoning_effort": "low"},
@@ -105,6 +105,14 @@ def test_refuses_unsupported_parameters_by_name(field: dict[str, Any]) -> None:
     error = refusal(chat(**field))
     assert error.code == "unsupported_parameter"
     assert error.param == next(iter(field))
+
+
+@pytest.mark.parametrize(
+    "field", [{"skip_special_tokens": True}, {"priority": 0}, {"best_of": 1}, {"length_penalty": 1}]
+)
+def test_accepts_the_value_that_is_the_default(field: dict[str, Any]) -> None:
+    [(name, value)] = field.items()
+    assert getattr(parse_body(json.dumps(chat(**field)).encode(), ChatBody), name) is value
 
 
 def test_accepts_values_that_change_nothing() -> None:

@@ -142,7 +142,7 @@ async def test_openapi_describes_every_route(site: Site, client: httpx.AsyncClie
     routes = {route.path.replace(":path", "") for route in site.app.routes}  # type: ignore[attr-defined]
     assert paths == routes
     chat = document["components"]["schemas"]["ChatBody"]
-    assert chat["properties"]["n"]["enum"] == [1, None]
+    assert chat["properties"]["best_of"]["enum"] == [1, None]
     assert {"model", "messages"} <= set(chat["required"])
     text = str(document)
     names = {part.split("'")[0] for part in text.split("#/components/schemas/")[1:]}
