@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from .databases import open_database, write_options
 from .errors import CatalogUnavailable
 
-REVISION = "0003"  # the newest migration; a test holds this to the migrations folder
+REVISION = "0004"  # the newest migration; a test holds this to the migrations folder
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

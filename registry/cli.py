@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .commands import alias as alias_commands
-from .commands import canary, keys
+from .commands import canary, keys, webhooks
 from .commands.diff import diff
 from .commands.exchange import export, import_
 from .commands.lint import lint
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(alias_commands.app, name="alias")
 app.add_typer(canary.app, name="canary")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.command()(diff)
 app.command()(serve)
 app.command()(withdraw)

@@ -16,10 +16,11 @@ from .tables import event
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to an adapter; `data` depends on `kind`.
+    """One thing that happened to an adapter ("": to none); `data` depends on `kind`.
 
     Kinds: version.pushed, version.withdrawn, version.restored, alias.set, alias.rollback,
-    alias.protected, alias.unprotected, referrer.added.
+    alias.canary.start, alias.canary.advance, alias.canary.promote, alias.canary.abort,
+    alias.protected, alias.unprotected, referrer.added, webhook.disabled.
     """
 
     id: int

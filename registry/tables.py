@@ -212,6 +212,36 @@ metric = Table(
     Index(None, "name", "value"),
 )
 
+# Who is told of events. Secrets sign, so they are kept as they are.
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", String(64), nullable=False),
+    Column("kinds", Text, nullable=False),  # globs, separated by spaces, as the patterns
+    Column("patterns", Text, nullable=False),
+    Column("cursor", BigInteger, nullable=False),  # the last event that is done with
+    Column("failures", Integer, nullable=False),
+    Column("next_at", DateTime, nullable=False),
+    Column("claimed_until", DateTime, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+    Column("created_by", String(255), nullable=False),
+    Column("disabled_at", DateTime, nullable=True),
+)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    Column("id", _LONG, primary_key=True),
+    Column("webhook_id", ForeignKey("webhook.id"), nullable=False, index=True),
+    Column("event_id", BigInteger, nullable=False),
+    Column("at", DateTime, nullable=False),
+    Column("status", Integer, nullable=True),
+    Column("error", Text, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+
 # What is said later about a version (`subject`): evaluations, approvals, signatures.
 referrer = Table(
     "referrer",

@@ -14,6 +14,9 @@ from registry.embedded import Registry
 from registry.errors import RegistryError
 from registry.keys import Keys
 from registry.uploads import Uploads
+from registry.webhooks.courier import Courier
+from registry.webhooks.hook import Webhooks
+from registry.webhooks.sender import Sender
 
 from .access import Gate
 from .adapter_routes import AdapterRoutes
@@ -30,6 +33,7 @@ from .oci_routes import OciRoutes
 from .openapi import openapi_document
 from .referrer_routes import ReferrerRoutes
 from .settings import RegistryApiSettings
+from .webhook_routes import WebhookRoutes
 
 
 def create_app(registry: Registry, settings: RegistryApiSettings | None = None) -> Starlette:
@@ -54,6 +58,7 @@ def create_app(registry: Registry, settings: RegistryApiSettings | None = None) 
             *_canary_routes(CanaryRoutes(desk)),
             Route("/events", EventRoutes(desk).events),
             *_admin_routes(AdminRoutes(desk, keys, audit)),
+            *_webhook_routes(_webhooks(desk)),
             *_oci_routes(OciRoutes(desk)),
         ],
         middleware=[Middleware(AuditTrail, log=audit)],
@@ -141,6 +146,23 @@ def _admin_routes(admin: AdminRoutes) -> list[Route]:
         Route("/leases", admin.leases, methods=["GET"]),
         Route("/leases", admin.lease, methods=["PUT"]),
         Route("/leases", admin.release, methods=["DELETE"]),
+    ]
+
+
+def _webhooks(desk: Desk) -> WebhookRoutes:
+    catalog, reach = desk.registry.catalog, desk.settings.webhook_reach
+    return WebhookRoutes(desk, Webhooks(catalog, reach), Courier(catalog, Sender(reach).send))
+
+
+def _webhook_routes(webhooks: WebhookRoutes) -> list[Route]:
+    one = "/webhooks/{webhook}"
+    return [
+        Route("/webhooks", webhooks.index, methods=["GET"]),
+        Route("/webhooks", webhooks.add, methods=["POST"]),
+        Route(one, webhooks.remove, methods=["DELETE"]),
+        Route(one + "/enable", webhooks.enable, methods=["POST"]),
+        Route(one + "/test", webhooks.test, methods=["POST"]),
+        Route(one + "/deliveries", webhooks.deliveries, methods=["GET"]),
     ]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry.bundle import DEFAULT_SIZE_LIMIT
+from registry.webhooks.addresses import Reach
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,7 @@ class RegistryApiSettings:
     max_followers: int = 256  # event streams at once
     event_interval: float = 0.25  # between looks for new events
     decide_interval: float = 1.0  # between looks at running canaries
+    webhook_interval: float = 0.5  # between looks at webhooks
+    webhook_pause: float = 1.0  # after a delivery that failed, doubled by each further one
+    webhook_reach: Reach = field(default_factory=Reach.from_environment)
     ping_interval: float = 15.0  # between comments on a silent stream

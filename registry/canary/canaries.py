@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from registry.aliases import AliasMove, check_protection
 from registry.catalog import Catalog
-from registry.errors import AliasNotFound, CanaryNotFound
+from registry.errors import CanaryNotFound, InvalidReference
 from registry.identity import whoami
 from registry.references import Reference, check_alias, check_name
 from registry.versions import find_version
@@ -55,13 +55,12 @@ class Canaries:
         check_alias(alias)
         reference = Reference.parse(target if "@" in target else f"{name}@{target}")
         move = AliasMove(by or whoami(), why, expected, may_move_protected)
+        if reference.name != name:
+            raise InvalidReference(
+                f"{name}@{alias} can try versions of {name} only, not {reference}", param="target"
+            )
         with self._catalog.write() as connection:
             version = find_version(connection, reference)
-            if version.name != name:
-                raise AliasNotFound(
-                    f"{name}@{alias} can try versions of {name} only, not {version.ref}",
-                    param="target",
-                )
             return moves.start(connection, alias, version, rules, move)
 
     def standing(self, name: str, alias: str) -> Standing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,14 +105,14 @@ def start(
             }
         )
         reference = target if "@" in target else f"{name}@{target}"
-        opened = open_registry(registry)
-        if require_receipt:
-            proven = opened.resolve(reference)
-            prove(opened, proven, host_base)
-            reference = f"{name}@{proven.digest}"  # what was proven, whatever moves meanwhile
-        begun = opened.canaries.start(
-            name, alias, reference, rules, expected=expected, by=by, why=why
-        )
+        with closing(open_registry(registry)) as opened:
+            if require_receipt:
+                proven = opened.resolve(reference)
+                prove(opened, proven, host_base)
+                reference = f"{name}@{proven.digest}"  # what was proven, whatever moves meanwhile
+            begun = opened.canaries.start(
+                name, alias, reference, rules, expected=expected, by=by, why=why
+            )
     _print_moved(begun, as_json)
 
 
@@ -125,10 +126,10 @@ def status(
     """How the newest canary of an alias stands, and what its rules wait for."""
     from registry import console
 
-    with refusals(as_json):
+    with refusals(as_json), closing(open_registry(registry)) as opened:
         from registry.canary.documents import standing_document
 
-        standing = open_registry(registry).canaries.standing(name, alias)
+        standing = opened.canaries.standing(name, alias)
     if as_json:
         console.print_json(standing_document(standing))
     else:
@@ -140,10 +141,10 @@ def list_(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """Every canary that runs."""
     from registry import console
 
-    with refusals(as_json):
+    with refusals(as_json), closing(open_registry(registry)) as opened:
         from registry.canary.documents import canary_document
 
-        running = open_registry(registry).canaries.running()
+        running = opened.canaries.running()
     if as_json:
         console.print_json([canary_document(each) for each in running])
         return
@@ -175,9 +176,8 @@ def advance(
     as_json: JsonOption = False,
 ) -> None:
     """Begin the next step now, whatever the rules wait for; after the last, move the alias."""
-    with refusals(as_json):
-        canaries = open_registry(registry).canaries
-        moved = canaries.advance(name, alias, expected=expected, by=by, why=why)
+    with refusals(as_json), closing(open_registry(registry)) as opened:
+        moved = opened.canaries.advance(name, alias, expected=expected, by=by, why=why)
     _print_moved(moved, as_json)
 
 
@@ -192,9 +192,8 @@ def abort(
     as_json: JsonOption = False,
 ) -> None:
     """Give all requests back to the version that the alias points at."""
-    with refusals(as_json):
-        canaries = open_registry(registry).canaries
-        ended = canaries.abort(name, alias, expected=expected, by=by, why=why)
+    with refusals(as_json), closing(open_registry(registry)) as opened:
+        ended = opened.canaries.abort(name, alias, expected=expected, by=by, why=why)
     _print_moved(ended, as_json)
 
 

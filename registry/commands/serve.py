@@ -32,6 +32,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    webhook_networks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CIDRS",
+            envvar="HATSTAND_WEBHOOK_NETWORKS",
+            help="Networks that webhooks may lead to beside public addresses: 10.0.0.0/8,…",
+            show_default=False,
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve other machines without keys.")
     ] = False,
@@ -44,7 +53,11 @@ def serve(
         from registry.api.serving import Address
         from registry.api.serving import serve as run
 
-        for name, value in (("HATSTAND_DATABASE", database), ("HATSTAND_BLOBS", blobs)):
+        for name, value in (
+            ("HATSTAND_DATABASE", database),
+            ("HATSTAND_BLOBS", blobs),
+            ("HATSTAND_WEBHOOK_NETWORKS", webhook_networks),
+        ):
             if value:
                 os.environ[name] = value
         opened = open_local(registry)

@@ -18,6 +18,7 @@ from registry.errors import (
     CanaryConflict,
     CanaryNotFound,
     Forbidden,
+    InvalidReference,
     InvalidRequest,
     RegistryError,
     VersionInUse,
@@ -136,6 +137,8 @@ def test_what_cannot_be_begun(
         canaries.start("sql", "prod", "2", QUICK, expected=3)
     with pytest.raises(InvalidRequest, match="already"):
         canaries.start("sql", "prod", "1", QUICK)
+    with pytest.raises(InvalidReference, match="versions of sql only"):
+        canaries.start("sql", "prod", "orders@1", QUICK)
     registry.protect_alias("sql", "prod")
     with pytest.raises(Forbidden):
         canaries.start("sql", "prod", "2", QUICK, may_move_protected=False)

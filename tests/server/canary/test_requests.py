@@ -38,7 +38,9 @@ def registry() -> FakeRegistry:
 class Site:
     """An app over the registry, whose gate refuses the versions on a list."""
 
-    def __init__(self, registry: FakeRegistry, refused: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, registry: FakeRegistry, refused: tuple[str, ...] = (), *, timeout: float = 600.0
+    ) -> None:
         self.engine = FakeEngine()
         self.registry = registry
 
@@ -46,7 +48,7 @@ class Site:
             if version.ref in refused:
                 raise ReceiptMismatch("probe 1, token 3")
 
-        settings = ApiSettings(canary_interval=0.01)
+        settings = ApiSettings(canary_interval=0.01, request_timeout=timeout)
         gate = ReceiptGate(prove)
         self.app = create_app(self.engine, registry, FakeBase(), settings, gate=gate)
 
@@ -106,6 +108,17 @@ async def test_what_counts_as_a_failure(
             while registry.canaries.reports[-1].target.requests < 2 + counts:
                 await anyio.sleep(0.01)
     assert registry.canaries.reports[-1].target.errors == counts
+
+
+async def test_an_answer_that_takes_too_long_has_failed(registry: FakeRegistry) -> None:
+    site = Site(registry, timeout=0.5)
+    async with open_client(site.app) as client:
+        await until_ready(client)
+        site.engine.delay = 60
+        assert (await ask(client)).status_code == 504
+        with anyio.fail_after(20):
+            while not registry.canaries.reports[-1].target.errors:
+                await anyio.sleep(0.01)
 
 
 async def test_streams_count_too(registry: FakeRegistry) -> None:

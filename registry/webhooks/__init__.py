@@ -1,0 +1,1 @@
+"""Events told to others: signed, in order, until they arrive, and not into our own network."""
