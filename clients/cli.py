@@ -12,6 +12,7 @@ from .evaluate_command import evaluate, perplexity
 from .failures import explained
 from .plan_command import plan
 from .serve_command import serve
+from .train_command import train
 
 app = typer.Typer(
     name="hatstand",
@@ -63,24 +64,7 @@ app.command()(serve)
 app.command()(plan)
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
-    ] = None,
-    push: Annotated[
-        str | None, typer.Option(metavar="NAME[@ALIAS]", help="Push the result.")
-    ] = None,
-    registry: Annotated[str | None, REGISTRY] = None,
-) -> None:
-    """Train an adapter from a recipe, ready to push."""
-    with explained("train", extra="training"):
-        from training.commands import train as run
-
-        run(recipe, overrides or [], push, registry)
-
-
+app.command()(train)
 app.command()(evaluate)
 app.command()(perplexity)
 app.command()(chat)

@@ -22,6 +22,8 @@ from .push import parse_target, push
 from .reading import read_recipe
 
 if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
     from registry import Version
 
     from .metrics import Metrics
@@ -43,14 +45,17 @@ def train(
     registry: Path | str | None = None,
     *,
     resume: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+    work: Path | None = None,
     console: Console | None = None,
 ) -> Trained:
     """Train the adapter that `recipe` describes, and push it where `push_to` says.
 
     `overrides` are `key.path=value`, `push_to` is NAME or NAME@ALIAS, `registry` is a folder
-    or a URL (None: the default folder); `resume` goes on from the newest checkpoint. Recipe, data,
-    base and output are checked before torch is imported. Raises a `TrainingError`, whose `message`
-    is all a person needs.
+    or a URL (None: the default folder); `resume` goes on from the newest checkpoint, which is
+    looked for in `work` (None: beside the output). `callbacks` are told of every step; what they
+    raise ends the run. Recipe, data, base and output are checked before torch is imported. Raises
+    a `TrainingError`, whose `message` is all a person needs.
     """
     console = console or Console()
     progress = Progressing(console)
@@ -64,9 +69,11 @@ def train(
         progress.say(note)
     prepare()
     with progress.phase("import", "importing torch, transformers, peft and bitsandbytes"):
+        from .fitting import Session
         from .run import Run
     commit = source_commit(recipe.absolute().parent)
-    run = Run(settings, examples, base, served, commit, progress, resume=resume)
+    session = Session(resume, work, tuple(callbacks))
+    run = Run(settings, examples, base, served, commit, progress, session)
     metrics = run.execute()
     _report(console, settings.output, metrics)
     version = None

@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from .sections import Count, Section, Share, Text
-from .sources import Source, Sources, as_tuple
+from .sections import Section, Text
+from .sources import Sources, SourcesOrCount
 
 Format = Literal["messages", "alpaca", "instruction", "template", "text"]
 TooLong = Literal["error", "drop", "left", "right"]
@@ -30,9 +30,7 @@ class DataSettings(Section):
 
     train: Annotated[Sources, Field(min_length=1)]
     """Files (.jsonl, .json, .csv, .parquet) or datasets of the Hub (hf://org/name@commit:split)."""
-    validation: Annotated[tuple[Source, ...] | Count | Share | None, BeforeValidator(as_tuple)] = (
-        None
-    )
+    validation: SourcesOrCount = None
     """Files, or how many rows (a number, or a share below 1) to keep off `train`."""
     heldout: Sources = ()
     """Rows that are asked before and after training."""

@@ -32,17 +32,26 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Fitting:
-    """Trains a prepared model by `recipe`. `pad_token_id` may be any token's.
+class Session:
+    """What is so in one call and not in the recipe.
 
-    With `resume`, training goes on from the newest checkpoint, if there is one.
+    With `resume`, training goes on from the newest checkpoint, if there is one. Checkpoints lie in
+    `work` (None: beside the output, and nowhere if the recipe asks for none).
     """
+
+    resume: bool = False
+    work: Path | None = None
+    callbacks: tuple[TrainerCallback, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Trains a prepared model by `recipe`. `pad_token_id` may be any token's."""
 
     recipe: Recipe
     pad_token_id: int
     progress: Progressing
-    resume: bool = False
-    callbacks: tuple[TrainerCallback, ...] = ()
+    session: Session
 
     def fit(self, model: Any, train: Sequence[Sample], validation: Sequence[Sample]) -> Fitted:
         """Train `model` in place. Raises `TrainingDiverged`, or `OutputError` on resuming."""
@@ -53,7 +62,7 @@ class Fitting:
             self._folder() as folder,
             self.progress.training(num_steps(settings, len(rows))) as bar,
         ):
-            start = checkpoints.newest(folder) if self.resume else None
+            start = checkpoints.newest(folder) if self.session.resume else None
             if start is not None:
                 best.load(start)
             curves = CurveCallback(bar)
@@ -64,7 +73,7 @@ class Fitting:
                 validation=held,
                 collator=self._collator(model),
                 folder=folder,
-                callbacks=[curves, best, *self.callbacks],
+                callbacks=[curves, best, *self.session.callbacks],
                 shuffle=self.recipe.data.shuffle,
                 resumes=start is not None,
             )
@@ -78,12 +87,13 @@ class Fitting:
     @contextmanager
     def _folder(self) -> Iterator[Path]:
         """Where checkpoints go; a temporary folder where there are to be none."""
-        if self.recipe.train.save_every == "never":
+        work = self.session.work
+        if work is None and self.recipe.train.save_every == "never":
             with tempfile.TemporaryDirectory() as scratch:
                 yield Path(scratch)
             return
-        folder = checkpoints.folder_for(self.recipe.output)
-        if not self.resume:
+        folder = work or checkpoints.folder_for(self.recipe.output)
+        if not self.session.resume:
             checkpoints.clear(folder)
         yield folder
 

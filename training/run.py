@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import AutoTokenizer, TrainerCallback, set_seed
+from transformers import AutoTokenizer, set_seed
 
 from registry.bases import BaseRecord, read_base
 from registry.errors import RegistryError
@@ -20,7 +20,7 @@ from .errors import BaseError
 from .evaluation import Score, score
 from .examples import Example, Examples
 from .export import target_modules, write_adapter
-from .fitting import Fitted, Fitting
+from .fitting import Fitted, Fitting, Session
 from .generation import Generator
 from .lengths import Lengths
 from .methods import Adapter, method_for
@@ -43,7 +43,7 @@ class Run:
     """What one run works on.
 
     `base` is the folder of the base that is trained on, `served` of the one that serves (mostly
-    the same), `commit` that of the recipe's repository. `callbacks` are told of every step.
+    the same), `commit` that of the recipe's repository.
     """
 
     recipe: Recipe
@@ -52,8 +52,7 @@ class Run:
     served: Path
     commit: str | None
     progress: Progressing
-    resume: bool = False
-    callbacks: tuple[TrainerCallback, ...] = ()
+    session: Session
 
     def execute(self) -> Metrics:
         """Train, measure and write the adapter folder.
@@ -127,7 +126,7 @@ class Run:
     @property
     def _fitting(self) -> Fitting:
         pad = int(self._tokenizer.eos_token_id)
-        return Fitting(self.recipe, pad, self.progress, self.resume, self.callbacks)
+        return Fitting(self.recipe, pad, self.progress, self.session)
 
     def _fit(self, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
         return fit(samples, self.recipe.train.max_length, self.recipe.data.too_long)

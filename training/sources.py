@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
+from .sections import Count, Share
+
 HUB = "hf://"
 _HUB_DATASET = re.compile(
     r"hf://(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:(?P<split>[\w\[\]%:+-]+))?"
@@ -57,4 +59,16 @@ Source = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string"}),
 ]
-Sources = Annotated[tuple[Source, ...], BeforeValidator(as_tuple)]
+_TEXT: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT}
+Sources = Annotated[
+    tuple[Source, ...], BeforeValidator(as_tuple), WithJsonSchema({"anyOf": [_TEXT, _TEXTS]})
+]
+# Sources, or how many rows to take from others: a number, a share of them, or none.
+SourcesOrCount = Annotated[
+    tuple[Source, ...] | Count | Share | None,
+    BeforeValidator(as_tuple),
+    WithJsonSchema(
+        {"anyOf": [_TEXT, _TEXTS, {"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]}
+    ),
+]

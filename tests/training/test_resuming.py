@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,27 +35,9 @@ class Cut(TrainerCallback):  # type: ignore[misc]  # transformers is untyped her
             raise KeyboardInterrupt
 
 
-@pytest.fixture
-def cut(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a recipe that is cut after a step."""
-
-    def run(path: Path, step: int) -> None:
-        from training.fitting import Fitting
-
-        with monkeypatch.context() as patch:
-            fit = Fitting.fit
-            patch.setattr(
-                Fitting, "fit", lambda self, *a: fit(replace(self, callbacks=(Cut(step),)), *a)
-            )
-            with pytest.raises(KeyboardInterrupt):
-                train(path, console=quiet())
-
-    return run
-
-
 @pytest.mark.parametrize("cut_at", [3, 5], ids=["within an epoch", "in the next epoch"])
 def test_cut_and_resumed_is_uninterrupted_bit_for_bit(
-    write_recipe: Any, tmp_path: Path, cut: Any, cut_at: int
+    write_recipe: Any, tmp_path: Path, cut_at: int
 ) -> None:
     """Dropout draws random numbers, rows come in a random order, Adam has its moments."""
     path = write_recipe(
@@ -70,7 +51,8 @@ def test_cut_and_resumed_is_uninterrupted_bit_for_bit(
     whole = train(path, console=quiet())
     assert [step for step, _ in whole.metrics.curves.train] == list(range(1, 9))
     weights = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
-    cut(path, cut_at)
+    with pytest.raises(KeyboardInterrupt):
+        train(path, callbacks=[Cut(cut_at)], console=quiet())
     folder = tmp_path / "out-checkpoints"
     assert {path.name for path in folder.iterdir()} == {
         f"checkpoint-{step}" for step in range(2, cut_at, 2)

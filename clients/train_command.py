@@ -1,0 +1,66 @@
+"""`hatstand train`: an adapter from a recipe, or what a run would be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .failures import explained, fail
+
+
+def train(
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE.yaml")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="NAME[@ALIAS]", help="Push the result.")
+    ] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            help="The registry's folder or URL; default: the embedded one.",
+            metavar="DIR_OR_URL",
+            envvar="HATSTAND_REGISTRY",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check recipe, data, licence and servability only.")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the recipe's JSON schema, for editors.")
+    ] = False,
+) -> None:
+    """Train an adapter from a recipe, ready to push."""
+    with explained("train", extra="training"):
+        if schema:
+            _print_schema()
+        elif recipe is None:
+            fail("name a recipe: hatstand train RECIPE.yaml")
+        elif check:
+            _check(recipe, overrides or [])
+        else:
+            from training.commands import train as run
+
+            run(recipe, overrides or [], push, registry, resume=resume)
+
+
+def _print_schema() -> None:
+    from training.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)
+
+
+def _check(recipe: Path, overrides: list[str]) -> None:
+    from rich.console import Console
+
+    from training.check import print_check
+    from training.reading import read_recipe
+
+    if not print_check(read_recipe(recipe, overrides), Console()):
+        raise typer.Exit(1)
