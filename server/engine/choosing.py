@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 
 from server.engine.step_kernels import StepKernels
-from server.kernels.triton.row_sampling import RowSampling
+from server.kernels.triton.row_sampling import NO_TOKEN, RowSampling
 
-NO_TOKEN = -1
-"""Chosen where logits are not finite."""
+__all__ = ["NO_TOKEN", "choose", "draw"]
 
 
-def choose(logits: torch.Tensor, kernels: StepKernels) -> torch.Tensor:
-    """The greedy token of each row of `logits` [rows, vocab]: int64 [rows]."""
-    return torch.where(logits.amax(-1).isfinite(), kernels.argmax(logits), NO_TOKEN)
+def choose(
+    logits: torch.Tensor, kernels: StepKernels, *, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The greedy token of each row of `logits` [rows, vocab]: int64 [rows]; NO_TOKEN for none."""
+    return kernels.argmax(logits, out=out)
 
 
 def draw(

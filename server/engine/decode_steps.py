@@ -61,11 +61,9 @@ class DecodeSteps:
 
     def _compute(self, size: int, adapted: bool) -> None:
         rows = self._rows.first(size)
-        known = rows.token_ids >= 0
-        tokens = torch.where(known, rows.token_ids, self._chosen[(~rows.token_ids).clamp(min=0)])
         hidden = self._model.forward(
             Rows(
-                tokens.clamp(min=0),  # a row that ended on logits that were not finite has none
+                self._model.kernels.known_tokens(rows.token_ids, self._chosen),
                 rows.positions,
                 rows.kv_slots,
                 rows.tiles if adapted else None,
@@ -75,7 +73,7 @@ class DecodeSteps:
         )
         logits = self._model.logits(hidden)
         self.logits[:size] = logits
-        self._chosen[:size] = choose(logits, self._model.kernels)
+        choose(logits, self._model.kernels, out=self._chosen[:size])
 
     def _splits(self, size: int) -> int:
         model = self._model

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 import torch
 
+from registry.homes import kernel_cache
 from server.bases.opening import Base
 from server.engine.arena import Arena
 from server.engine.config import EngineSettings
@@ -31,6 +33,8 @@ def build_device(
 ) -> tuple[DeviceExecutor, Arena]:
     """What runs steps on the settings' device, and its slots."""
     config, device = base.config, weights.embedding.device
+    if device.type == "cuda":
+        _keep_compiled()
     invariant = settings.gemm == "batch-invariant"
     kernels = StepKernels.of(device, invariant=invariant)
     slots = Arena(
@@ -73,3 +77,11 @@ def build_device(
 
 def recorder_for(device: torch.device) -> Recorder:
     return GraphRecorder() if device.type == "cuda" else NoRecorder()
+
+
+def _keep_compiled() -> None:
+    """Let Triton's kernels outlast the process, beside the others, unless told where to."""
+    from triton import knobs
+
+    if "TRITON_CACHE_DIR" not in os.environ:
+        knobs.cache.dir = str(kernel_cache() / "triton")

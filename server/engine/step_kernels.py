@@ -82,14 +82,26 @@ class AddLora(Protocol):
     ) -> None: ...
 
 
+class AdaptedSiluMul(Protocol):
+    def __call__(
+        self, gate_up: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles
+    ) -> torch.Tensor: ...
+
+
 class ShrinkBeside(Protocol):
     def __call__(
         self, x: torch.Tensor, site: LoraSite, tiles: LoraTiles, row_slots: torch.Tensor
     ) -> LoraDelta: ...
 
 
+class KnownTokens(Protocol):
+    def __call__(self, token_ids: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor: ...
+
+
 class Argmax(Protocol):
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor: ...
+    def __call__(
+        self, logits: torch.Tensor, *, out: torch.Tensor | None = None
+    ) -> torch.Tensor: ...
 
 
 class Sample(Protocol):
@@ -110,12 +122,14 @@ class Unpack(Protocol):
 class StepKernels:
     """One implementation of each kernel of a step."""
 
+    known_tokens: KnownTokens
     rms_norm: RmsNorm
     add_rms_norm: AddRmsNorm
     rotate_and_write: RotateAndWrite
     decode_attention: DecodeAttention
     prefill_attention: PrefillAttention
     silu_mul: SiluMul
+    adapted_silu_mul: AdaptedSiluMul
     add_lora: AddLora
     shrink_beside: ShrinkBeside
     argmax: Argmax
@@ -137,12 +151,14 @@ class StepKernels:
         norm, attention, sampling = module("norm"), module("attention"), module("sampling")
         lora = module("lora")
         return cls(
+            known_tokens=module("tokens").known_tokens,
             rms_norm=norm.rms_norm,
             add_rms_norm=norm.add_rms_norm,
             rotate_and_write=module("rope").rotate_and_write,
             decode_attention=attention.decode_attention,
             prefill_attention=module("prefill").prefill_attention,
             silu_mul=module("activation").silu_mul,
+            adapted_silu_mul=module("adapted_gate").adapted_silu_mul,
             add_lora=lora.add_lora_invariant if invariant else lora.add_lora,
             shrink_beside=lora.shrink_beside,
             argmax=sampling.argmax,

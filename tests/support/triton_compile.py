@@ -17,7 +17,18 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
 from server.kernels.rope import RopeTable
-from server.kernels.triton import activation, attention, lora, norm, prefill, rope, sampling, unpack
+from server.kernels.triton import (
+    activation,
+    attention,
+    lora,
+    norm,
+    prefill,
+    rope,
+    sampling,
+    tokens,
+    unpack,
+)
+from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.pieces import Pieces
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles
 from tests.support.kernel_cases import (
@@ -91,7 +102,30 @@ def call_all(dtype: torch.dtype, cache_dtypes: Sequence[torch.dtype]) -> None:
     for stored in (torch.bfloat16, torch.float16, torch.float32):
         unpack.unpack(x[0], normal(256, dtype=stored), pieces)
     sampling.argmax(x)
+    tokens.known_tokens(torch.tensor([1, -1]), torch.tensor([2]))
+    call_adapted(dtype)
     sampling.sample(x, make_sampling([(1.0, 0, 1.0, 0.0)] * 2), torch.tensor([0, 1]))
+
+
+def call_adapted(dtype: torch.dtype) -> None:
+    """What decode steps do with adapters."""
+    like = normal(2, 4096, dtype=dtype)
+    tiles, row_slots = LoraTiles.of([0, 0], DECODE_ROWS), torch.zeros(2, dtype=torch.int32)
+
+    def delta(*widths: int) -> LoraDelta:
+        site = make_site([[16] * len(widths)], 4096, widths, dtype=dtype)
+        return lora.shrink_beside(like, site, tiles, row_slots)
+
+    norm.add_rms_norm(like, like, like[0], 1e-5, delta=delta(4096))
+    activation.silu_mul(like, delta=delta(2048, 2048))
+    rope.rotate_and_write(
+        normal(2, 12 * 128, dtype=dtype),
+        RopeTable.build(head_dim=128, num_positions=64, theta=1e4, like=like),
+        torch.tensor([0, 1]),
+        torch.tensor([0, 1]),
+        make_cache(3, 2, 128, dtype=dtype),
+        delta=delta(1024, 256, 256),
+    )
 
 
 def main() -> None:

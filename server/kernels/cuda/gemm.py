@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +14,6 @@ from server.kernels.cuda.linear import CudaNf4Linear
 from server.kernels.cuda.nested import NestedNf4Weight
 from server.kernels.cuda.packing import BAND, PackedNf4, pack
 from server.kernels.cuda.shapes import (
-    COLUMN_TILES,
     MAX_TOKENS,
     WGMMA_TOKENS,
     WIDE_TOKENS,
@@ -54,16 +56,21 @@ class Nf4Gemm:
 
     def prepare(self) -> None:
         """Compile and load every kernel, so that no later call does."""
-        for tiles in COLUMN_TILES:
-            self._kernels.mma_kernel(self._shapes[tiles])
-        if self._kernels.gpu.has_wgmma:
-            for tokens in WGMMA_TOKENS:
-                for bands in (1, 2):
-                    if tokens >= self._wgmma_from:
-                        self._kernels.wgmma_kernel(WgmmaShape(tokens, bands))
-            if self._mode != "batch-invariant":
-                self._kernels.wgmma_kernel(WgmmaShape(WIDE_TOKENS, 1))
-        self._kernels.dequantize_kernel()
+        kernels = self._kernels
+        loads: list[Callable[[], object]] = [kernels.dequantize_kernel]
+        loads += [partial(kernels.mma_kernel, shape) for shape in self._shapes.values()]
+        if kernels.gpu.has_wgmma:
+            loads += [partial(kernels.wgmma_kernel, shape) for shape in self._wgmma_shapes()]
+        with ThreadPoolExecutor() as threads:  # the compiler takes a core for each
+            for loaded in [threads.submit(load) for load in loads]:
+                loaded.result()
+
+    def _wgmma_shapes(self) -> list[WgmmaShape]:
+        """Every one that some number of rows is multiplied with."""
+        tokens = [tokens for tokens in WGMMA_TOKENS if tokens >= self._wgmma_from]
+        shapes = [WgmmaShape(width, bands) for width in tokens for bands in (1, 2)]
+        wide = [] if self._mode == "batch-invariant" else [WgmmaShape(WIDE_TOKENS, 1)]
+        return shapes + wide
 
     def linear(self, weight: NestedNf4Weight) -> CudaNf4Linear:
         """A layer over `weight`, repacked; the original may be dropped."""

@@ -29,7 +29,8 @@ zeros or untouched, never as NaN.
 | `norm` | `rms_norm(x, weight, eps)`, `add_rms_norm(residual, x, weight, eps, *, delta)` |
 | `rope` | `rotate_and_write(qkv, rope, positions, kv_slots, cache, *, delta)` |
 | `activation` | `silu_mul(gate_up, *, delta)` |
-| `sampling` | `argmax(logits)`, `sample(logits, parameters, positions)` |
+| `tokens` | `known_tokens(token_ids, chosen)` |
+| `sampling` | `argmax(logits, *, out)`, `sample(logits, parameters, positions)` |
 | `masking` | `mask_logits(logits, masks, rows)` |
 
 The shapes that they share need torch alone: `site.LoraSite` (where a site's factors lie),

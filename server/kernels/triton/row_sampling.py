@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 
 LOWEST_TEMPERATURE = 1e-5  # below it a row is greedy
+NO_TOKEN = -1
+"""Chosen where logits are not finite."""
 
 
 @dataclass(frozen=True)

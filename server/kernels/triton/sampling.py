@@ -12,22 +12,27 @@ import triton
 import triton.language as tl
 
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
-from server.kernels.triton.row_sampling import LOWEST_TEMPERATURE, RowSampling
+from server.kernels.triton.row_sampling import LOWEST_TEMPERATURE, NO_TOKEN, RowSampling
 
 WHOLE = 32768  # logits of which one program takes the largest at once
 CHUNK = 8192  # and that fit its registers while it samples
 LOWEST = tl.constexpr(LOWEST_TEMPERATURE)
+NONE = tl.constexpr(NO_TOKEN)
 WARPS = 32
 
 
-def argmax(logits: torch.Tensor) -> torch.Tensor:
-    """The largest of each row of `logits` [rows, vocab]: int64 [rows]; of equals the first."""
+def argmax(logits: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """The largest of each row of `logits` [rows, vocab]: int64 [rows]; of equals the first.
+
+    NO_TOKEN where the largest is not finite or a logit is not a number. out: where it goes.
+    """
     rows, vocab = logits.shape
-    tokens = torch.empty(rows, dtype=torch.int64, device=logits.device)
+    if out is None:
+        out = torch.empty(rows, dtype=torch.int64, device=logits.device)
     chunk = min(WHOLE, triton.next_power_of_2(vocab))
     early = starts_early(logits)
     _argmax_kernel[(rows,)](
-        tokens,
+        out,
         logits,
         logits.stride(0),
         vocab,
@@ -36,7 +41,7 @@ def argmax(logits: torch.Tensor) -> torch.Tensor:
         num_warps=_warps(chunk),
         launch_pdl=early,
     )
-    return tokens
+    return out
 
 
 def sample(logits: torch.Tensor, parameters: RowSampling, positions: torch.Tensor) -> torch.Tensor:
@@ -79,20 +84,25 @@ def _argmax_kernel(tokens, logits, row_stride, vocab, chunk: tl.constexpr, early
     let_next_start(early)
     wait_for_inputs(early)
     row = tl.program_id(0)
-    tl.store(tokens + row, _best_token(logits + row.to(tl.int64) * row_stride, vocab, chunk))
+    token, is_sound = _best_token(logits + row.to(tl.int64) * row_stride, vocab, chunk)
+    tl.store(tokens + row, tl.where(is_sound, token, NONE))
 
 
 @triton.jit
 def _best_token(row, vocab, chunk: tl.constexpr):
+    """The first of the largest logits, and whether it is finite and every logit is a number."""
     best = tl.full((), float("-inf"), tl.float32)
     token = tl.full((), 0, tl.int64)
+    wrong = tl.full((), 0, tl.int32)
     for start in range(0, vocab, chunk):
         at = start + tl.arange(0, chunk)
         value = tl.load(row + at, mask=at < vocab, other=float("-inf")).to(tl.float32)
+        wrong += tl.sum((value != value).to(tl.int32), 0)
         highest, index = tl.max(value, 0, return_indices=True, return_indices_tie_break_left=True)
         token = tl.where(highest > best, (start + index).to(tl.int64), token)
         best = tl.maximum(highest, best)
-    return token
+    is_finite = (best > float("-inf")) & (best < float("inf"))
+    return token, is_finite & (wrong == 0)
 
 
 @triton.jit
@@ -116,7 +126,8 @@ def _sample_kernel(
     row = logits + index.to(tl.int64) * row_stride
     heat = tl.load(temperature + index)
     if heat < LOWEST:
-        tl.store(tokens + index, _best_token(row, vocab, chunk))
+        token, _ = _best_token(row, vocab, chunk)
+        tl.store(tokens + index, token)
     else:
         best = _largest(row, vocab, chunk)
         least = tl.load(min_p + index)

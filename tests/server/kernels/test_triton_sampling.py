@@ -9,8 +9,9 @@ pytest.importorskip("triton", reason="triton is not installed")
 if torch.cuda.is_available():
     pytest.skip("tests/gpu holds the kernels on the device", allow_module_level=True)
 
-from server.kernels.triton import sampling
+from server.kernels.triton import sampling, tokens
 from server.kernels.triton.twins import sampling as twin
+from server.kernels.triton.twins import tokens as tokens_twin
 from tests.support.kernel_cases import make_sampling, normal
 
 ROWS = [
@@ -37,6 +38,23 @@ def test_greedy_takes_the_first_of_equals() -> None:
     logits = torch.tensor([[1.0, 7.0, 7.0, 0.0], [-3.0, -2.0, -5.0, -2.0]])
     assert sampling.argmax(logits).tolist() == [1, 1]
     assert twin.argmax(logits).tolist() == [1, 1]
+
+
+def test_nothing_is_chosen_of_logits_that_are_not_finite() -> None:
+    logits = normal(5, 300)
+    logits[0, 299], logits[1, 7], logits[2, :] = torch.nan, torch.inf, -torch.inf
+    logits[3, 0] = -torch.inf
+    out = torch.full((5,), 99)
+    best = logits.argmax(-1).tolist()
+    assert sampling.argmax(logits, out=out) is out
+    assert out.tolist() == [-1, -1, -1, best[3], best[4]]
+    assert twin.argmax(logits).tolist() == out.tolist()
+
+
+def test_tokens_come_from_the_host_or_the_step_before() -> None:
+    token_ids, chosen = torch.tensor([5, ~2, ~0, 0, ~1]), torch.tensor([7, -1, 9])
+    assert tokens.known_tokens(token_ids, chosen).tolist() == [5, 9, 7, 0, 0]
+    assert tokens_twin.known_tokens(token_ids, chosen).tolist() == [5, 9, 7, 0, 0]
 
 
 def test_philox_gives_the_published_words() -> None:

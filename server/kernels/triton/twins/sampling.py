@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from server.kernels.triton.row_sampling import LOWEST_TEMPERATURE, RowSampling
+from server.kernels.triton.row_sampling import LOWEST_TEMPERATURE, NO_TOKEN, RowSampling
 
 PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -12,9 +12,15 @@ PHILOX_ROUNDS = 10
 WORD = 0xFFFFFFFF
 
 
-def argmax(logits: torch.Tensor) -> torch.Tensor:
-    """The largest of each row of `logits` [rows, vocab]: int64 [rows]; of equals the first."""
-    return (logits == logits.amax(-1, keepdim=True)).int().argmax(-1)
+def argmax(logits: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    """The largest of each row of `logits` [rows, vocab]: int64 [rows]; of equals the first.
+
+    NO_TOKEN where the largest is not finite or a logit is not a number. out: where it goes.
+    """
+    largest = logits.amax(-1, keepdim=True)
+    tokens = (logits == largest).int().argmax(-1)
+    tokens = torch.where(largest[:, 0].isfinite(), tokens, NO_TOKEN)
+    return tokens if out is None else out.copy_(tokens)
 
 
 def sample(logits: torch.Tensor, parameters: RowSampling, positions: torch.Tensor) -> torch.Tensor:
