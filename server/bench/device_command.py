@@ -15,7 +15,6 @@ from rich.console import Console
 
 from server.bases import Base
 from server.bench.device_cases import ROUNDS, DeviceCases, zipf
-from server.bench.device_http import over_http
 from server.bench.device_movement import DeviceMovement, Disturb
 from server.bench.device_report import RATE, Figure, print_figures, print_pulled_apart
 from server.bench.device_work import LARGE, SMALL, DeviceWork, device_settings
@@ -187,6 +186,8 @@ class DeviceBench:
         self._tell(f"ranks in turn, {case.label}", figures)
 
     def _http(self, cases: DeviceCases) -> None:
+        from server.bench.device_http import over_http  # all of the HTTP layer
+
         case, (short, long) = self.work.served, self.work.served_tokens
         cases.make_resident(case.adapters)
         counts = (short, long)

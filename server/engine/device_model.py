@@ -16,7 +16,7 @@ from server.kernels.linear import multiply
 from server.kernels.rope import RopeTable
 from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.site import LoraSite
-from server.kernels.triton.tiles import LoraTiles
+from server.kernels.triton.tiles import PROMPT_ROWS, LoraTiles
 
 INVARIANT_ROWS = 64  # multiplied at once by the head: libraries sum differently for other counts
 Attend = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -99,9 +99,12 @@ class DeviceModel:
         self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows
     ) -> tuple[torch.Tensor, LoraDelta | None]:
         """As `_attention`."""
-        gate_up = layer.gate_up(normed)
-        delta = self._adapt((index, "gate_up"), gate_up, normed, rows)
-        activated = self.kernels.silu_mul(gate_up, delta=delta)
+        gate_up, site = layer.gate_up(normed), self.sites[index, "gate_up"]
+        if rows.tiles is not None and rows.tiles.tile_rows == PROMPT_ROWS:
+            activated = self.kernels.adapted_silu_mul(gate_up, normed, site, rows.tiles)
+        else:
+            delta = self._adapt((index, "gate_up"), gate_up, normed, rows)
+            activated = self.kernels.silu_mul(gate_up, delta=delta)
         output = layer.down(activated)
         return output, self._adapt((index, "down"), output, activated, rows)
 

@@ -17,7 +17,7 @@ from server.engine.device_masks import DeviceMasks
 from server.engine.device_model import Attend, DeviceModel, Rows
 from server.engine.prompt_scores import ChunkScores
 from server.engine.row_tables import RowTables
-from server.engine.staging import is_random, write_sampling
+from server.engine.staging import NOWHERE, is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.row_sampling import RowSampling
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_rows
@@ -122,11 +122,19 @@ class PromptPass:
         )
 
     def _tiles(self, chunks: Items[Chunk]) -> LoraTiles | None:
-        row_slots = [chunk.sequence.slot for chunk in chunks for _ in range(chunk.num_tokens)]
-        slots, rows = group_rows(row_slots, self.tile_rows)
-        if not slots:
+        if all(chunk.sequence.slot is None for chunk in chunks):
             return None
+        slots, rows = group_rows(self.row_slots(chunks), self.tile_rows)
         return LoraTiles(self._send(slots, torch.int32), self._send(rows, torch.int32))
+
+    def row_slots(self, chunks: Items[Chunk]) -> list[int]:
+        """Each row's slot; -1 for those of the bare base, which are in tiles of their own."""
+        slots = [(chunk, chunk.sequence.slot) for chunk in chunks]
+        return [
+            NOWHERE if slot is None else slot
+            for chunk, slot in slots
+            for _ in range(chunk.num_tokens)
+        ]
 
     @property
     def tile_rows(self) -> int:

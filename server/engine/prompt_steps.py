@@ -174,12 +174,9 @@ class PromptSteps:
         self._write_tiles(to.tiles, chunks)
 
     def _write_tiles(self, to: LoraTiles, chunks: Items[Chunk]) -> None:
-        row_slots = [chunk.sequence.slot for chunk in chunks for _ in range(chunk.num_tokens)]
-        slots, rows = group_rows(row_slots, to.tile_rows)
-        to.slots.numpy()[: len(slots)] = slots
-        to.slots.numpy()[len(slots) :] = NOWHERE
-        if rows:
-            to.rows.numpy()[: len(rows)] = rows
+        slots, rows = group_rows(self._passes.row_slots(chunks), to.tile_rows)
+        to.slots.numpy()[: len(slots)], to.rows.numpy()[: len(rows)] = slots, rows
+        to.slots.numpy()[len(slots) :], to.rows.numpy()[len(rows) :] = NOWHERE, NOWHERE
 
 
 def prompt_sizes(most: int) -> tuple[int, ...]:

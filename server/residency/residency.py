@@ -6,7 +6,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from server.engine.device_errors import device_survives
@@ -17,42 +16,9 @@ from server.residency.host import HostAdapter, HostCache
 from server.residency.loader import Loader
 from server.residency.moves import Moves
 from server.residency.source import AdapterSource
+from server.residency.tenant import Tenant
 
 logger = logging.getLogger(__name__)
-
-MIN_STAY = 0.25  # seconds in a slot before a newcomer may ask for it to be cleared
-
-
-@dataclass
-class _Tenant:
-    """An adapter in a slot."""
-
-    adapter: HostAdapter
-    slot: int
-    users: int = 0
-    pinned: bool = False
-    unloaded: bool = False  # by whoever runs the server
-    makes_room: bool = False  # for others that wait for a slot
-    entered: bool = False  # has been of use to a sequence
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def leaving(self) -> bool:
-        """Whether it takes no new sequences, and goes when the last one ends."""
-        return self.unloaded or self.makes_room
-
-    @property
-    def has_stayed(self) -> bool:
-        return time.monotonic() - self.since > MIN_STAY
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether another adapter may take the slot at once.
-
-        One that just came is left to those who wanted it; or adapters that wait together would put
-        one another out.
-        """
-        return self.users == 0 and not self.pinned and (self.entered or self.has_stayed)
 
 
 class Slots(Protocol):
@@ -83,8 +49,8 @@ class Residency:
         self._slots = slots
         self._loader = Loader(source)
         self._host = HostCache(host_memory)
-        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()  # least recently entered first
-        self._arriving: dict[str, _Tenant] = {}  # their slots are being filled
+        self._tenants: OrderedDict[str, Tenant] = OrderedDict()  # least recently entered first
+        self._arriving: dict[str, Tenant] = {}  # their slots are being filled
         self._free = list(range(slots.num_slots))
         self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()  # for a slot, oldest first
         self._again = ""  # the digest that was read a second time last
@@ -252,7 +218,7 @@ class Residency:
             self._make_room(adapter)
             return False
         if self._fill(slot, adapter):
-            self._arriving[adapter.digest] = _Tenant(adapter, slot)
+            self._arriving[adapter.digest] = Tenant(adapter, slot)
             self._admit_arrived()
         return True
 
@@ -320,7 +286,7 @@ class Residency:
             if tenant.makes_room and not tenant.unloaded:
                 self._take_back(tenant)
 
-    def _take_back(self, tenant: _Tenant) -> None:
+    def _take_back(self, tenant: Tenant) -> None:
         """Let an adapter that was about to leave stay where it is."""
         tenant.unloaded = tenant.makes_room = False
         self._give_up(tenant.adapter.digest)

@@ -28,6 +28,7 @@ from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles
 WIDEST_ALIGNMENT = 16  # elements
 CACHE_LINE = 128  # bytes
 MOST_SPLITS = 32  # partial sums that expand has to add
+PARTIAL_READS = 16  # of prompts: every block of outputs reads all partial sums, so wide ones few
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def add_lora(
     if not len(tiles.slots):
         return
     chosen = tuning or (DECODE_TUNING if tiles.tile_rows == DECODE_ROWS else PROMPT_TUNING)
-    partial = _shrink(x, site, tiles, chosen)
+    partial = shrink(x, site, tiles, chosen)
     if tiles.tile_rows == DECODE_ROWS:
         _expand_decoding(y, partial, site, tiles, chosen)
     else:
@@ -100,16 +101,17 @@ def shrink_beside(
     To be launched right behind the product of the same `x`, and runs beside it. tiles, row_slots
     [rows] int32: the same slots twice, by tile and by row.
     """
-    return LoraDelta(_shrink(x, site, tiles, tuning, beside=True), row_slots, site)
+    return LoraDelta(shrink(x, site, tiles, tuning, beside=True), row_slots, site)
 
 
-def _shrink(
+def shrink(
     x: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning, *, beside: bool = False
 ) -> torch.Tensor:
     """Partial sums of A(x): [splits, parts, rows, max_rank] fp32, only tiles' rows written."""
     rows, in_features = x.shape
     wanted = tuning.splits or tuning.programs // (len(tiles.slots) * site.parts)
     if tiles.tile_rows != DECODE_ROWS:
+        wanted = min(wanted, max(1, PARTIAL_READS * in_features // sum(site.widths)))
         wanted = 1 << wanted.bit_length() >> 1  # few numbers: expand is compiled for each
     span = _share(in_features, min(wanted, MOST_SPLITS), tuning.shrink_block)
     splits = triton.cdiv(in_features, span)
@@ -134,7 +136,7 @@ def _shrink(
         block=tuning.shrink_block,
         rank_step=RANK_STEP,
         line=CACHE_LINE // x.itemsize,
-        alignment=_alignment(in_features, *site.widths),
+        alignment=alignment_of(in_features, *site.widths),
         beside=beside,
         early=early,
         num_warps=tuning.shrink_warps,
@@ -170,7 +172,7 @@ def _expand_decoding(
         block=tuning.expand_block,
         rank_step=RANK_STEP,
         line=CACHE_LINE // y.itemsize,
-        alignment=_alignment(*site.widths),
+        alignment=alignment_of(*site.widths),
         stages=tuning.expand_stages,
         by_row=tuning.by_row,
         early=early,
@@ -201,7 +203,7 @@ def _expand_prompts(
         tile_rows=tiles.tile_rows,
         block=tuning.expand_block,
         rank_step=RANK_STEP,
-        alignment=_alignment(*site.widths),
+        alignment=alignment_of(*site.widths),
         early=early,
         num_warps=tuning.expand_warps,
         num_stages=1,
@@ -224,6 +226,6 @@ def _three(widths: tuple[int, ...]) -> list[int]:
     return [*widths, *[0] * (MAX_PARTS - len(widths))]
 
 
-def _alignment(*lengths: int) -> int:
+def alignment_of(*lengths: int) -> int:
     """What every offset into the arena is a multiple of, so that loads can be wide."""
     return gcd(WIDEST_ALIGNMENT, *lengths)

@@ -17,8 +17,8 @@ class LoraTiles:
     """Tiles of rows with one adapter each; unused tiles stand last.
 
     slots: [tiles] int32, -1 where a tile is unused. rows: [tiles, tile_rows] int32, row numbers of
-    the batch, -1 where a tile is not full. Rows of the bare base are in no tile. A bucket of n
-    rows never needs more than n tiles.
+    the batch, -1 where a tile is not full. Rows of the bare base are in no tile, or, of prompts, in
+    tiles of slot -1. A bucket of n rows never needs more than n tiles.
     """
 
     slots: torch.Tensor

@@ -15,7 +15,7 @@ from server.errors import (
     NonFiniteLogits,
     QueueFull,
 )
-from server.residency import residency
+from server.residency import tenant
 from tests.support.serving import Driver, make_engine
 
 EOS = 257
@@ -205,7 +205,7 @@ def test_a_sequence_whose_logits_are_not_finite_ends_alone_and_leaves_nothing(
 def test_an_adapter_that_only_aborted_requests_wanted_puts_nobody_out(
     tiny_base: Path, tiny_adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residency, "MIN_STAY", 0.0)
+    monkeypatch.setattr(tenant, "MIN_STAY", 0.0)
     driver = Driver(make_engine(tiny_base, tiny_adapters, max_slots=1))
     driver.submit(PROMPT, "a", max_tokens=2)
     driver.run()

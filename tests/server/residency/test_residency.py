@@ -13,7 +13,7 @@ from server.engine.config import ModelConfig
 from server.engine.request import AdapterRef
 from server.engine.slots import Factors, PackedAdapter, SlotPool
 from server.errors import AdapterLoadError
-from server.residency import Residency, loader, residency
+from server.residency import Residency, loader, tenant
 from server.residency.host import HostCache
 
 RANK, IN, OUT = 2, 16, 16
@@ -116,7 +116,7 @@ class House:
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    monkeypatch.setattr(residency, "MIN_STAY", 0.0)
+    monkeypatch.setattr(tenant, "MIN_STAY", 0.0)
     made = House()
     yield made
     for gate in made.source.gates.values():
@@ -218,7 +218,7 @@ def test_a_busy_slot_is_closed_to_newcomers_when_others_wait(house: House) -> No
 def test_a_slot_is_not_closed_before_it_was_of_use(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residency, "MIN_STAY", 60.0)
+    monkeypatch.setattr(tenant, "MIN_STAY", 60.0)
     house.use("a")
     house.use("b")
     house.enter("c")
@@ -233,7 +233,7 @@ def test_adapters_that_wait_together_do_not_put_one_another_out(
     for name in "abcde":
         house.use(name)
         house.residency.leave(name)
-    monkeypatch.setattr(residency, "MIN_STAY", 60.0)
+    monkeypatch.setattr(tenant, "MIN_STAY", 60.0)
     for name in "abc":
         house.enter(name)
     house.settle()

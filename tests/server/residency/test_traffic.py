@@ -14,7 +14,7 @@ import pytest
 
 from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
 from server.engine.slots import PackedAdapter
-from server.residency import residency
+from server.residency import tenant
 from tests.support.serving import Driver, FolderSource, make_engine
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
@@ -52,7 +52,7 @@ def folders(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str
 def test_with_more_adapters_than_slots_every_adapter_gets_on(
     base: Path, folders: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(residency, "MIN_STAY", 0.005)
+    monkeypatch.setattr(tenant, "MIN_STAY", 0.005)
     driver = Driver(make_engine(base, folders, max_slots=2, max_batch=8))
     waiting: dict[str, str] = {}
     done: Counter[str] = Counter()
