@@ -19,6 +19,7 @@ from triton.runtime.jit import JITFunction
 from server.kernels.rope import RopeTable
 from server.kernels.triton import (
     activation,
+    adapted_gate,
     attention,
     lora,
     norm,
@@ -104,6 +105,12 @@ def call_all(dtype: torch.dtype, cache_dtypes: Sequence[torch.dtype]) -> None:
     sampling.argmax(x)
     tokens.known_tokens(torch.tensor([1, -1]), torch.tensor([2]))
     call_adapted(dtype)
+    adapted_gate.adapted_silu_mul(
+        normal(4, 512, dtype=dtype),
+        normal(4, 512, dtype=dtype),
+        make_site([[16, 16]], 512, (256, 256), dtype=dtype),
+        LoraTiles.of([0] * 4, PROMPT_ROWS),
+    )
     sampling.sample(x, make_sampling([(1.0, 0, 1.0, 0.0)] * 2), torch.tensor([0, 1]))
 
 
@@ -130,7 +137,7 @@ def call_adapted(dtype: torch.dtype) -> None:
 
 def main() -> None:
     capability = int(sys.argv[1])
-    for module in (activation, attention, lora, norm, prefill, rope, sampling):
+    for module in (activation, adapted_gate, attention, lora, norm, prefill, rope, sampling):
         module.starts_early = lambda _tensor: capability >= 90
     triton.runtime.driver.set_active(AbsentDevice(capability))
     JITFunction.__getitem__ = compile_only  # type: ignore[method-assign]

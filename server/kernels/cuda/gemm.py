@@ -27,7 +27,7 @@ from server.kernels.cuda.shapes import (
 WGMMA_FROM = 17  # tokens; below, mma.sync with its finer split of the depth is faster
 WGMMA_DEPTH = 128  # weights of a row that one step takes
 MAX_PIECES = 3  # launches; from there on, one dequantization costs less than decoding in each
-SCRATCH_BYTES = 64 * 2**20  # of dequantized rows at a time
+SCRATCH_BYTES = 128 * 2**20  # of dequantized rows at a time; the fastest at 1,024 rows
 
 
 class Nf4Gemm:

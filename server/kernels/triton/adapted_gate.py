@@ -10,8 +10,8 @@ import torch
 import triton
 import triton.language as tl
 
-from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.delta import RANK_STEP
+from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.lora import PROMPT_TUNING, alignment_of, shrink
 from server.kernels.triton.site import LoraSite
 from server.kernels.triton.tiles import LoraTiles
