@@ -26,7 +26,7 @@ pytestmark = pytest.mark.gpu
 LAYERS = 4
 TOLD = 8
 COMPANY = (1, 2, 5, 11, 20, 40, 63)  # other sequences; with each a step is of another size
-BOUND = 0.1  # nats by which company may change a log-probability in the default mode
+BOUND = 0.2  # nats by which company may change a log-probability in the default mode
 Parts = tuple[Base, dict[str, Path]]
 
 
@@ -98,8 +98,10 @@ def test_prefixes_change_no_bit(alone: torch.Tensor, parts: Parts) -> None:
 
 def test_preemption_changes_no_bit(alone: torch.Tensor, parts: Parts) -> None:
     memory = 13 * 32 * parts[0].config.kv_bytes_per_token(torch.bfloat16)
-    with invariant(parts, max_batch=16, kv_memory=memory) as engine:
-        assert torch.equal(Told(engine).logits(prompt(0, 90), 4, theirs=80), alone)
+    with invariant(parts, max_batch=16, kv_memory=memory, prefix_cache=False) as engine:
+        told = Told(engine)
+        told.logits(prompt(0, 90), 4)  # now every adapter is there, and all begin together
+        assert torch.equal(told.logits(prompt(0, 90), 4, theirs=80), alone)
         assert engine.stats().num_preemptions > 0
 
 
