@@ -43,6 +43,7 @@ class Caretaker:
             try:
                 yield
             finally:
+                self._courier.stop()
                 tasks.cancel_scope.cancel()
 
     async def _repeat(self, work: Callable[[], None], pause: float) -> None:
@@ -51,6 +52,9 @@ class Caretaker:
                 await anyio.to_thread.run_sync(work)
             except RegistryError as failure:
                 logger.warning("the registry could not be cared for: %s", failure.message)
+            except Exception:
+                # Whatever is wrong with one canary or webhook, the server goes on answering.
+                logger.exception("unforeseen")
             await anyio.sleep(pause)
 
     def _deliver(self) -> None:

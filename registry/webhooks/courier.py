@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -42,6 +43,7 @@ class Courier:
         self._catalog = catalog
         self._send = send
         self._first_pause = first_pause  # seconds after a failure, doubled by each further one
+        self._stopping = threading.Event()
 
     def deliver(self) -> int:
         """Bring what is due; returns how many deliveries arrived."""
@@ -50,6 +52,10 @@ class Courier:
             return 0
         with ThreadPoolExecutor(min(_ABREAST, len(due)), "webhooks") as pool:
             return sum(pool.map(self._serve, due))
+
+    def stop(self) -> None:
+        """Begin no further delivery."""
+        self._stopping.set()
 
     def test(self, hook: Webhook) -> Outcome:
         """Bring an event that did not happen, whatever the webhook wants to hear of."""
@@ -83,7 +89,7 @@ class Courier:
                     break
                 delivered += 1
             cursor = event.id
-            if delivered == _BATCH:
+            if delivered == _BATCH or self._stopping.is_set():
                 break
         self._change(hook_id, cursor=cursor, claimed_until=now())
         return delivered

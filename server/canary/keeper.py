@@ -16,7 +16,7 @@ from registry.errors import RegistryError
 from registry.errors import Unavailable as RegistryUnavailable
 from registry.references import Reference
 from registry.versions import Version
-from server.errors import QueueFull, ServingError, Unavailable
+from server.errors import QueueFull, Unavailable
 
 from .arms import Arms, Trial
 from .tally import Sides, Tally
@@ -57,6 +57,7 @@ class Keeper:
         self._interval = interval
         self._preparing: set[str] = set()  # digests
         self._refusals: dict[int, str] = {}  # by canary
+        self._troubles: dict[int, str] = {}  # what was logged last, by canary
         self._reported: dict[int, tuple[int, Sides, str]] = {}  # what was said last, by canary
 
     async def run(self) -> None:
@@ -80,8 +81,18 @@ class Keeper:
                 # Beside the others: one version that loads slowly holds up no report.
                 tasks.start_soon(self._ready, current)
             await self._report(current)
+            self._troubles.pop(trial.split.canary, None)
         except RegistryError as failure:
-            logger.warning("canary of %s: %s", trial.ref, failure.message)
+            self._complain(trial, failure.message)
+        except Exception as failure:
+            # Whatever is wrong with one canary, the others and serving go on.
+            self._complain(trial, repr(failure))
+
+    def _complain(self, trial: Trial, trouble: str) -> None:
+        """Log what goes wrong, once as long as it stays the same."""
+        if self._troubles.get(trial.split.canary) != trouble:
+            logger.warning("canary of %s: %s", trial.ref, trouble)
+        self._troubles[trial.split.canary] = trouble
 
     def _current(self, trial: Trial) -> Trial | None:
         """The canary as it stands now; None once it has ended."""
@@ -99,9 +110,9 @@ class Keeper:
             self._arms.ready(trial)
         except _PASSING as failure:
             logger.info("canary of %s: %s", trial.ref, failure)
-        except (RegistryError, ServingError) as failure:
+        except Exception as failure:
             logger.warning("canary of %s is refused: %s", trial.ref, failure)
-            self._refusals[trial.split.canary] = str(failure)
+            self._refusals[trial.split.canary] = str(failure) or repr(failure)
         finally:
             self._preparing.discard(trial.split.target.digest)
 
@@ -120,4 +131,5 @@ class Keeper:
         self._arms.forget(trial)
         self._tally.forget(trial)
         self._refusals.pop(canary, None)
+        self._troubles.pop(canary, None)
         self._reported.pop(canary, None)

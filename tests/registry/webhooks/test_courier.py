@@ -199,6 +199,17 @@ def test_one_that_died_while_it_brought_something_is_replaced(
     assert post.numbers == events
 
 
+def test_one_that_is_stopped_begins_nothing_more(
+    registry: Registry, webhooks: Webhooks, courier: Courier, post: Post
+) -> None:
+    webhooks.add("https://a.example")
+    events = move(registry, 3)
+    post.before = courier.stop
+    assert courier.deliver() == 1
+    assert Courier(registry.catalog, post.send).deliver() == 2
+    assert post.numbers == events
+
+
 def test_a_slow_one_holds_up_no_other(
     registry: Registry, webhooks: Webhooks, courier: Courier, post: Post
 ) -> None:

@@ -156,6 +156,18 @@ async def test_reports_outlive_a_registry_that_is_down() -> None:
     assert sides.stable.requests + sides.target.requests >= 2
 
 
+async def test_a_mistake_in_one_canary_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    site.report_failure = ZeroDivisionError("a bug")
+    site.ask()
+    async with site.kept():
+        await until(lambda: site.ask() == "sql@2")
+        await anyio.sleep(0.05)
+        site.report_failure = None
+        await until(lambda: site.reports)
+    assert caplog.text.count("a bug") == 1
+
+
 async def test_nothing_new_is_not_told_again() -> None:
     site = Site()
     site.ask()
