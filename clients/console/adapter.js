@@ -9,23 +9,25 @@ export function AdapterPage({ name }) {
   return html`
     <p class="trail"><a href="#/registry">Registry</a></p>
     <h1>${name}</h1>
-    <${Loaded} loaded=${adapter}>${({ aliases, protected: kept }) => html`
+    <${Loaded} loaded=${adapter}>${({ aliases, splits, protected: kept }) => html`
       <h2>Aliases</h2>
-      ${Object.entries(aliases).map(
-        ([alias, version]) => html`<${Alias} key=${`${alias} ${version.digest}`} name=${name} alias=${alias}
-          version=${version} isProtected=${kept.includes(alias)} onMoved=${adapter.reload} />`,
-      )}
+      ${Object.entries(aliases).map(([alias, version]) => {
+        const split = splits.find((each) => each.alias === alias);
+        return html`<${Alias} key=${`${alias} ${version.digest} ${split?.weight}`} name=${name} alias=${alias}
+          version=${version} split=${split} isProtected=${kept.includes(alias)} onMoved=${adapter.reload} />`;
+      })}
       ${Object.keys(aliases).length === 0 && html`<p class="quiet">None: the bare name means the newest version.</p>`}
     `}<//>
     <${Loaded} loaded=${versions}>${(found) => html`<${Versions} name=${name} versions=${found} />`}<//>
   `;
 }
 
-function Alias({ name, alias, version, isProtected, onMoved }) {
+function Alias({ name, alias, version, split, isProtected, onMoved }) {
   const [isOpen, setOpen] = useState(false);
   return html`<details onToggle=${(event) => setOpen(event.target.open)}>
     <summary>
       <strong>${alias}</strong> → <a href=${`#/registry/${name}/${version.version}`}>${version.ref}</a>
+      ${split && html` <span class="tag">canary: ${split.weight}% → ${split.target.ref}</span>`}
       ${isProtected && html` <span class="tag">protected</span>`}
     </summary>
     ${isOpen && html`<${History} name=${name} alias=${alias} version=${version} onMoved=${onMoved} />`}
@@ -37,11 +39,12 @@ function History({ name, alias, version, onMoved }) {
   return html`<${Loaded} loaded=${history}>${(events) => html`
     <${RollBack} name=${name} alias=${alias} version=${version}
       canMove=${events.some((event) => event.from_number !== null)} onMoved=${onMoved} />
-    <${Table} caption=${`Where ${name}@${alias} pointed`} head=${["when", "from", "to", "how", "who", "why"]}
+    <${Table} caption=${`Where ${name}@${alias} pointed`} head=${["when", "from", "to", "share", "how", "who", "why"]}
       rows=${events.map((event) => [
         when(event.at),
         event.from_number ?? "–",
         event.to_number ?? "–",
+        event.weight === null ? "–" : `${event.weight}%`,
         event.kind,
         event.by,
         event.why,

@@ -25,7 +25,7 @@ from .outcome import Outcome
 
 logger = logging.getLogger(__name__)
 
-MOST_FAILURES = 12  # in a row until a webhook is disabled: about an hour and a quarter
+MOST_FAILURES = 20  # in a row until a webhook is disabled: with the pauses, about eight hours
 DISABLED = "webhook.disabled"
 _LONGEST_PAUSE = 3600.0  # seconds
 _CLAIM = 120.0  # seconds that one process has a webhook to itself

@@ -7,6 +7,8 @@ import re
 from playwright.sync_api import Page, expect
 
 from clients import Hatstand
+from registry import Registry
+from registry.canary.rules import Rules
 
 
 def test_two_hats_answer_one_prompt(page: Page) -> None:
@@ -94,6 +96,21 @@ def test_rollback(page: Page, registry_alias_target: str) -> None:
     expect(page.locator("summary", has_text="prod")).to_contain_text("sql@1")
     page.locator("summary", has_text="prod").click()
     expect(page.get_by_role("table", name="Where sql@prod pointed")).to_contain_text("slower")
+
+
+def test_a_canary_is_seen_and_taken_back(page: Page, registry: Registry) -> None:
+    registry.set_alias("sql", "beta", "sql@1")
+    registry.canaries.start("sql", "beta", "3", Rules(steps=(25,)))
+    page.goto("/#/registry/sql")
+    beta = page.locator("summary", has_text="beta")
+    expect(beta).to_contain_text("canary: 25% → sql@3")
+    registry.canaries.abort("sql", "beta", why="not yet")
+    page.reload()
+    expect(beta).not_to_contain_text("canary")
+    beta.click()
+    history = page.get_by_role("table", name="Where sql@beta pointed")
+    expect(history).to_contain_text("25%")
+    expect(history).to_contain_text("not yet")
 
 
 def test_machine_shows_who_sits_where(page: Page, url: str) -> None:

@@ -184,6 +184,17 @@ def test_one_that_fails_is_taken_back(registry: Registry, users: Users) -> None:
     )
 
 
+def test_one_that_is_too_slow_is_taken_back(registry: Registry, users: Users) -> None:
+    rules = Rules(steps=(50,), min_requests=5, max_ttft_p95=0.0001)  # no server is that quick
+    registry.canaries.start("sql", "prod", "2", rules)
+    sessions = [f"session-{number}" for number in range(40)]
+    while registry.canaries.running():
+        assert set(users.crowd(sessions)) <= {"sql@1", "sql@2"}
+    ended = registry.canaries.standing("sql", "prod").canary
+    assert "p95 first token is" in ended.verdict
+    assert set(users.crowd(sessions)) == {"sql@1"}
+
+
 def test_one_that_does_not_load_gets_no_request(registry: Registry, users: Users) -> None:
     registry.canaries.start("sql", "prod", "4", Rules(steps=(100,)))
     for _ in range(1000):
