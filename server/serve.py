@@ -94,7 +94,6 @@ def assemble(
     from server.api.readiness import Readiness
     from server.bases import open_base
     from server.engine.build import build_engine, start_worker
-    from server.engine.device_errors import memory_for_start
     from server.residency import RegistrySource
 
     report("Opening the base", 0, 1)
@@ -103,7 +102,7 @@ def assemble(
     _check_pins(settings, base, registry)
     limits = engine_settings(settings.engine, base)
     source = RegistrySource(registry, base.record, base.config, limits.max_rank)
-    with memory_for_start(), ThreadPoolExecutor(1, thread_name_prefix="build") as builder:
+    with ThreadPoolExecutor(1, thread_name_prefix="build") as builder:
         # A thread that ends takes its OpenMP threads with it. While there are more of them than
         # cores, GNU's OpenMP puts every waiting one to sleep at once, and steps take twice as long.
         engine = builder.submit(

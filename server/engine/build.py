@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from server.bases.opening import Base
 from server.engine.config import EngineSettings
 from server.engine.device_build import build_device
+from server.engine.device_errors import memory_for_start
 from server.engine.device_linears import device_linears
 from server.engine.engine import Engine, EngineParts
 from server.engine.executor import DirectExecutor, Executor
@@ -34,6 +36,7 @@ logger = logging.getLogger(__name__)
 CPU_KV_MEMORY = 512 * 2**20
 
 
+@memory_for_start()
 def build_engine(
     base: Base, source: AdapterSource, settings: EngineSettings, progress: Progress | None = None
 ) -> Engine:
@@ -44,14 +47,18 @@ def build_engine(
     max_context = context_limit(base, settings, memory)
     if settings.device == "cpu":
         keep_freed_memory()
-    weights = load_weights(base.folder, base.config, settings, progress, device_linears(settings))
+    with ThreadPoolExecutor(1, thread_name_prefix="pinned-memory") as beside:
+        pinned = beside.submit(
+            _pinned_memory, settings
+        )  # takes 0.6 s a GiB
+        make_linear = device_linears(settings)
+        weights = load_weights(base.folder, base.config, settings, progress, make_linear)
     sizes = {"num_blocks": memory.num_blocks, "max_context": max_context}
     executor: Executor
     slots: Slots
     if settings.is_fused:
         executor, slots = build_device(base, weights, settings, **sizes)
-        pinned = PinnedMemory(settings.host_memory, pin=settings.device != "cpu")
-        source = source.packed_by(BlobPacker(pinned))
+        source = source.packed_by(BlobPacker(pinned.result()))
     elif is_compiled:
         from server.engine.compiled_build import build_compiled  # loads the compiler
 
@@ -88,6 +95,12 @@ def start_worker(engine: Engine) -> EngineWorker:
     worker = EngineWorker(engine)
     worker.start()
     return worker
+
+
+def _pinned_memory(settings: EngineSettings) -> PinnedMemory:
+    """Where adapters lie before they go to a device; nothing for the CPU, whose slots copy them."""
+    needs_it = settings.is_fused and settings.device != "cpu"
+    return PinnedMemory(settings.host_memory if needs_it else 0, pin=needs_it)
 
 
 def plan_memory(base: Base, settings: EngineSettings) -> Plan:

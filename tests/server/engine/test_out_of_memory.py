@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from server.engine import device_executor
+from server.engine import build, device_executor
 from server.engine.arena import Arena
 from server.engine.device_errors import memory_for_start
 from server.engine.device_executor import DeviceExecutor
@@ -124,8 +124,11 @@ def test_a_broken_device_is_no_want_of_memory(engine: Engine) -> None:
         driver.run()
 
 
-def test_a_start_without_room_says_what_to_give() -> None:
-    with pytest.raises(StartupError, match="--kv-memory"), memory_for_start():
-        no_memory()
+def test_a_start_without_room_says_what_to_give(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "build_device", lambda *_, **__: no_memory())
+    with pytest.raises(StartupError, match="--kv-memory"):
+        make_engine(tiny_base, fused=True)
     with pytest.raises(RuntimeError, match="shapes"), memory_for_start():
         raise RuntimeError("shapes do not match")
