@@ -106,9 +106,10 @@ def test_load_unload_and_metrics(client: Hatstand, url: str) -> None:
     client.load("sql@1", pin=True)
     ready = httpx.get(f"{url}/readyz")
     assert ready.status_code == 200, ready.text
-    assert 'adapter="sql@1"' in httpx.get(f"{url}/metrics").text
+    resident = 'hatstand_adapter_resident{adapter="sql@1"'
+    assert resident in httpx.get(f"{url}/metrics").text
     client.unload("sql@1")
-    assert 'adapter="sql@1"' not in httpx.get(f"{url}/metrics").text
+    assert resident not in httpx.get(f"{url}/metrics").text
     assert httpx.get(f"{url}/debug/batches").json()["batches"]
 
 
