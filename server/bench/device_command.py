@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -123,9 +124,11 @@ class DeviceBench:
         floors, movement, name = self._floors(), DeviceMovement(cases), cases.adapter(0)
         cases.make_resident(1)
         figures = []
-        for tokens in self.work.first_tokens:
-            value, floor = cases.first_token(tokens, name), floors.prefill(tokens)
-            figures.append(Figure(f"first token of {tokens}", MS * value, "ms", MS * floor))
+        for tokens, (who, suffix) in product(
+            self.work.first_tokens, ((name, ""), (None, ", bare base"))
+        ):
+            value, floor = cases.first_token(tokens, who), floors.prefill(tokens)
+            figures.append(Figure(f"first token of {tokens}{suffix}", MS * value, "ms", MS * floor))
         swap = _median(movement.swaps())
         figures.append(Figure("swap", MS * swap, "ms", MS * floors.swap()))
         warm = cases.first_token(PROMPT_TOKENS, name)

@@ -48,9 +48,7 @@ def build_engine(
     if settings.device == "cpu":
         keep_freed_memory()
     with ThreadPoolExecutor(1, thread_name_prefix="pinned-memory") as beside:
-        pinned = beside.submit(
-            _pinned_memory, settings
-        )  # takes 0.6 s a GiB
+        pinned = beside.submit(_pinned_memory, settings)  # takes 0.6 s a GiB
         make_linear = device_linears(settings)
         weights = load_weights(base.folder, base.config, settings, progress, make_linear)
     sizes = {"num_blocks": memory.num_blocks, "max_context": max_context}
