@@ -102,6 +102,13 @@ def serve(
             "--require-receipt", help="Follow a moved alias once its receipt was replayed here."
         ),
     ] = False,
+    require_signature: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve only versions that this public key (PEM) has signed; may be repeated.",
+        ),
+    ] = None,
     fine_tuning: Annotated[
         bool, typer.Option("--fine-tuning", help="Take training jobs, for `hatstand worker`.")
     ] = False,
@@ -135,6 +142,7 @@ def serve(
                 keys=find_keys(api_keys_file),
                 pins=tuple(pin or ()),
                 require_receipt=require_receipt,
+                trusted_keys=tuple(require_signature or ()),
                 **_given(limits),
             ),
             engine=EngineOptions(

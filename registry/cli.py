@@ -27,6 +27,18 @@ from .commands.options import (
 )
 from .commands.replay import HostOption, print_replayed, replay_all
 from .commands.serve import serve
+from .commands.signing import (
+    AuthoritiesOption,
+    IdentityOption,
+    IssuerOption,
+    KeysOption,
+    SignatureOption,
+    check_all,
+    print_signatures,
+    sign,
+    signature_values,
+    trust_of,
+)
 from .commands.upkeep import collect, withdraw
 
 app = typer.Typer(
@@ -45,6 +57,7 @@ app.command("gc")(collect)
 app.command()(lint)
 app.command("import")(import_)
 app.command()(export)
+app.command()(sign)
 
 
 def main() -> None:
@@ -177,6 +190,11 @@ def verify(
         bool, typer.Option("--replay", help="Also replay receipts on the serving base.")
     ] = False,
     host_base: HostOption = None,
+    signature: SignatureOption = False,
+    key: KeysOption = None,
+    authority: AuthoritiesOption = None,
+    identity: IdentityOption = None,
+    issuer: IssuerOption = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -184,17 +202,20 @@ def verify(
     from . import console
 
     with refusals(as_json):
+        trust = trust_of(key, authority, identity, issuer) if signature else None
         opened = open_registry(registry)
         with console.progress_bars(hidden=as_json) as progress:
             checks = opened.verify(reference, progress=progress)
         sound = [check.version for check in checks if check.is_sound]
         replayed = replay_all(opened, sound, host_base) if replay else {}
+        signed = {} if trust is None else check_all(opened, sound, trust)
     if as_json:
         console.print_json(
             [
                 {
                     **console.check_values(check),
                     "receipt": (found := replayed.get(check.version.ref)) and found.to_dict(),
+                    "signature": (by := signed.get(check.version.ref)) and signature_values(by),
                 }
                 for check in checks
             ]
@@ -202,8 +223,10 @@ def verify(
     else:
         console.print_checks(checks)
         print_replayed(replayed)
+        print_signatures(signed)
     damaged = [check for check in checks if not check.is_sound]
     if damaged and not as_json:
         console.print_line("Push the original folder again to restore damaged files.")
-    if damaged or any(outcome.problem for outcome in replayed.values()):
+    is_broken = any(outcome.problem for outcome in replayed.values())
+    if damaged or is_broken or any(isinstance(outcome, str) for outcome in signed.values()):
         raise typer.Exit(1)

@@ -18,6 +18,8 @@ RegistryError                     500 registry_error
 ├── CanaryConflict                412 canary_conflict
 ├── DestinationExists             409 destination_exists
 ├── MissingExtra                  501 missing_extra
+├── SignatureMissing              403 signature_missing
+├── SignatureInvalid              403 signature_invalid
 ├── ReceiptMissing                409 receipt_missing
 ├── ReceiptMismatch               409 receipt_mismatch
 ├── TemplateMismatch              409 template_mismatch
@@ -182,6 +184,20 @@ class MissingExtra(RegistryError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs more: pip install 'hatstand[{extra}]'", param=extra)
+
+
+class SignatureMissing(RegistryError):
+    """A version must be signed here, and is not."""
+
+    status = 403
+    code = "signature_missing"
+
+
+class SignatureInvalid(RegistryError):
+    """None of a version's signatures is of somebody trusted for exactly its files."""
+
+    status = 403
+    code = "signature_invalid"
 
 
 class ReceiptMissing(RegistryError):

@@ -26,11 +26,12 @@ if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server 
     from registry.opening import AnyRegistry
     from registry.replay import Source
     from registry.tuning import Queue
+    from registry.versions import Version
     from server.api.draining import DrainingServer
     from server.bases import Base
     from server.engine.config import EngineSettings
     from server.engine.worker import EngineWorker
-    from server.proof import ReceiptGate
+    from server.proof import ReceiptGate, SignatureGuard
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +112,18 @@ def assemble(
     worker = start_worker(engine)
     readiness = Readiness(worker, settings.api.pins, warnings=link.warnings)
     gate = _gate(worker, registry, base, limits) if settings.api.require_receipt else None
+    guard = _guard(registry, settings)
     queue = _open_queue() if settings.fine_tuning else None
     app = create_app(
-        worker, registry, base, settings.api, readiness=readiness, link=link, gate=gate, queue=queue
+        worker,
+        registry,
+        base,
+        settings.api,
+        readiness=readiness,
+        link=link,
+        gate=gate,
+        guard=guard,
+        queue=queue,
     )
     return DrainingServer(
         app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
@@ -123,13 +133,43 @@ def assemble(
 def _gate(
     worker: EngineWorker, registry: Source, base: Base, settings: EngineSettings
 ) -> ReceiptGate:
-    """What replays the receipts of versions that aliases are moved to."""
-    from registry.replay import replay
-    from server.proof import EngineHost, ReceiptGate
+    """What replays the receipts of versions that aliases are moved to, once for each engine."""
+    from registry.homes import hatstand_home
+    from registry.replay import Proof, replay
+    from server.proof import EngineHost, ProofBook, ReceiptGate, engine_digest
 
     activations = str(settings.dtype).removeprefix("torch.")
     host = EngineHost(worker, base, activations=activations)
-    return ReceiptGate(lambda version: replay(registry, version, host))
+    book = ProofBook(
+        hatstand_home() / "proofs",
+        base=base.record.fingerprint,
+        engine=engine_digest(),
+        settings=repr(settings),
+    )
+
+    def prove(version: Version) -> Proof:
+        proof = book.find(version.digest)
+        if proof is None:
+            proof = replay(registry, version, host)
+            book.write(version.digest, proof)
+        return proof
+
+    return ReceiptGate(prove)
+
+
+def _guard(registry: AnyRegistry, settings: Settings) -> SignatureGuard | None:
+    """What refuses versions that none of the trusted keys has signed."""
+    if not settings.api.trusted_keys:
+        return None
+    from registry.signing import Trust, check_signature
+    from server.proof import SignatureGuard
+
+    trust = Trust(keys=settings.api.trusted_keys)
+    try:
+        list(trust.verifiers())  # a key that cannot be read is said at the start
+    except RegistryError as failure:
+        raise StartupError(f"--require-signature: {failure.message}") from None
+    return SignatureGuard(lambda version: check_signature(registry, version, trust))
 
 
 def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:

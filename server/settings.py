@@ -53,6 +53,7 @@ class ApiSettings:
 
     keys: tuple[ApiKey, ...] = ()
     require_receipt: bool = False  # a moved alias takes effect once its receipt was kept here
+    trusted_keys: tuple[Path, ...] = ()  # serve only what one of these has signed
     pins: tuple[str, ...] = ()  # adapter references loaded before the server is ready
     max_body: int = 8 << 20
     max_prompts: int = 64  # prompts in one /v1/completions request

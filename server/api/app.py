@@ -24,7 +24,7 @@ from server.canary.collector import CanaryCollector
 from server.canary.keeper import Keeper
 from server.canary.tally import Tally
 from server.metrics import Metrics
-from server.proof import ReceiptGate
+from server.proof import ReceiptGate, SignatureGuard
 from server.registry_link import RegistryLink
 from server.settings import ApiSettings
 from server.structure import GrammarCompiler
@@ -87,17 +87,19 @@ def create_app(
     readiness: Readiness | None = None,
     link: RegistryLink | None = None,
     gate: ReceiptGate | None = None,
+    guard: SignatureGuard | None = None,
     queue: Queue | None = None,
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
     Pass a `readiness` to share it with whoever begins the drain (server.serve does), and a `link`
     to have the registry's own API under /registry, and its state among the metrics. A `gate` holds
-    moved aliases back until their versions are proven. With a `queue` there are fine-tuning jobs.
+    moved aliases back until their versions are proven, a `guard` refuses versions that nobody
+    trusted has signed. With a `queue` there are fine-tuning jobs.
     """
     settings = settings or ApiSettings()
     metrics, meter, arms, tally = Metrics(), TokenMeter(), Arms(), Tally()
-    models = Models(registry, base, gate, arms)
+    models = Models(registry, base, gate, arms, guard)
     metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.request_names)
     metrics.registry.register(meter)
     metrics.registry.register(CanaryCollector(arms, tally))

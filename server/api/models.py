@@ -22,7 +22,7 @@ from registry.versions import DEFAULT_ALIAS, Version
 from server.canary.arms import Arm, Arms
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
-from server.proof import ReceiptGate
+from server.proof import ReceiptGate, SignatureGuard
 from server.proof.rendering import Renderer
 
 from .ports import AdapterRegistry, Base
@@ -68,11 +68,13 @@ class Models:
         base: Base,
         gate: ReceiptGate | None = None,
         arms: Arms | None = None,
+        guard: SignatureGuard | None = None,
     ) -> None:
         self._registry = registry
         self._base = base
         self._gate = gate
         self._arms = arms or Arms()
+        self._guard = guard
         self._hats: OrderedDict[str, Hat] = OrderedDict()  # by digest: they never change
         self._names: dict[str, tuple[float, list[str]]] = {}  # by label, for metrics only
 
@@ -91,7 +93,7 @@ class Models:
 
         Raises AdapterNotFound (naming near matches), AdapterNotServable for another base's
         adapter, one whose hat renders otherwise than in training, or one that the gate holds back,
-        or the registry's own error about a version or alias that is not there.
+        or the registry's own error about a version or alias that is not there, or not signed.
         """
         if name == self._base.name:
             return self.base
@@ -118,6 +120,8 @@ class Models:
                 f"'{self._base.name}' ({short_digest(self._base.record.fingerprint)}).",
                 param="model",
             )
+        if self._guard is not None:
+            self._guard.admit(version)
         adapter = AdapterRef(digest=version.digest, label=version.ref)
         return ServedModel(
             name=name,

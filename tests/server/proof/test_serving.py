@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,20 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from clients import Hatstand
+from clients import Hatstand, HatstandError
+from clients.errors import ApiError
 from registry import Hat, Registry
 from registry.bases import read_base
 from registry.cli import app
+from registry.errors import ReceiptMismatch
 from registry.lock import GoldenPrompt, Lock
 from registry.replay import Host
+from registry.signing import Signer, sign
+from server.errors import StartupError
 from server.proof.opening import open_host
 from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings
+from tests.registry.signing.pairs import Pair
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
 QUESTION = ({"role": "user", "content": "How many?"},)
@@ -72,13 +78,7 @@ def _receipt(registry: Registry, folder: Path, base: Path, host: Host) -> dict[s
 
 
 def test_a_moved_alias_waits_for_its_receipt(registry: Registry, base: Path) -> None:
-    settings = Settings(
-        base=str(base),
-        registry=registry.folder,
-        port=0,
-        api=ApiSettings(require_receipt=True),
-        engine=EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=2),
-    )
+    settings = _settings(registry, base, ApiSettings(require_receipt=True))
     with serving(settings) as url, Hatstand(url) as client:
 
         def served() -> str:
@@ -97,6 +97,51 @@ def test_a_moved_alias_waits_for_its_receipt(registry: Registry, base: Path) -> 
             time.sleep(0.02)
         registry.set_alias("sql", "prod", "sql@1")
         assert served() == "sql@1"
+
+
+def test_a_restarted_server_replays_nothing_again(
+    registry: Registry, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HATSTAND_HOME", str(tmp_path))
+    settings = _settings(registry, base, ApiSettings(require_receipt=True))
+
+    def ask() -> None:
+        with serving(settings) as url, Hatstand(url) as client:
+            assert client.chat("sql", "How many?", max_tokens=1).adapter == "sql@1"
+
+    ask()
+    monkeypatch.setattr("registry.replay.replay", _never)
+    ask()
+    shutil.rmtree(tmp_path / "proofs")
+    with pytest.raises(HatstandError):
+        ask()
+
+
+def _never(*_: object) -> None:
+    raise ReceiptMismatch("it was replayed again")
+
+
+def test_only_signed_versions_are_served(registry: Registry, base: Path, tmp_path: Path) -> None:
+    ann = Pair(tmp_path, "ann")
+    sign(registry, registry.resolve("sql@1"), Signer(ann.private))
+    sign(registry, registry.resolve("sql@3"), Signer(Pair(tmp_path, "mallory").private))
+    settings = _settings(registry, base, ApiSettings(trusted_keys=(ann.public,)))
+    with serving(settings) as url, Hatstand(url) as client:
+        assert client.chat("sql@1", "How many?", max_tokens=1).adapter == "sql@1"
+        for name, code in (("sql@2", "signature_missing"), ("sql@3", "signature_invalid")):
+            with pytest.raises(ApiError) as refused:
+                client.chat(name, "How many?", max_tokens=1)
+            assert (refused.value.status, refused.value.code) == (403, code)
+        sign(registry, registry.resolve("sql@2"), Signer(ann.private))
+        assert client.chat("sql@2", "How many?", max_tokens=1).adapter == "sql@2"
+    missing = _settings(registry, base, ApiSettings(trusted_keys=(tmp_path / "none",)))
+    with pytest.raises(StartupError, match="--require-signature"), serving(missing):
+        pass
+
+
+def _settings(registry: Registry, base: Path, api: ApiSettings) -> Settings:
+    engine = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=2)
+    return Settings(base=str(base), registry=registry.folder, port=0, api=api, engine=engine)
 
 
 def run(*arguments: object, code: int) -> str:
