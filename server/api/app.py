@@ -223,8 +223,7 @@ def _keeper(parts: _Parts) -> Keeper:
     return Keeper(
         arms=parts.arms,
         tally=parts.tally,
-        route=parts.registry.route,
-        reporting=parts.registry.canaries,
+        registry=parts.registry,
         prepare=prepare,
         # Not what a process of the same number, started after this one, calls itself.
         holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",

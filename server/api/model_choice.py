@@ -64,8 +64,7 @@ class ModelChoice:
         if any(held.digest == adapter.digest for held in in_slots):
             return model
         if wishes.cold == "stale":
-            name = model.label.partition("@")[0]
-            labels = [held.label for held in in_slots if held.label.partition("@")[0] == name]
+            labels = [held.label for held in in_slots if _is_older(held.label, model.label)]
             stale = self._first_servable(labels)
             if stale is None:
                 return model
@@ -103,6 +102,15 @@ class ModelChoice:
             await self._engine.load_adapter(adapter)
         except ServingError as error:
             logger.warning("%s could not be loaded ahead: %s", adapter.label, error.message)
+
+
+def _is_older(label: str, than: str) -> bool:
+    """Whether "sql@3" is an earlier version of "sql@7".
+
+    A later one may be there too: one that was rolled back, or a canary.
+    """
+    (name, _, number), (wanted, _, newest) = label.partition("@"), than.partition("@")
+    return name == wanted and int(number) < int(newest)
 
 
 def _load_seconds(stats: EngineStats) -> float:

@@ -34,6 +34,15 @@ class Reporting(Protocol):
     def report(self, name: str, alias: str, report: Report) -> object: ...
 
 
+class Source(Protocol):
+    """The registry, as far as canaries go. Its methods are called off the event loop."""
+
+    @property
+    def canaries(self) -> Reporting: ...
+
+    def route(self, reference: Reference) -> Route: ...
+
+
 class Keeper:
     """Attends, every `interval` seconds, to the canaries that requests have met."""
 
@@ -42,16 +51,14 @@ class Keeper:
         *,
         arms: Arms,
         tally: Tally,
-        route: Callable[[Reference], Route],
-        reporting: Reporting,
+        registry: Source,
         prepare: Prepare,
         holder: str,
         interval: float,
     ) -> None:
         self._arms = arms
         self._tally = tally
-        self._route = route
-        self._reporting = reporting
+        self._registry = registry
         self._prepare = prepare
         self._holder = holder  # this server, among the others that report
         self._interval = interval
@@ -96,7 +103,7 @@ class Keeper:
 
     def _current(self, trial: Trial) -> Trial | None:
         """The canary as it stands now; None once it has ended."""
-        route = self._route(Reference(trial.name, alias=trial.split.alias))
+        route = self._registry.route(Reference(trial.name, alias=trial.split.alias))
         if route.split is None or route.split.canary != trial.split.canary:
             return None
         return Trial(route.stable, route.split)
@@ -123,7 +130,9 @@ class Keeper:
         if saying == self._reported.get(split.canary, (split.step, Sides(), "")):
             return
         report = Report(split.canary, split.step, self._holder, sides.stable, sides.target, refusal)
-        await anyio.to_thread.run_sync(self._reporting.report, trial.name, split.alias, report)
+        await anyio.to_thread.run_sync(
+            self._registry.canaries.report, trial.name, split.alias, report
+        )
         self._reported[split.canary] = saying
 
     def _forget(self, trial: Trial) -> None:

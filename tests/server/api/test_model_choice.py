@@ -56,6 +56,11 @@ async def test_stale(site: Site, client: httpx.AsyncClient) -> None:
     assert (await ask(client, "sql", cold="stale")).headers["x-hatstand-adapter"] == "sql@2"
 
 
+async def test_what_was_rolled_back_is_not_stale(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/load_lora_adapter", json={"lora_name": "sql@2"})
+    assert (await ask(client, "sql", cold="stale")).headers["x-hatstand-adapter"] == "sql@1"
+
+
 async def test_a_load_ahead_that_fails_is_nobodys_error(
     site: Site, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,7 +32,7 @@ class Site:
 
     def __init__(self) -> None:
         self.arms, self.tally = Arms(), Tally()
-        self.route: Route = self.split(100)
+        self.current: Route = self.split(100)
         self.reports: list[Report] = []
         self.failure: Exception | None = None
         self.report_failure: Exception | None = None
@@ -52,13 +52,17 @@ class Site:
             raise self.report_failure
         self.reports.append(report)
 
-    def find(self, reference: Reference) -> Route:
+    @property
+    def canaries(self) -> Site:
+        return self
+
+    def route(self, reference: Reference) -> Route:
         assert str(reference) == "sql@prod"
-        return self.route
+        return self.current
 
     def ask(self, session: str = "ann") -> str:
         """One request that is answered."""
-        version, arm = self.arms.choose(self.route, session)
+        version, arm = self.arms.choose(self.current, session)
         if arm is not None:
             self.tally.note(arm, Answered(ttft=0.1))
         return version.ref
@@ -68,8 +72,7 @@ class Site:
         keeper = Keeper(
             arms=self.arms,
             tally=self.tally,
-            route=self.find,
-            reporting=self,
+            registry=self,
             prepare=self.prepare,
             holder="me",
             interval=0.01,
@@ -128,16 +131,16 @@ async def test_steps_are_counted_apart_and_the_end_is_noticed() -> None:
     site.ask()
     async with site.kept():
         await until(lambda: site.ask() == "sql@2")
-        site.route = site.split(100, step=1)
+        site.current = site.split(100, step=1)
         site.ask()
         await until(lambda: site.reports and site.reports[-1].step == 1)
         assert site.reports[-1].target == site.tally.of(site.arms.trials[0]).target
-        site.route = Route(ONE)  # type: ignore[arg-type]
+        site.current = Route(ONE)  # type: ignore[arg-type]
         await until(lambda: not site.arms.trials)
         told = len(site.reports)
         assert site.ask() == "sql@1"
         # The next canary of the same version is readied anew.
-        site.route = site.split(100, canary=8)
+        site.current = site.split(100, canary=8)
         assert site.ask() == "sql@1"
         await until(lambda: site.ask() == "sql@2")
         await until(lambda: len(site.reports) > told)
