@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Any, Protocol
 
+import anyio
 from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -66,7 +67,7 @@ class Generation:
         request.state.model_headers = job.model.headers
         request.state.adapter_label = job.model.label
         begun = [asyncio.Event() for _ in job.sequences]
-        stream = DeltaStream([self._run(job, index, begun) for index in range(len(begun))])
+        stream = DeltaStream([self._run(request, job, index, begun) for index in range(len(begun))])
         try:
             if job.body.stream:
                 return await self._stream(request, stream, job, form)
@@ -94,7 +95,9 @@ class Generation:
             settings=self._settings,
         )
 
-    async def _run(self, job: Job, index: int, begun: list[asyncio.Event]) -> Deltas:
+    async def _run(
+        self, request: Request, job: Job, index: int, begun: list[asyncio.Event]
+    ) -> Deltas:
         """One sequence's deltas, timed.
 
         Further answers to a prompt begin when the first has: then the prefix cache has the prompt.
@@ -129,15 +132,20 @@ class Generation:
             if num_tokens > 1:
                 per_token = (last_at - first_at) / (num_tokens - 1)
                 self._metrics.time_per_output_token.observe(per_token)
-            timed_out = time.perf_counter() - job.arrived >= self._settings.request_timeout
             is_whole = reason in ("stop", "length")
-            if job.model.arm is not None and (is_whole or failed or timed_out):
+            if job.model.arm is not None and (is_whole or failed or _is_late(request)):
                 answered = Answered(
                     failed=not is_whole,
                     ttft=first_at - job.arrived if num_tokens else None,
                     per_token=per_token if num_tokens > 1 else None,
                 )
                 self._tally.note(job.model.arm, answered)
+
+
+def _is_late(request: Request) -> bool:
+    """Whether the server's time limit ended the request, and not its client."""
+    deadline = getattr(request.state, "deadline", None)
+    return isinstance(deadline, anyio.CancelScope) and deadline.cancel_called
 
 
 def _is_our_failure(error: Exception) -> bool:

@@ -9,7 +9,10 @@ from server.api.errors import RequestTimeout
 
 
 class Deadline:
-    """Cancels a request, and with it its sequence, after `seconds`."""
+    """Cancels a request, and with it its sequence, after `seconds`.
+
+    The request's state has the scope that it cancels, as `deadline`.
+    """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self.app = app
@@ -20,6 +23,7 @@ class Deadline:
             await self.app(scope, receive, send)
             return
         with anyio.move_on_after(self.seconds) as limit:
+            scope.setdefault("state", {})["deadline"] = limit
             await self.app(scope, receive, send)
         if limit.cancelled_caught:
             raise RequestTimeout(
