@@ -13,6 +13,7 @@ from .failures import explained
 from .plan_command import plan
 from .serve_command import serve
 from .train_command import train
+from .worker_command import worker
 
 app = typer.Typer(
     name="hatstand",
@@ -62,6 +63,7 @@ def demo(
 app.add_typer(base, name="base")
 app.command()(serve)
 app.command()(plan)
+app.command()(worker)
 
 
 app.command()(train)

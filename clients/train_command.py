@@ -32,6 +32,9 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Check recipe, data, licence and servability only.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Work out parameters, memory, steps and time only.")
+    ] = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the recipe's JSON schema, for editors.")
     ] = False,
@@ -44,6 +47,10 @@ def train(
             fail("name a recipe: hatstand train RECIPE.yaml")
         elif check:
             _check(recipe, overrides or [])
+        elif plan:
+            from training.planning.plan import print_plan
+
+            print_plan(recipe, overrides or [])
         else:
             from training.commands import train as run
 

@@ -7,6 +7,7 @@ TrainingError
 ├── OutputError          the output folder is in the way
 ├── MissingExtra         a package of an extra is not installed
 ├── TrainingDiverged     the loss is no longer a number
+├── TrainingStopped      whoever asked for the run no longer wants it
 ├── ForgetsTooMuch       an adapter is over its budget on general text
 └── PushError            the adapter is there, but the registry did not take it
 """
@@ -65,6 +66,10 @@ class MissingExtra(TrainingError):
 
 class TrainingDiverged(TrainingError):
     """The loss became infinite or not a number; nothing was written."""
+
+
+class TrainingStopped(TrainingError):
+    """A run was told to stop; its checkpoints stay, and nothing else was written."""
 
 
 class ForgetsTooMuch(TrainingError):

@@ -20,6 +20,7 @@ from .packing import PackCollator, pack
 from .progress import Curves, Progressing
 from .recipe import Recipe
 from .samples import Sample
+from .tracking import trackers
 from .trainer import AnswerTrainer, Row, num_steps
 
 
@@ -56,6 +57,7 @@ class Fitting:
     def fit(self, model: Any, train: Sequence[Sample], validation: Sequence[Sample]) -> Fitted:
         """Train `model` in place. Raises `TrainingDiverged`, or `OutputError` on resuming."""
         settings = self.recipe.train
+        following = trackers(self.recipe.tracking, self.recipe.output)
         rows, held = self._rows(train), self._rows(validation)
         best = BestWeights(keep=settings.best, patience=settings.early_stop)
         with (
@@ -73,7 +75,7 @@ class Fitting:
                 validation=held,
                 collator=self._collator(model),
                 folder=folder,
-                callbacks=[curves, best, *self.session.callbacks],
+                callbacks=[curves, best, *following, *self.session.callbacks],
                 shuffle=self.recipe.data.shuffle,
                 resumes=start is not None,
             )

@@ -119,9 +119,12 @@ class WandbSettings(Section):
 class TrackingSettings(Section):
     """Where a run's figures go while it runs."""
 
-    report_to: tuple[str, ...] = ()
-    """Trackers by transformers' names."""
+    report_to: tuple[Literal["jsonl", "tensorboard", "wandb"], ...] = ("jsonl", "tensorboard")
+    """`jsonl` is `events.jsonl`, a line an event; `wandb` needs the extra of that name."""
+    callbacks: tuple[Text, ...] = ()
+    """Other trackers: dotted paths to a `transformers.TrainerCallback`, or to what makes one."""
     folder: Path | None = None
+    """Left out: `runs/NAME` under HATSTAND_HOME, NAME being the output's."""
     every: Count = 1
     """Steps between two entries."""
     wandb: WandbSettings = WandbSettings()

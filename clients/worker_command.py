@@ -1,0 +1,39 @@
+"""`hatstand worker`: runs the fine-tuning jobs that servers took."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .failures import explained
+
+
+def worker(
+    base: Annotated[str, typer.Option(help="The base that jobs train on: the served one.")],
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            help="Where results go; default: the embedded one.",
+            metavar="DIR_OR_URL",
+            envvar="HATSTAND_REGISTRY",
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            help="Where jobs wait: a file, or postgresql://…",
+            envvar="HATSTAND_TUNING",
+            show_default="tuning.sqlite under HATSTAND_HOME",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when no job waits.")] = False,
+) -> None:
+    """Run fine-tuning jobs, one after the other, until told to end."""
+    import logging
+
+    with explained("worker", extra="training"):
+        from training.worker.command import work
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        work(base, registry, queue=queue, once=once)

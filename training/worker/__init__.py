@@ -1,0 +1,1 @@
+"""The process that runs fine-tuning jobs, one after the other."""
