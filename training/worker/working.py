@@ -97,21 +97,15 @@ class Working:
         self._succeeded(job, version, metrics, callback.figures)
 
     def _train(self, job: Job, recipe: Recipe, callback: JobCallback) -> Metrics:
+        from training.fitting import Session
         from training.run import Run
 
         examples = read_examples(recipe.data)
         self.claims.note(job, f"Files validated: {len(examples.train)} rows to train on")
+        checkpoints = self.folder / job.id / "checkpoints"
+        session = Session(resume=True, work=checkpoints, callbacks=(callback,))
         progress = Progressing(self.console)
-        return Run(
-            recipe,
-            examples,
-            self.base,
-            self.base,
-            None,
-            progress,
-            resume=True,
-            callbacks=(callback,),
-        ).execute()
+        return Run(recipe, examples, self.base, self.base, None, progress, session).execute()
 
     def _is_wanted(self, job: Job) -> bool:
         return not self.ending.is_set() and self.claims.keep(job)
