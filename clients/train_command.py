@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .failures import explained, fail
+from .reproduce_command import reproduce as train_again
 
 
 def train(
@@ -35,6 +36,14 @@ def train(
     plan: Annotated[
         bool, typer.Option("--plan", help="Work out parameters, memory, steps and time only.")
     ] = False,
+    reproduce: Annotated[
+        str | None,
+        typer.Option(metavar="NAME[@REF]", help="Train this version again, and compare."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --reproduce: where its files are, if not here."),
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the recipe's JSON schema, for editors.")
     ] = False,
@@ -43,6 +52,8 @@ def train(
     with explained("train", extra="training"):
         if schema:
             _print_schema()
+        elif reproduce is not None:
+            train_again(reproduce, data=data, output=None, registry=registry)
         elif recipe is None:
             fail("name a recipe: hatstand train RECIPE.yaml")
         elif check:
