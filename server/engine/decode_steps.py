@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from server.engine.choosing import choose
+from server.engine.choosing import choose, draw
 from server.engine.device_model import DeviceModel, Rows
 from server.engine.graphs import Recorder, Work, bucket_sizes
 from server.engine.step_buffers import DecodeRows
@@ -42,6 +42,7 @@ class DecodeSteps:
             (max_rows, model.config.vocab_size), dtype=embedding.dtype, device=embedding.device
         )
         self._recorded: dict[tuple[int, bool], Work] = {}
+        self._draws: dict[int, Work] = {}
 
     def record(self, recorder: Recorder) -> None:
         """Record every size, with adapters and without; the largest first, for the memory pool."""
@@ -50,6 +51,7 @@ class DecodeSteps:
                 self._recorded[size, adapted] = recorder.record(
                     partial(self._compute, size, adapted)
                 )
+            self._draws[size] = recorder.record(partial(self._draw, size))
 
     def size_for(self, count: int) -> int:
         """Rows of the smallest recorded step that takes `count` sequences."""
@@ -58,6 +60,14 @@ class DecodeSteps:
     def run(self, size: int, *, adapted: bool) -> None:
         """Compute the first `size` rows; `adapted` if any of them has an adapter."""
         self._recorded[size, adapted]()
+
+    def draw(self, size: int) -> None:
+        """Replace what the first `size` rows chose by a drawn token, where their parameters ask."""
+        self._draws[size]()
+
+    def _draw(self, size: int) -> None:
+        rows, chosen = self._rows.first(size), self._chosen[:size]
+        draw(chosen, self.logits[:size], rows.sampling, rows.positions, self._model.kernels)
 
     def _compute(self, size: int, adapted: bool) -> None:
         rows = self._rows.first(size)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from server.engine.batch import Batch, Chunk
-from server.engine.choosing import NO_TOKEN, draw
+from server.engine.choosing import NO_TOKEN
 from server.engine.decode_steps import DecodeSteps
 from server.engine.device_masks import DeviceMasks
 from server.engine.device_model import DeviceModel
@@ -123,8 +123,7 @@ class DeviceExecutor:
         logits = self.steps.logits[:count]
         self._masks.apply(logits, self._chosen[:count], [chunk.sequence for chunk in chunks])
         if any(is_random(chunk.sequence) for chunk in chunks):
-            rows = self._staging.device.rows.first(count)
-            draw(self._chosen[:count], logits, rows.sampling, rows.positions, self._model.kernels)
+            self.steps.draw(size)
         return logits
 
     def _prefill(self, chunks: Items[Chunk]) -> tuple[torch.Tensor, list[ChunkScores]]:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from server.engine import build, device_executor
+from server.engine import build
 from server.engine.arena import Arena
 from server.engine.device_errors import memory_for_start
 from server.engine.device_executor import DeviceExecutor
@@ -73,12 +73,11 @@ def test_a_step_without_room_ends_its_newest_request(
     assert not again.errors
 
 
-def test_drawing_without_room_leaves_the_others_draws_alone(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_drawing_without_room_leaves_the_others_draws_alone(engine: Engine) -> None:
     params = {"temperature": 1.0, "seed": 5}
     undisturbed, expected = say_all(engine, **params)
-    monkeypatch.setattr(device_executor, "draw", failing(device_executor.draw, (4, 11)))
+    steps = engine._executor.steps  # type: ignore[attr-defined]
+    steps.draw = failing(steps.draw, (4, 11))
     driver, ids = say_all(engine, **params)
     assert len(driver.errors) == 2
     for request_id, other in zip(ids, expected, strict=True):
