@@ -8,7 +8,8 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
-from .intake import Job
+from .job import Job
+from .voice import Voice, whole_message
 
 
 class ChatFormat:
@@ -16,6 +17,7 @@ class ChatFormat:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._voices: dict[int, Voice] = {}  # by choice
 
     def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `chat.completion` object."""
@@ -40,17 +42,19 @@ class ChatFormat:
 
     def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
         """A content chunk if the delta has any, then a finish chunk if it is the last."""
-        chunks = []
-        if delta.text or delta.logprobs or (delta.token_ids and self._job.body.return_token_ids):
-            chunk = self._chunk(index, {"content": delta.text})
-            choice = chunk["choices"][0]
+        voice = self._voice(index)
+        said = voice.read(delta.text, is_last=delta.finish_reason is not None)
+        if not said and (delta.logprobs or (delta.token_ids and self._job.body.return_token_ids)):
+            said = [{"content": ""}]  # what tokens are told with
+        chunks = [self._chunk(index, part) for part in said]
+        if chunks:
+            choice = chunks[0]["choices"][0]
             choice["logprobs"] = self._logprobs(delta.logprobs)
             if self._job.body.return_token_ids:
                 choice["token_ids"] = list(delta.token_ids)
-            chunks.append(chunk)
         if delta.finish_reason is not None:
             chunk = self._chunk(index, {})
-            chunk["choices"][0]["finish_reason"] = delta.finish_reason
+            chunk["choices"][0]["finish_reason"] = voice.ending(delta.finish_reason)
             chunk["choices"][0]["stop_reason"] = delta.stop_reason
             chunks.append(chunk)
         return chunks
@@ -69,16 +73,20 @@ class ChatFormat:
         }
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        voice = self._voice(index)
         choice: dict[str, Any] = {
             "index": index,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "message": whole_message(voice.read(answer.text, is_last=True)),
             "logprobs": self._logprobs(answer.logprobs),
-            "finish_reason": answer.finish_reason,
+            "finish_reason": voice.ending(answer.finish_reason),
             "stop_reason": answer.stop_reason,
         }
         if self._job.body.return_token_ids:
             choice["token_ids"] = answer.token_ids
         return choice
+
+    def _voice(self, index: int) -> Voice:
+        return self._voices.setdefault(index, Voice(self._job.toolbox))
 
     def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}

@@ -8,7 +8,7 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
-from .intake import Echo, Job
+from .job import Echo, Job
 
 
 class CompletionFormat:

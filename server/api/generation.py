@@ -24,7 +24,7 @@ from server.settings import ApiSettings
 from .answers import Answer, Usage, best, check_ending, usage
 from .delta_stream import Deltas, DeltaStream
 from .disconnect import ClientGone, while_connected
-from .intake import Job
+from .job import Job
 from .ports import Engine
 from .token_meter import TokenMeter
 

@@ -3,72 +3,34 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import anyio.to_thread
 
 from registry.errors import TemplateFailed
 from server.engine.constraint import Constraint
-from server.engine.request import GenerationRequest
+from server.engine.request import GenerationRequest, SamplingParams
 from server.errors import AdapterNotServable, InvalidRequest
 from server.proof.rendering import prompt_text
 from server.settings import ApiSettings
-from server.structure import GrammarCompiler
+from server.structure import GrammarCompiler, Shape
+from server.tools import Toolbox
 
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
+from .job import Echo, Job
 from .model_choice import ModelChoice
 from .models import ServedModel
 from .parameters import Parameters
 from .ports import Base, Engine
 from .sampling import TokenBudget, check_token_id, sampling_params
 from .structure import HAT_SCHEMA, find_shape
+from .tools import find_toolbox, rendered_tools, special_words, with_tools
 from .wishes import Wishes
 
 COMPLETION_MAX_TOKENS = 16  # what OpenAI documents for /v1/completions
-
-
-@dataclass(frozen=True)
-class Echo:
-    """A prompt as an answer repeats it; `first` is its first token's text, which has no score."""
-
-    text: str
-    first: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """One HTTP request on its way through the engine.
-
-    sequences: for each prompt in turn, as many as the body has candidates. echoes: what each
-    prompt's answers begin with, if the body asks for that.
-    """
-
-    id: str
-    model: ServedModel
-    body: Parameters
-    sequences: tuple[GenerationRequest, ...]
-    echoes: tuple[Echo, ...] = ()
-    created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
-    arrived: float = field(default_factory=time.perf_counter)
-
-    def leader_of(self, index: int) -> int:
-        """The first sequence of that one's prompt."""
-        return index - index % self.body.num_candidates
-
-    def prompt_of(self, choice: int) -> tuple[int, ...]:
-        """The tokens that a choice of the answer continues."""
-        return self.sequences[self._first(choice)].prompt_token_ids
-
-    def echo_of(self, choice: int) -> Echo | None:
-        """What a choice of the answer begins with."""
-        return self.echoes[choice // self.body.num_choices] if self.echoes else None
-
-    def _first(self, choice: int) -> int:
-        return choice // self.body.num_choices * self.body.num_candidates
 
 
 class Intake:
@@ -117,8 +79,11 @@ class Intake:
 
     def _chat(self, body: ChatBody, wishes: Wishes) -> Job:
         model = self._model(body, wishes)
-        prompt = self._base.tokenizer.encode(self._render(model, body.turns))
-        return self._job(model, body, [tuple(prompt)], kind="chatcmpl")
+        template = self._template(model)
+        toolbox = find_toolbox(body, template, model.label)
+        text = self._render(model, body.turns, rendered_tools(body, toolbox))
+        prompt = tuple(self._base.tokenizer.encode(text))
+        return self._job(model, body, [prompt], kind="chatcmpl", toolbox=toolbox)
 
     def _completion(self, body: CompletionBody, wishes: Wishes) -> Job:
         model = self._model(body, wishes)
@@ -138,13 +103,22 @@ class Intake:
         session = wishes.session or body.user or ""
         return self._choice.choose(body.model, replace(wishes, session=session))
 
-    def _render(self, model: ServedModel, turns: Sequence[Mapping[str, Any]]) -> str:
-        if (model.hat.chat_template or self._base.tokenizer.chat_template) is None:
+    def _template(self, model: ServedModel) -> str:
+        template = model.hat.chat_template or self._base.tokenizer.chat_template
+        if template is None:
             raise InvalidRequest(
                 f"'{model.label}' has no chat template. Use /v1/completions.", param="model"
             )
+        return template
+
+    def _render(
+        self,
+        model: ServedModel,
+        turns: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+    ) -> str:
         try:
-            return prompt_text(self._base.tokenizer, model.hat, turns)
+            return prompt_text(self._base.tokenizer, model.hat, turns, tools)
         except TemplateFailed as error:
             raise InvalidRequest(error.message, param="messages") from error
 
@@ -162,27 +136,38 @@ class Intake:
         prompts: Sequence[tuple[int, ...]],
         *,
         kind: Literal["chatcmpl", "cmpl"],
+        toolbox: Toolbox | None = None,
     ) -> Job:
         job_id = f"{kind}-{secrets.token_hex(12)}"
-        constraint = self._constraint(model, body)
+        special = {} if toolbox is None else special_words(toolbox, self._base.tokenizer)
+        shape = find_shape(body, model.hat)
+        if toolbox is not None:
+            shape = with_tools(shape, toolbox, special)
+        constraint = None if shape is None else self._constraint(model, shape)
         sequences: list[GenerationRequest] = []
         for prompt in prompts:
-            first = self._sequence(f"{job_id}-{len(sequences)}", model, body, prompt, constraint)
+            params = self._params(
+                model,
+                body,
+                len(prompt),
+                # Neither a grammar nor a call may be cut by what ends the hat's free text.
+                hat_stops=shape is None and toolbox is None,
+                shows_special=bool(special),  # the words that calls are read by
+            )
+            request_id = f"{job_id}-{len(sequences)}"
+            first = GenerationRequest(request_id, prompt, params, model.adapter, constraint)
             sequences.append(first)
             sequences += [
                 _sibling(first, f"{job_id}-{len(sequences) + more}", more + 1)
                 for more in range(body.num_candidates - 1)
             ]
-        return Job(id=job_id, model=model, body=body, sequences=tuple(sequences))
+        return Job(id=job_id, model=model, body=body, sequences=tuple(sequences), toolbox=toolbox)
 
-    def _constraint(self, model: ServedModel, body: Parameters) -> Constraint | None:
-        shape = find_shape(body, model.hat)
-        if shape is None:
-            return None
+    def _constraint(self, model: ServedModel, shape: Shape) -> Constraint:
         try:
             return self._grammars.compile(shape)
         except InvalidRequest as error:
-            if shape.param != HAT_SCHEMA:
+            if not (error.param or "").startswith(HAT_SCHEMA):
                 raise
             raise AdapterNotServable(
                 f"The hat of {model.label} has a schema that no grammar can be made of. "
@@ -190,27 +175,28 @@ class Intake:
                 param="model",
             ) from error
 
-    def _sequence(
+    def _params(
         self,
-        request_id: str,
         model: ServedModel,
         body: Parameters,
-        prompt: tuple[int, ...],
-        constraint: Constraint | None,
-    ) -> GenerationRequest:
-        if not prompt:
+        num_prompt: int,
+        *,
+        hat_stops: bool,
+        shows_special: bool,
+    ) -> SamplingParams:
+        if not num_prompt:
             raise InvalidRequest("The prompt comes to no tokens at all.", param="prompt")
         max_tokens = self._budget(body).max_tokens(
-            len(prompt), body.completion_limit, model.hat.sampling.max_tokens
+            num_prompt, body.completion_limit, model.hat.sampling.max_tokens
         )
         params = sampling_params(
             body,
             model.hat,
             max_tokens=max(1, max_tokens),  # of 0 the answer shows none
             vocab_size=self._base.tokenizer.vocab_size,
-            hat_stops=constraint is None,  # a grammar says itself where the text ends
+            hat_stops=hat_stops,
         )
-        return GenerationRequest(request_id, prompt, params, model.adapter, constraint)
+        return replace(params, skip_special_tokens=False) if shows_special else params
 
     def _budget(self, body: Parameters) -> TokenBudget:
         # The engine's own figure counts its KV blocks too; 0 means that it does not say.

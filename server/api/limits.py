@@ -9,3 +9,4 @@ MAX_STOP_TOKENS = 128
 MAX_BIASED_TOKENS = 1024
 MAX_LOGPROBS = 20
 MAX_NAME = 256  # characters of a model's or user's name
+MAX_TOOLS = 128  # and calls in one message

@@ -79,6 +79,7 @@ class Parameters(BaseModel):
     stop_token_ids: list[TokenId] | None = Field(default=None, max_length=limits.MAX_STOP_TOKENS)
     ignore_eos: bool | None = None
     return_token_ids: bool | None = None
+    skip_special_tokens: bool | None = None
 
     # What the answer has to look like; at most one of them.
     response_format: ResponseFormat | None = None
@@ -101,7 +102,6 @@ class Parameters(BaseModel):
     use_beam_search: Annotated[Any, Only(False)] = None
     length_penalty: Annotated[Any, Only(1, 1.0)] = None
     prompt_logprobs: Annotated[Any, Only(0)] = None
-    skip_special_tokens: Annotated[Any, Only(True)] = None
     spaces_between_special_tokens: Annotated[Any, Only(True)] = None
     include_stop_str_in_output: Annotated[Any, Only(False)] = None
     truncate_prompt_tokens: Annotated[Any, Only()] = None

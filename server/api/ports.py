@@ -69,6 +69,10 @@ class Tokenizer(Protocol):
     @property
     def eos_token_ids(self) -> frozenset[int]: ...
 
+    def special_token_id(self, word: str) -> int | None:
+        """The id of a special token by its text; None if there is none."""
+        ...
+
     def serialized(self) -> str:
         """The text of a tokenizer.json, added tokens included."""
         ...

@@ -76,6 +76,7 @@ def sampling_params(
         stop=tuple(dict.fromkeys(body.stop_texts + (hat.stop if hat_stops else ()))),
         stop_token_ids=_stop_token_ids(body, vocab_size),
         ignore_eos=bool(body.ignore_eos),
+        skip_special_tokens=body.skip_special_tokens is not False,
         logprobs=_num_logprobs(body),
         prompt_logprobs=body.num_logprobs if body.is_echoed else None,
     )

@@ -51,6 +51,7 @@ class Tokenizer(Protocol):
     """What the engine needs of a tokenizer."""
 
     def decode(self, token_ids: Rows[int]) -> str: ...
+    def decode_all(self, token_ids: Rows[int]) -> str: ...
     def token_text(self, token_id: int) -> str: ...
     @property
     def eos_token_ids(self) -> frozenset[int]: ...
@@ -142,7 +143,9 @@ class Engine:
         self._check_tokens(request)
         self._check_room(request)
         params = request.params
-        detokenizer = Detokenizer(self._tokenizer.decode, params.stop, params.min_tokens)
+        tokenizer = self._tokenizer
+        decode = tokenizer.decode if params.skip_special_tokens else tokenizer.decode_all
+        detokenizer = Detokenizer(decode, params.stop, params.min_tokens)
         sequence = Sequence(request, detokenizer)
         self._sequences[request.request_id] = sequence
         self._scheduler.add(sequence)

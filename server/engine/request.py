@@ -22,6 +22,7 @@ class SamplingParams:
     `logprobs` is how many alternatives to report beside the chosen token (None: report nothing);
     `prompt_logprobs` the same of each token of the prompt from the second on.
     `stop` strings end the text before them; `stop_token_ids` end the sequence at the token.
+    `skip_special_tokens` leaves such tokens out of the text.
     """
 
     max_tokens: int = 16
@@ -38,6 +39,7 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    skip_special_tokens: bool = True
     logprobs: int | None = None
     prompt_logprobs: int | None = None
 

@@ -43,6 +43,18 @@ class BaseTokenizer:
         text: str = self._decode(list(token_ids), skip_special_tokens=True)
         return text
 
+    def decode_all(self, token_ids: Sequence[int]) -> str:
+        """Text of `token_ids`, special tokens included."""
+        text: str = self._tokenizer.decode(list(token_ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def special_token_id(self, word: str) -> int | None:
+        """The id of a special token by its text; None if there is none."""
+        token_id = self._tokenizer.get_added_vocab().get(word)
+        if token_id is None or not self._tokenizer.added_tokens_decoder[token_id].special:
+            return None
+        return int(token_id)
+
     def token_text(self, token_id: int) -> str:
         """One token's own text, special tokens included."""
         text: str = self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False)

@@ -24,7 +24,12 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
 
-def prompt_text(tokenizer: Tokenizer, hat: Hat, messages: Sequence[Mapping[str, Any]]) -> str:
+def prompt_text(
+    tokenizer: Tokenizer,
+    hat: Hat,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> str:
     """The text up to where the answer begins. Raises `TemplateFailed`, also without a template."""
     template = hat.chat_template or tokenizer.chat_template
     if template is None:
@@ -35,6 +40,7 @@ def prompt_text(tokenizer: Tokenizer, hat: Hat, messages: Sequence[Mapping[str, 
         add_generation_prompt=True,
         bos_token=tokenizer.bos_token,
         eos_token=tokenizer.eos_token,
+        tools=tools,
     )
 
 

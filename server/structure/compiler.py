@@ -109,10 +109,13 @@ class GrammarCompiler:
 
     def _refusal(self, shape: Shape, error: str) -> InvalidRequest:
         """Name the innermost part of a schema that fails by itself."""
-        fault = schemas.Fault((), _first_line(error))
-        if shape.schema is not None:
-            fault = self._innermost_fault(shape.schema, strict=shape.strict) or fault
-        place = fault.below(shape.param)
+        fault, param = schemas.Fault((), _first_line(error)), shape.param
+        for part in shape.parts:
+            inner = self._innermost_fault(part.schema, strict=part.strict)
+            if inner is not None:
+                fault, param = inner, part.param
+                break
+        place = fault.below(param)
         return InvalidRequest(f"'{place}': {fault.reason}.", param=place)
 
     def _innermost_fault(self, schema: Any, *, strict: bool) -> schemas.Fault | None:
@@ -126,6 +129,8 @@ class GrammarCompiler:
         return found
 
     def _complaint(self, schema: Any, *, strict: bool) -> str:
+        if not isinstance(schema, dict):
+            return ""  # true and false
         grammar = LLMatcher.grammar_from_json_schema(schema, overrides=json_options(strict=strict))
         has_failed, messages = LLMatcher.validate_grammar_with_warnings(
             grammar, self._vocabulary, limits=LIMITS

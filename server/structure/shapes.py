@@ -16,7 +16,7 @@ MAX_REGEX = 4096  # characters
 MAX_GRAMMAR = 64 << 10  # characters
 MAX_CHOICES = 4096
 
-Schema = Mapping[str, Any] | bool
+Schema = Mapping[str, Any]
 
 # Between two tokens of JSON: a line's end and its indentation, so that a model may write as it has
 # learned to, but not spaces for ever.
@@ -24,13 +24,21 @@ WHITESPACE = r"\n?[ ]{0,24}"
 
 
 @dataclass(frozen=True)
+class Part:
+    """A JSON Schema that a grammar is made of, and its place in the request."""
+
+    param: str
+    schema: Schema
+    strict: bool = True
+
+
+@dataclass(frozen=True)
 class Shape:
-    """A grammar as llguidance reads it, which parameter asked for it, and its schema if any."""
+    """A grammar as llguidance reads it, which parameter asked for it, and the schemas in it."""
 
     grammar: str
     param: str
-    schema: Schema | None = None
-    strict: bool = True
+    parts: tuple[Part, ...] = ()
 
 
 def json_shape(
@@ -44,7 +52,7 @@ def json_shape(
     grammar = LLMatcher.grammar_from_json_schema(
         json.dumps(schema), overrides=json_options(strict=strict, whitespace=whitespace)
     )
-    return Shape(grammar, param, schema, strict)
+    return Shape(grammar, param, (Part(param, schema, strict),))
 
 
 def json_options(*, strict: bool, whitespace: str = WHITESPACE) -> Any:
@@ -59,6 +67,8 @@ def json_options(*, strict: bool, whitespace: str = WHITESPACE) -> Any:
 def check_schema(schema: Any, *, param: str) -> None:
     """Raise InvalidRequest naming the place where `schema` is no usable JSON Schema."""
     fault = schemas.find_fault(schema)
+    if fault is None and not isinstance(schema, dict):
+        fault = schemas.Fault((), "an answer's schema is an object")
     if fault is not None:
         place = fault.below(param)
         raise InvalidRequest(f"'{place}': {fault.reason}.", param=place)

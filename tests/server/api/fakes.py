@@ -159,6 +159,9 @@ class FakeTokenizer:
 
     bos: int | None = None
 
+    def __init__(self) -> None:
+        self.special: dict[str, int] = {}
+
     chat_template: str | None = TEMPLATE
     bos_token: str | None = None
     eos_token: str | None = "<end>"
@@ -176,6 +179,9 @@ class FakeTokenizer:
 
     def token_text(self, token_id: int) -> str:
         return chr(token_id)
+
+    def special_token_id(self, word: str) -> int | None:
+        return self.special.get(word)
 
     def serialized(self) -> str:
         """Another vocabulary, one token per byte: enough to make grammars from."""

@@ -91,8 +91,8 @@ def test_names_the_parameter(body: dict[str, Any], param: str, code: str | None)
 @pytest.mark.parametrize(
     "field",
     [
-        {"tools": [{"type": "function"}]},
-        {"tool_choice": "required"},
+        {"functions": [{"name": "f"}]},
+        {"function_call": {"name": "f"}},
         {"best_of": 2},
         {"best_of": True},
         {"echo": True},
