@@ -216,7 +216,8 @@ def _in_flight(parts: _Parts) -> Middleware:
 
 def _keeper(parts: _Parts) -> Keeper:
     async def prepare(version: Version) -> None:
-        model = await anyio.to_thread.run_sync(parts.models.admit, version)
+        admit = parts.models.admit  # may wait for a receipt's replay, which no shutdown does
+        model = await anyio.to_thread.run_sync(admit, version, abandon_on_cancel=True)
         if model.adapter is not None:
             await parts.engine.load_adapter(model.adapter)
 
