@@ -43,6 +43,11 @@ class GptqLinear(nn.Linear):
         self._bits = bits
         self._zero_offset = zero_offset
 
+    @property
+    def weight(self) -> torch.Tensor:  # type: ignore[override]
+        """What PEFT looks at for device and kind: the packed numbers, which it must not cast to."""
+        return self.qweight
+
     def dense(self) -> torch.Tensor:
         """The weight that the packed numbers stand for, [out, in], in fp32."""
         values = unpack(self.qweight.t(), self._bits).t()  # [in, out]

@@ -117,10 +117,6 @@ def keep_weights_exact(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-# PiSSA and OLoRA begin like the default: `methods.origins` sets their factors itself.
-_INITS = {"gaussian": "gaussian", "orthogonal": "orthogonal"}
-
-
 def lora_config(settings: LoraSettings) -> Any:
     """PEFT's `LoraConfig` for the recipe's section."""
     from peft import LoraConfig
@@ -136,7 +132,8 @@ def lora_config(settings: LoraSettings) -> Any:
         rank_pattern=dict(settings.rank_pattern),
         alpha_pattern={name: _whole(alpha) for name, alpha in settings.alpha_pattern.items()},
         use_dora=settings.dora,
-        init_lora_weights=_INITS.get(settings.init, True),
+        # PiSSA and OLoRA begin like the default: `methods.origins` sets their factors itself.
+        init_lora_weights="gaussian" if settings.init == "gaussian" else True,
     )
 
 

@@ -86,7 +86,7 @@ class LoraSettings(Section):
     rslora: bool = False
     rank_pattern: dict[str, Count] = Field(default_factory=dict)
     alpha_pattern: dict[str, Positive] = Field(default_factory=dict)
-    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = "default"
+    init: Literal["default", "gaussian", "pissa", "olora"] = "default"
     """Where the factors begin. PiSSA and OLoRA begin at parts of the weights, which the saved
     adapter subtracts again: its rank is twice `r`, and it fits the untouched base."""
     dora: bool = False

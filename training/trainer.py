@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from .checkpoints import WEIGHTS_FILE, load_trained, save_trained
 from .collator import Collator
+from .cross_entropy import linear_cross_entropy
 from .packing import Pack, PackCollator
 from .precision import autocast
 from .sampler import LengthGroupedSampler
@@ -77,8 +79,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Cross entropy over answer tokens; over a vocabulary of 49,152 the logits of prompt
-        tokens would cost a quarter of a step on a CPU.
+        """Cross entropy over answer tokens, a chunk's logits at a time; over a vocabulary of 49,152
+        the logits of prompt tokens would cost a quarter of a step on a CPU.
 
         In training the sum is divided by `num_items_in_batch` (the answer tokens of all
         accumulated batches on all devices), in evaluation by the batch's own answer tokens.
@@ -87,19 +89,31 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         labels = inputs.pop("labels")[:, 1:]  # the logits at a position are for the next token
         kept = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
         cache = self._prefix_cache(model, inputs)
-        outputs = model(
-            **inputs, past_key_values=cache, use_cache=cache is not None, logits_to_keep=kept
-        )
-        logits, labels = outputs.logits.float(), labels[:, kept]  # [batch, kept, vocab]
-        loss = F.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        head, labels = self._head(), labels[:, kept]
+        with _left_out(head):
+            outputs = model(
+                **inputs, past_key_values=cache, use_cache=cache is not None, logits_to_keep=kept
+            )
+        last = outputs.logits.flatten(0, 1)  # [batch · kept, vocab], or hidden states without head
+        if head is None:
+            loss = F.cross_entropy(
+                last.float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+        else:
+            loss = linear_cross_entropy(last, head.weight, labels.flatten())
         if num_items_in_batch is None:
             loss = loss / (labels != IGNORED).sum().clamp(min=1)
         else:
             # Gradients are averaged over processes, but the count already covers all of them.
             loss = loss / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _head(self) -> torch.nn.Linear | None:
+        """The layer that makes logits; None where its weight is only there while it runs."""
+        if self.is_deepspeed_enabled:
+            return None
+        head = self.accelerator.unwrap_model(self.model).get_output_embeddings()
+        return head if type(head) is torch.nn.Linear else None
 
     @staticmethod
     def _prefix_cache(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
@@ -148,6 +162,19 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
             seed=self._settings.seed,
             grouped=self._settings.group_by_length,
         )
+
+
+@contextmanager
+def _left_out(head: torch.nn.Linear | None) -> Iterator[None]:
+    """The model's last layer hands its input on."""
+    if head is None:
+        yield
+        return
+    head.__dict__["forward"] = lambda hidden: hidden
+    try:
+        yield
+    finally:
+        del head.__dict__["forward"]
 
 
 def num_steps(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:

@@ -1,0 +1,96 @@
+"""Small data of our own in the shapes of the datasets that the articles use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+_THINGS = ("loan", "bond", "fund", "share", "rent", "tax", "wage", "fee", "debt", "cash")
+
+
+def finance(folder: Path) -> list[str]:
+    """gbharti/finance-alpaca: instruction, input, output (and one column more)."""
+    rows = [
+        {
+            "instruction": f"What is a {thing}?",
+            "input": "",
+            "output": f"{thing} is money.",
+            "text": "",
+        }
+        for thing in _THINGS
+    ]
+    return [_train(_jsonl(folder / "finance.jsonl", rows))]
+
+
+def text_to_sql(folder: Path) -> list[str]:
+    """Clinton/Text-to-sql-v1: instruction, input (the table), response, source."""
+    rows = [
+        {
+            "instruction": f"how many rows have a {thing}?",
+            "input": f"CREATE TABLE t ({thing} number)",
+            "response": f"SELECT COUNT({thing}) FROM t",
+            "source": "made",
+        }
+        for thing in _THINGS
+    ]
+    return [_train(_jsonl(folder / "sql.jsonl", rows))]
+
+
+def comments(folder: Path) -> list[str]:
+    """shawhin/shawgpt-youtube-comments: whole prompts in `example`, a test split of its own."""
+    head = "<s>[INST] ShawGPT, a consultant.\n\nPlease respond to the following comment.\n \n"
+    rows = [
+        {"example": f"{head}What of a {thing}? \n[/INST]\nIt pays. –ShawGPT</s>"}
+        for thing in _THINGS
+    ]
+    test = _jsonl(folder / "comments-test.jsonl", rows[:2])
+    return [_train(_jsonl(folder / "comments.jsonl", rows[2:])), f"data.validation={test}"]
+
+
+def alpaca(folder: Path) -> list[str]:
+    """mhenrichsen/alpaca_2k_test: instruction, input, output, text; Parquet, as on the Hub."""
+    from pyarrow import Table, parquet
+
+    rows = [
+        {"instruction": "Shorten.", "input": f"the {thing}", "output": thing, "text": ""}
+        for thing in _THINGS
+    ]
+    parquet.write_table(Table.from_pylist(rows), folder / "alpaca.parquet")
+    return [_train(folder / "alpaca.parquet")]
+
+
+def talks(folder: Path) -> list[str]:
+    """OpenAI's chat messages, a training and a test set."""
+    rows = [
+        {"messages": [{"role": "user", "content": f"Say {thing}"},
+                      {"role": "assistant", "content": thing.upper()}]}
+        for thing in _THINGS
+    ]  # fmt: skip
+    test = _jsonl(folder / "talks-test.jsonl", rows[:2])
+    return [
+        _train(_jsonl(folder / "talks.jsonl", rows[2:])),
+        f"data.heldout={test}",
+        "data.validation=2",
+    ]
+
+
+SEEDS: dict[str, tuple[Callable[[Path], list[str]], list[str]]] = {
+    "seed-1-finance-qlora": (finance, []),
+    "seed-2-sql-lora": (text_to_sql, []),
+    # Only queries are adapted: without more steps it would be of two minds about every token.
+    "seed-3-shawgpt-gptq": (comments, ["train.max_steps=8", "train.learning_rate=1e-2"]),
+    "seed-4-axolotl": (alpaca, ["train.max_length=96"]),
+    "seed-5-five-steps": (talks, []),
+}
+"""By recipe: its rows as `--set` assignments, and what else is set to be done in seconds."""
+
+
+def _train(path: Path) -> str:
+    return f"data.train={path}"
+
+
+def _jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path

@@ -1,0 +1,150 @@
+"""The recipe of each article, from its file to an answer over HTTP that keeps the receipt.
+
+On the embedded default with a few small rows: what is checked is the way, not what was learned.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from clients.demo.processes import server
+from registry import Registry
+from registry.bases import read_base
+from registry.replay import replay
+from training.commands import Trained, train
+from training.model import lora_config
+from training.reading import read_recipe
+
+from .seed_rows import SEEDS
+from .test_gptq import gptq_checkpoint
+
+RECIPES = Path("training/recipes")
+STEPS = 3
+pytestmark = pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+
+
+class Pushed:
+    """All five, trained when first asked for, in one registry."""
+
+    def __init__(self, folder: Path, base: Path) -> None:
+        self.registry = Registry.open(folder / "registry")
+        self.base = base
+        self._folder = folder
+        self._trained: dict[str, Trained] = {}
+
+    def trained(self, name: str) -> Trained:
+        if name not in self._trained:
+            make_rows, more = SEEDS[name]
+            settings = [
+                *make_rows(self._folder), *self._bases(name),
+                f"output={self._folder / name}", f"train.max_steps={STEPS}",
+                "train.batch_size=2", "train.gradient_accumulation=1", "train.learning_rate=2e-3",
+                "train.warmup=0", "train.eval_every=never", "train.save_every=never",
+                "train.best=false", "evaluate.rows=0", *more,
+            ]  # fmt: skip
+            self._trained[name] = train(
+                RECIPES / f"{name}.yaml",
+                settings,
+                name,
+                self._folder / "registry",
+                console=Console(file=io.StringIO()),
+            )
+        return self._trained[name]
+
+    def _bases(self, name: str) -> list[str]:
+        if "gptq" not in name:
+            return [f"base={self.base}"]
+        packed = self._folder / "gptq"
+        if not packed.exists():
+            gptq_checkpoint(self.base, packed)
+        return [f"base={packed}", f"serve_on={self.base}"]
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory, embedded_base: Path) -> Pushed:
+    return Pushed(tmp_path_factory.mktemp("seeds"), embedded_base)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("seed-1-finance-qlora", 10_223_616),
+        ("seed-2-sql-lora", 3_407_872),
+        ("seed-3-shawgpt-gptq", 2_097_152),
+        ("seed-4-axolotl", 83_886_080),
+    ],
+)
+def test_a_recipe_trains_as_many_parameters_as_its_article_says(
+    tiny_base: Path, name: str, parameters: int
+) -> None:
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    from training.model import attach, count_parameters
+
+    with torch.device("meta"):
+        model: Any = MistralForCausalLM(MistralConfig())  # Mistral-7B's shapes, no weights
+    config = lora_config(read_recipe(RECIPES / f"{name}.yaml").lora)
+    assert count_parameters(attach(model, config, read_base(tiny_base))) == parameters
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_recipe_trains_and_is_pushed(pushed: Pushed, name: str) -> None:
+    result = pushed.trained(name)
+    assert len(result.metrics.curves.train) >= STEPS
+    assert result.version is not None
+    lock = pushed.registry.lock(result.version)
+    assert lock.base == read_base(pushed.base)  # the one that serves, whatever it trained on
+    assert lock.data
+    assert lock.recipe["load"]["quantization"] == {
+        "seed-2-sql-lora": "none",
+        "seed-3-shawgpt-gptq": "gptq",
+    }.get(name, "nf4")
+    losses = [loss for _, loss in result.metrics.curves.train]
+    assert losses[-1] < losses[0]
+
+
+def test_all_are_served_from_one_base_as_they_were_trained(pushed: Pushed, tmp_path: Path) -> None:
+    receipts = {
+        name: json.loads((pushed.trained(name).folder / "receipt.json").read_text())
+        for name in SEEDS
+    }
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["serve", "--base", str(pushed.base), "--port", str(port)]
+    words += ["--registry", str(pushed.registry.folder)]
+    url = f"http://127.0.0.1:{port}"
+    with server(words, url=url, log=tmp_path / "server.log"), httpx.Client(base_url=url) as client:
+        for name, receipt in receipts.items():
+            for probe in receipt["probes"]:
+                body = {
+                    "model": name, "messages": probe["messages"], "temperature": 0,
+                    "max_tokens": len(probe["token_ids"]), "repetition_penalty": 1,
+                }  # fmt: skip
+                answer = client.post("/v1/chat/completions", json=body, timeout=120)
+                assert answer.status_code == 200, answer.text
+                assert answer.headers["x-hatstand-adapter"] == f"{name}@1"
+                assert answer.json()["usage"]["prompt_tokens"] == len(probe["prompt_token_ids"])
+                assert answer.json()["choices"][0]["message"]["content"] == probe["text"], name
+
+
+@pytest.mark.slow
+def test_every_receipt_is_kept_token_for_token(pushed: Pushed) -> None:
+    from server.proof.opening import open_host
+
+    with open_host(pushed.registry, str(pushed.base)) as host:
+        for name in SEEDS:
+            version = pushed.trained(name).version
+            assert version is not None
+            proof = replay(pushed.registry, version, host)
+            assert proof.num_probes == 2
+            assert proof.num_near_ties == 0, name
