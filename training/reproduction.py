@@ -152,9 +152,8 @@ def _recipe(lock: Lock, base: Path, *, data: Path, output: Path) -> Recipe:
         return Recipe.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as failure:
         keys = [".".join(map(str, error["loc"])) for error in failure.errors()]
-        raise RecipeError(
-            [f"`{key}` of the version's recipe is no longer known" for key in keys]
-        ) from failure
+        text = "`{}` of the version's recipe is not what it was: train with the Hatstand of then"
+        raise RecipeError([text.format(key) for key in keys]) from failure
 
 
 def _find(name: str, folder: Path, digests: Mapping[str, str], problems: list[str]) -> str:
