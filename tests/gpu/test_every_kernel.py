@@ -26,6 +26,7 @@ from server.kernels.cuda.nested import NestedNf4Weight, multiply  # noqa: E402
 from server.kernels.rope import RopeTable  # noqa: E402
 from server.kernels.triton import (  # noqa: E402
     activation,
+    adapted_gate,
     attention,
     lora,
     norm,
@@ -39,6 +40,7 @@ from server.kernels.triton.pieces import Pieces  # noqa: E402
 from server.kernels.triton.site import LoraSite  # noqa: E402
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles  # noqa: E402
 from server.kernels.triton.twins import activation as activation_twin  # noqa: E402
+from server.kernels.triton.twins import adapted_gate as adapted_gate_twin  # noqa: E402
 from server.kernels.triton.twins import attention as attention_twin  # noqa: E402
 from server.kernels.triton.twins import lora as lora_twin  # noqa: E402
 from server.kernels.triton.twins import norm as norm_twin  # noqa: E402
@@ -112,6 +114,18 @@ def test_lora(tile_rows: int, invariant: bool) -> None:
     lora_twin.add_lora(expected, x, site, tiles)
     (lora.add_lora_invariant if invariant else lora.add_lora)(y, x, site, tiles)
     assert error(y, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("spare", [0, 3])
+def test_the_gate_of_prompts_behind_lora(spare: int) -> None:
+    """spare: tiles that are recorded and hold no row."""
+    site, x = site_of(INTERMEDIATE, INTERMEDIATE), rows(len(SLOTS), HIDDEN)
+    gate_up, slots = rows(len(SLOTS), 2 * INTERMEDIATE), [-1 if s is None else s for s in SLOTS]
+    used = LoraTiles.of(slots, PROMPT_ROWS, CUDA)
+    tiles = LoraTiles.empty(len(used.slots) + spare, PROMPT_ROWS, CUDA)
+    tiles.slots[: len(used.slots)], tiles.rows[: len(used.slots)] = used.slots, used.rows
+    expected = adapted_gate_twin.adapted_silu_mul(gate_up, x, site, used)
+    assert error(adapted_gate.adapted_silu_mul(gate_up, x, site, tiles), expected) < TOLERANCE
 
 
 def test_norms() -> None:
