@@ -29,10 +29,12 @@ from server.kernels.triton import (  # noqa: E402
     adapted_gate,
     attention,
     lora,
+    masking,
     norm,
     prefill,
     rope,
     sampling,
+    tokens,
     unpack,
 )
 from server.kernels.triton.nf4 import TritonNf4Linear  # noqa: E402
@@ -43,9 +45,11 @@ from server.kernels.triton.twins import activation as activation_twin  # noqa: E
 from server.kernels.triton.twins import adapted_gate as adapted_gate_twin  # noqa: E402
 from server.kernels.triton.twins import attention as attention_twin  # noqa: E402
 from server.kernels.triton.twins import lora as lora_twin  # noqa: E402
+from server.kernels.triton.twins import masking as masking_twin  # noqa: E402
 from server.kernels.triton.twins import norm as norm_twin  # noqa: E402
 from server.kernels.triton.twins import rope as rope_twin  # noqa: E402
 from server.kernels.triton.twins import sampling as sampling_twin  # noqa: E402
+from server.kernels.triton.twins import tokens as tokens_twin  # noqa: E402
 from server.kernels.triton.twins import unpack as unpack_twin  # noqa: E402
 from tests.support.kernel_cases import (  # noqa: E402
     error,
@@ -88,18 +92,18 @@ def test_nf4_products(mode: Any, into: int) -> None:
     weight, gemm = NestedNf4Weight.of(codes, state), Nf4Gemm(torch.device(CUDA), mode=mode)
     gemm.prepare()
     linear = gemm.linear(weight)
-    for tokens in (1, 2, 7, 9, 16, 20, 33, 64, 90, 129, 400):
-        x = rows(tokens, into)
-        assert error(linear(x), multiply(x, weight)) < TOLERANCE, tokens
+    for count in (1, 2, 7, 9, 16, 20, 33, 64, 90, 129, 400):
+        x = rows(count, into)
+        assert error(linear(x), multiply(x, weight)) < TOLERANCE, count
 
 
-@pytest.mark.parametrize("tokens", [1, 20, 100])
-def test_the_triton_fallback(tokens: int) -> None:
+@pytest.mark.parametrize("count", [1, 20, 100])
+def test_the_triton_fallback(count: int) -> None:
     dense = normal(264, HIDDEN, dtype=BF16, device=CUDA, std=0.02)
     codes, state = bnb.quantize_4bit(
         dense, blocksize=64, compress_statistics=True, quant_type="nf4"
     )
-    weight, x = NestedNf4Weight.of(codes, state), rows(tokens, HIDDEN)
+    weight, x = NestedNf4Weight.of(codes, state), rows(count, HIDDEN)
     assert error(TritonNf4Linear.of(weight)(x), multiply(x, weight)) < TOLERANCE
 
 
@@ -209,6 +213,22 @@ def test_sampling() -> None:
     expected = sampling_twin.sample(logits, parameters, positions)
     assert torch.equal(sampling.sample(logits, parameters, positions), expected)
     assert torch.equal(sampling.argmax(logits), sampling_twin.argmax(logits))
+
+
+def test_masks() -> None:
+    logits = normal(5, 1001, dtype=BF16, device=CUDA)
+    masks = torch.randint(-(2**31), 2**31, (2, 32), dtype=torch.int32, device=CUDA)
+    masked, expected = torch.tensor([4, 1], device=CUDA), logits.clone()
+    masking_twin.mask_logits(expected, masks, masked)
+    masking.mask_logits(logits, masks, masked)
+    assert torch.equal(logits, expected)
+
+
+def test_known_tokens() -> None:
+    chosen = torch.tensor([7, -1, 9, 11], device=CUDA)
+    token_ids = torch.tensor([5, ~2, ~1, 0, ~0], device=CUDA)
+    found = tokens.known_tokens(token_ids, chosen)
+    assert torch.equal(found, tokens_twin.known_tokens(token_ids, chosen))
 
 
 def test_unpacking() -> None:
