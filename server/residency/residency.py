@@ -63,6 +63,7 @@ class Residency:
         self._moves = Moves()
 
     def enter(self, adapter: AdapterRef) -> int | None:
+        self._expected.discard(adapter.digest)
         tenant = self._tenants.get(adapter.digest)
         if tenant is None or tenant.leaving:
             self._want(adapter)
@@ -83,7 +84,11 @@ class Residency:
         self._want(adapter)
 
     def expect(self, adapter: AdapterRef) -> None:
-        """Have an adapter in host memory soon; for a slot it is too early."""
+        """Have an adapter in host memory soon; for a slot it is too early.
+
+        It is read once at most until it is entered, or those that are expected together would push
+        one another out of a small host memory.
+        """
         digest = adapter.digest
         if digest in self._tenants or digest in self._wanted or digest in self._expected:
             return
@@ -196,7 +201,6 @@ class Residency:
                 self._fail(loaded.digest, loaded.outcome)
             elif loaded.digest in self._wanted or loaded.digest in self._expected:
                 # else it was unloaded while it was on its way
-                self._expected.discard(loaded.digest)
                 self._host.put(loaded.outcome)
                 self.num_loads += 1
                 self._moves.note(loaded.outcome.label, "host")

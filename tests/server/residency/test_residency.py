@@ -149,6 +149,17 @@ def test_an_expected_adapter_waits_in_host_memory_until_somebody_enters_it(house
     assert house.source.loads == ["a", "b", "c"]
 
 
+def test_expected_adapters_do_not_push_one_another_out_for_ever() -> None:
+    house = House(host_memory=NBYTES)
+    for _ in range(20):
+        for name in "abc":
+            house.residency.expect(AdapterRef(name, name))
+        house.settle(until=lambda: not house.residency.is_moving)
+    assert sorted(house.source.loads) == ["a", "b", "c"]
+    house.use("a")  # read again, now that it is needed
+    house.residency.stop()
+
+
 def test_an_expected_adapter_that_cannot_be_loaded_fails_like_a_wanted_one(house: House) -> None:
     house.source.broken["c"] = AdapterLoadError("no")
     house.residency.expect(AdapterRef("c", "c"))
