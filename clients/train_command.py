@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -64,8 +65,10 @@ def train(
             print_plan(recipe, overrides or [])
         else:
             from training.commands import train as run
+            from training.processes import Followed
 
-            run(recipe, overrides or [], push, registry, resume=resume)
+            with contextlib.suppress(Followed):  # one of several, whose first one does the rest
+                run(recipe, overrides or [], push, registry, resume=resume)
 
 
 def _print_schema() -> None:

@@ -16,6 +16,7 @@ from .errors import BaseError
 from .examples import read_examples
 from .foundation import prepare
 from .output import check_output
+from .processes import is_first
 from .progress import Progressing
 from .provenance import source_commit
 from .push import parse_target, push
@@ -57,7 +58,7 @@ def train(
     raise ends the run. Recipe, data, base and output are checked before torch is imported. Raises
     a `TrainingError`, whose `message` is all a person needs.
     """
-    console = console or Console()
+    console = console or Console(quiet=not is_first())
     progress = Progressing(console)
     settings = read_recipe(recipe, overrides)
     target = None if push_to is None else parse_target(push_to)

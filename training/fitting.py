@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from . import checkpoints
+from . import checkpoints, processes
 from .best import BestWeights
 from .callback import CurveCallback
 from .collator import Collator
@@ -62,7 +62,7 @@ class Fitting:
         best = BestWeights(keep=settings.best, patience=settings.early_stop)
         with (
             self._folder() as folder,
-            self.progress.training(num_steps(settings, len(rows))) as bar,
+            self.progress.training(num_steps(settings, len(rows), processes.count())) as bar,
         ):
             start = checkpoints.newest(folder) if self.session.resume else None
             if start is not None:
@@ -95,7 +95,7 @@ class Fitting:
                 yield Path(scratch)
             return
         folder = work or checkpoints.folder_for(self.recipe.output)
-        if not self.session.resume:
+        if not self.session.resume and processes.is_first():
             checkpoints.clear(folder)
         yield folder
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, set_seed
 from registry.bases import BaseRecord, read_base
 from registry.errors import RegistryError
 
+from . import processes
 from .card import write_card
 from .errors import BaseError
 from .evaluation import Score, score
@@ -57,8 +58,10 @@ class Run:
     def execute(self) -> Metrics:
         """Train, measure and write the adapter folder.
 
-        It appears whole or not at all. Raises a `TrainingError`.
+        It appears whole or not at all. Raises a `TrainingError`, and `Followed` in a process that
+        is not the first of several.
         """
+        processes.take_device()
         whole = render(self.examples.train, self._renderer, self.recipe.data.loss)
         lengths = Lengths(whole, self.recipe.train.max_length, self.recipe.train.batch_size)
         self.progress.say(lengths.describe())
@@ -71,8 +74,11 @@ class Run:
         text = f"training {trainable:,} parameters on {len(train):,} rows"
         with self.progress.phase("train", text):
             fitted = self._fitting.fit(model, train, validation)
+        with processes.whole(model):
+            adapter = method.finish(model).kept()
+        if not processes.is_first():
+            raise processes.Followed
         with atomic_folder(self.recipe.output) as folder:
-            adapter = method.finish(model)
             write_adapter(adapter, folder)
             if not self._is_served_as_trained:
                 del model
@@ -164,7 +170,7 @@ class Run:
         return Generator(model, self._tokenizer, hat.stop, max_tokens, batch_size)
 
     def _score(self, model: Any, phase: str, text: str) -> Score | None:
-        if not self._asked:
+        if not self._asked or not processes.is_first():
             return None
         with self.progress.phase(phase, text):
             model.eval()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from . import processes
 from .checkpoints import WEIGHTS_FILE, load_trained, save_trained
 from .collator import Collator
 from .cross_entropy import linear_cross_entropy
@@ -218,9 +219,10 @@ def training_arguments(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not cuda,
+        ddp_backend=processes.backend(),
         dataloader_pin_memory=cuda,
         eval_strategy=evaluation,
-        eval_steps=_interval(settings.eval_every, num_steps(settings, num_rows)),
+        eval_steps=_interval(settings.eval_every, num_steps(settings, num_rows, processes.count())),
         eval_on_start=evaluation != "no" and not resumes,
         prediction_loss_only=True,
         logging_steps=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,3 +20,8 @@ class Adapter:
     tensors: Mapping[str, torch.Tensor]
     config: Any
     captured: float | None = None
+
+    def kept(self) -> Adapter:
+        """The same in host memory, whatever becomes of the model's own tensors."""
+        tensors = {name: tensor.detach().cpu().clone() for name, tensor in self.tensors.items()}
+        return replace(self, tensors=tensors)
