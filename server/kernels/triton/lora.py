@@ -37,23 +37,20 @@ class LoraTuning:
 
     programs: how many fill the device, each long enough to have its loads in flight. splits: into
     how many parts in_features are divided; None chooses by the bucket so that programs fill the
-    device. by_row: whether expand multiplies tiles of a row or two without tensor cores. With fixed
-    splits and not by_row, a row's bits are the same in every bucket (batch-invariant).
+    device. With fixed splits a row's bits are the same in every bucket (batch-invariant).
     """
 
     programs: int = 528
     splits: int | None = None
-    by_row: bool = True
     shrink_block: int = 256  # in_features in flight as one stage
     shrink_warps: int = 2
     shrink_stages: int = 4
-    expand_block: int = 512  # output columns as one stage
+    expand_block: int = 256  # output columns at once
     expand_warps: int = 2
-    expand_stages: int = 4
 
 
 DECODE_TUNING = LoraTuning()
-INVARIANT_TUNING = LoraTuning(splits=4, by_row=False)
+INVARIANT_TUNING = LoraTuning(splits=4)
 # Little shared memory, so that its programs find room beside a product's.
 BESIDE_TUNING = LoraTuning(splits=DELTA_SPLITS, shrink_stages=2)
 PROMPT_TUNING = LoraTuning(
@@ -165,7 +162,6 @@ def _expand_decoding(
         *_three(site.widths),
         columns,
         splits=splits,
-        split_block=triton.next_power_of_2(splits),
         ranks=ranks,
         parts=site.parts,
         tile_rows=tiles.tile_rows,
@@ -173,8 +169,6 @@ def _expand_decoding(
         rank_step=RANK_STEP,
         line=CACHE_LINE // y.itemsize,
         alignment=alignment_of(*site.widths),
-        stages=tuning.expand_stages,
-        by_row=tuning.by_row,
         early=early,
         num_warps=tuning.expand_warps,
         launch_pdl=early,

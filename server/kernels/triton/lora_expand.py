@@ -24,7 +24,6 @@ def decode_expand_kernel(
     width2,
     columns,
     splits: tl.constexpr,
-    split_block: tl.constexpr,
     ranks: tl.constexpr,
     parts: tl.constexpr,
     tile_rows: tl.constexpr,
@@ -32,20 +31,13 @@ def decode_expand_kernel(
     rank_step: tl.constexpr,
     line: tl.constexpr,
     alignment: tl.constexpr,
-    stages: tl.constexpr,
-    by_row: tl.constexpr,
     early: tl.constexpr,
 ):
-    """A tile of rows and `columns` columns, streamed by blocks.
-
-    Most tiles of a mixed batch hold a row or two: with by_row these are multiplied row by row,
-    because padding them to a tensor core's sixteen costs more than it saves.
-    """
+    """A tile of rows and `columns` columns, streamed by blocks, on tensor cores."""
     number, tile = tl.program_id(0), tl.program_id(1)
     let_next_start(early)
     slot = tl.load(tile_slots + tile)
-    row_at = tile_row_numbers + tile * tile_rows
-    row0, row1, row2 = tl.load(row_at), tl.load(row_at + 1), tl.load(row_at + 2)
+    row = tl.load(tile_row_numbers + tile * tile_rows + tl.arange(0, tile_rows))
     part, number, first_column, width = _part_of(number, width0, width1, width2, columns)
     entry = table + tl.maximum(slot, 0).to(tl.int64) * table_stride + part * 3
     factor = arena + tl.multiple_of(tl.load(entry + 1), alignment)
@@ -55,56 +47,24 @@ def decode_expand_kernel(
         lane = tl.arange(0, rank_step)
         _prefetch_columns(factor, lane, rank, begin, end, width, block, line, early)
         wait_for_inputs(early)
-        split = tl.arange(0, split_block)
-        sums_at = partial + (split[:, None] * parts + part) * rows * ranks + lane[None, :]
-        is_split = split < splits
-        y_at = y + first_column
-        if by_row & (row1 < 0) & (rank <= rank_step):
-            y0 = y_at + row0.to(tl.int64) * y_stride
-            shrunk0 = _shrunk(sums_at + row0 * ranks, is_split, factor)
-            for start in tl.range(begin, end, block, num_stages=stages):
-                column = start + tl.arange(0, block)
-                weight = _weights(factor, lane, rank, column, end, width).to(tl.float32)
-                _add(y0, column, end, tl.sum(shrunk0[:, None] * weight, 0))
-        elif by_row & (row2 < 0) & (rank <= rank_step):
-            y0 = y_at + row0.to(tl.int64) * y_stride
-            y1 = y_at + row1.to(tl.int64) * y_stride
-            shrunk0 = _shrunk(sums_at + row0 * ranks, is_split, factor)
-            shrunk1 = _shrunk(sums_at + row1 * ranks, is_split, factor)
-            for start in tl.range(begin, end, block, num_stages=stages):
-                column = start + tl.arange(0, block)
-                weight = _weights(factor, lane, rank, column, end, width).to(tl.float32)
-                _add(y0, column, end, tl.sum(shrunk0[:, None] * weight, 0))
-                _add(y1, column, end, tl.sum(shrunk1[:, None] * weight, 0))
-        else:
-            row = tl.load(row_at + tl.arange(0, tile_rows))
-            is_row = (row >= 0)[:, None]
-            y_row = y_at + row.to(tl.int64)[:, None] * y_stride
-            row_sums_at = partial + part * rows * ranks + row[:, None] * ranks + lane[None, :]
-            for start in range(begin, end, block // 2):
-                column = start + tl.arange(0, block // 2)
-                sums = tl.zeros((tile_rows, block // 2), tl.float32)
-                for first in range(0, rank, rank_step):
-                    weight = _weights(
-                        factor + first * width, lane, rank - first, column, end, width
-                    )
-                    shrunk = tl.zeros((tile_rows, rank_step), tl.float32)
-                    for number_of_split in tl.static_range(splits):
-                        split_at = row_sums_at + first + number_of_split * parts * rows * ranks
-                        shrunk += tl.load(split_at, mask=is_row, other=0.0)
-                    sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
-                wanted = is_row & (column < end)[None, :]
-                before = tl.load(y_row + column[None, :], mask=wanted, other=0.0)
-                tl.store(y_row + column[None, :], before.to(tl.float32) + sums, mask=wanted)
+        is_row = (row >= 0)[:, None]
+        y_row = y + first_column + row.to(tl.int64)[:, None] * y_stride
+        sums_at = partial + part * rows * ranks + row[:, None] * ranks + lane[None, :]
+        for start in range(begin, end, block):
+            column = start + tl.arange(0, block)
+            sums = tl.zeros((tile_rows, block), tl.float32)
+            for first in range(0, rank, rank_step):
+                weight = _weights(factor + first * width, lane, rank - first, column, end, width)
+                shrunk = tl.zeros((tile_rows, rank_step), tl.float32)
+                for split in tl.static_range(splits):
+                    split_at = sums_at + first + split * parts * rows * ranks
+                    shrunk += tl.load(split_at, mask=is_row, other=0.0)
+                sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
+            wanted = is_row & (column < end)[None, :]
+            before = tl.load(y_row + column[None, :], mask=wanted, other=0.0)
+            tl.store(y_row + column[None, :], before.to(tl.float32) + sums, mask=wanted)
     else:
         wait_for_inputs(early)
-
-
-@triton.jit
-def _shrunk(sums_at, is_split, factor):
-    """`A(x)` of one row's first ranks, summed and rounded: [rank_step]."""
-    sums = tl.load(sums_at, mask=is_split[:, None], other=0.0)
-    return tl.sum(sums, 0).to(factor.dtype.element_ty).to(tl.float32)
 
 
 @triton.jit
@@ -112,13 +72,6 @@ def _weights(factor, lane, rank, column, end, width):
     """The next ranks of B for one block of columns: [rank_step, block]."""
     wanted = (lane < rank)[:, None] & (column < end)[None, :]
     return tl.load(factor + lane[:, None] * width + column[None, :], mask=wanted, other=0.0)
-
-
-@triton.jit
-def _add(y_at, column, end, added):
-    """Add to one row's columns, rounding once."""
-    before = tl.load(y_at + column, mask=column < end, other=0.0).to(tl.float32)
-    tl.store(y_at + column, before + added, mask=column < end)
 
 
 @triton.jit
