@@ -112,6 +112,9 @@ def serve(
     fine_tuning: Annotated[
         bool, typer.Option("--fine-tuning", help="Take training jobs, for `hatstand worker`.")
     ] = False,
+    keep_responses: Annotated[
+        bool, typer.Option(help="Keep what /v1/responses answers, for 30 days.")
+    ] = True,
     request_timeout: Annotated[
         float | None, _seconds("Longest a request may take, in seconds.", "600")
     ] = None,
@@ -138,6 +141,7 @@ def serve(
             port=port,
             insecure=insecure,
             fine_tuning=fine_tuning,
+            keep_responses=keep_responses,
             api=ApiSettings(
                 keys=find_keys(api_keys_file),
                 pins=tuple(pin or ()),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server 
     from registry.tuning import Queue
     from registry.versions import Version
     from server.api.draining import DrainingServer
+    from server.api.responses import ResponseStore
     from server.bases import Base
     from server.engine.config import EngineSettings
     from server.engine.worker import EngineWorker
@@ -124,6 +125,7 @@ def assemble(
         gate=gate,
         guard=guard,
         queue=queue,
+        responses=_open_responses() if settings.keep_responses else None,
     )
     return DrainingServer(
         app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
@@ -236,6 +238,16 @@ def _open_queue() -> Queue:
         return open_queue()
     except RegistryError as error:
         raise StartupError(f"--fine-tuning: {error.message}") from error
+
+
+def _open_responses() -> ResponseStore:
+    """Where answers of /v1/responses are kept; HATSTAND_RESPONSES says where that is."""
+    from server.api.responses import open_responses
+
+    try:
+        return open_responses()
+    except RegistryError as error:
+        raise StartupError(f"--keep-responses: {error.message}") from error
 
 
 def _check_pins(settings: Settings, base: Base, registry: AnyRegistry) -> None:

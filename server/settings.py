@@ -75,6 +75,7 @@ class Settings:
     port: int = 8000
     insecure: bool = False  # serve other machines without any key
     fine_tuning: bool = False  # take jobs for `hatstand worker`
+    keep_responses: bool = True  # of /v1/responses, for conversations to go on from
     api: ApiSettings = ApiSettings()
     engine: EngineOptions = EngineOptions()
 

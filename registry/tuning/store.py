@@ -1,4 +1,4 @@
-"""Transactions on the database that the queue is in: SQLite beside the server, or PostgreSQL."""
+"""Transactions on a small database of a server's own: SQLite beside it, or PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ from .tables import metadata
 class Store:
     """Transactions from any thread or process; tables are made where they are missing."""
 
-    def __init__(self, location: str | Path) -> None:
-        """Open a file, or a `sqlite:///` or `postgresql://` URL. Raises `CatalogUnavailable`."""
+    def __init__(
+        self, location: str | Path, tables: sa.MetaData = metadata, *, name: str = "the queue"
+    ) -> None:
+        """Open a file, or a `sqlite:///` or `postgresql://` URL. Raises `CatalogUnavailable`.
+
+        `name` is what messages call it.
+        """
+        self._name = name
         if isinstance(location, Path):
             location.parent.mkdir(parents=True, exist_ok=True)
         self._database = open_database(location)
         with self._errors():
             self._database.prepare()
             with self.write() as connection:
-                metadata.create_all(connection)
+                tables.create_all(connection)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -59,7 +65,7 @@ class Store:
             raise  # the code broke a rule of the tables: a bug
         except DBAPIError as failure:
             raise CatalogUnavailable(
-                f"the queue {self._database.label} cannot be used: {failure.orig}"
+                f"{self._name} {self._database.label} cannot be used: {failure.orig}"
             ) from failure
 
 

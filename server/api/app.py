@@ -51,8 +51,10 @@ from .model_routes import ModelRoutes
 from .models import Models
 from .ports import AdapterRegistry, Base, Engine
 from .readiness import Readiness
+from .responses import ONE_RESPONSE, RESPONSES, ResponseRoutes, ResponseStore
 from .status_routes import StatusRoutes
 from .token_meter import TokenMeter
+from .token_routes import TokenRoutes
 from .tuning import FILES, tuning_routes
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class _Parts:
     grammars: GrammarCompiler
     link: RegistryLink | None
     queue: Queue | None
+    responses: ResponseStore | None
 
 
 def create_app(
@@ -89,13 +92,15 @@ def create_app(
     gate: ReceiptGate | None = None,
     guard: SignatureGuard | None = None,
     queue: Queue | None = None,
+    responses: ResponseStore | None = None,
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
     Pass a `readiness` to share it with whoever begins the drain (server.serve does), and a `link`
     to have the registry's own API under /registry, and its state among the metrics. A `gate` holds
     moved aliases back until their versions are proven, a `guard` refuses versions that nobody
-    trusted has signed. With a `queue` there are fine-tuning jobs.
+    trusted has signed. With a `queue` there are fine-tuning jobs; `responses` keeps answers for
+    conversations to go on from.
     """
     settings = settings or ApiSettings()
     metrics, meter, arms, tally = Metrics(), TokenMeter(), Arms(), Tally()
@@ -118,6 +123,7 @@ def create_app(
         grammars=GrammarCompiler(base.tokenizer, base.record.config["vocab_size"]),
         link=link,
         queue=queue,
+        responses=responses,
     )
     if link is not None:
         metrics.watch_registry(lambda: link.is_connected)
@@ -136,7 +142,10 @@ def create_app(
 
 
 def _routes(parts: _Parts) -> list[BaseRoute]:
-    generate = _generate_routes(parts)
+    intake, generation = _intake(parts), _generation(parts)
+    generate = GenerateRoutes(intake=intake, generation=generation)
+    responses = ResponseRoutes(intake=intake, generation=generation, store=parts.responses)
+    tokens = TokenRoutes(intake=intake, models=parts.models, base=parts.base)
     models = ModelRoutes(models=parts.models, base=parts.base, engine=parts.engine)
     adapters = AdapterRoutes(models=parts.models, engine=parts.engine, readiness=parts.readiness)
     status = StatusRoutes(
@@ -153,6 +162,12 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
     return [
         Route("/v1/chat/completions", generate.chat, methods=["POST"], middleware=generating),
         Route("/v1/completions", generate.completion, methods=["POST"], middleware=generating),
+        Route(RESPONSES, responses.create, methods=["POST"], middleware=generating),
+        Route(ONE_RESPONSE, responses.show, methods=["GET"], middleware=inference),
+        Route(ONE_RESPONSE, responses.remove, methods=["DELETE"], middleware=inference),
+        Route(ONE_RESPONSE + "/input_items", responses.input_items, middleware=inference),
+        Route("/tokenize", tokens.tokenize, methods=["POST"], middleware=inference),
+        Route("/detokenize", tokens.detokenize, methods=["POST"], middleware=inference),
         Route("/v1/models", models.index, middleware=inference),
         Route("/v1/models/{model_id:path}", models.show, middleware=inference),
         Route("/v1/load_lora_adapter", adapters.load, methods=["POST"], middleware=admin),
@@ -187,27 +202,29 @@ def _registry_routes(parts: _Parts) -> list[BaseRoute]:
     return [] if app is None else [Mount("/registry", app=app)]
 
 
-def _generate_routes(parts: _Parts) -> GenerateRoutes:
+def _intake(parts: _Parts) -> Intake:
     leases = Leases(
         parts.registry,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         longest_use=parts.settings.request_timeout,
     )
-    intake = Intake(
+    return Intake(
         engine=parts.engine,
         base=parts.base,
         choice=ModelChoice(models=parts.models, engine=parts.engine, leases=leases),
         grammars=parts.grammars,
         settings=parts.settings,
     )
-    generation = Generation(
+
+
+def _generation(parts: _Parts) -> Generation:
+    return Generation(
         engine=parts.engine,
         metrics=parts.metrics,
         meter=parts.meter,
         tally=parts.tally,
         settings=parts.settings,
     )
-    return GenerateRoutes(intake=intake, generation=generation)
 
 
 def _in_flight(parts: _Parts) -> Middleware:
@@ -257,3 +274,5 @@ async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[No
             parts.link.close()
         if parts.queue is not None:
             parts.queue.close()
+        if parts.responses is not None:
+            parts.responses.close()

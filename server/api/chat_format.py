@@ -8,6 +8,7 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
+from .chunks import DONE, encode_chunk
 from .job import Job
 from .voice import Voice, whole_message
 
@@ -15,11 +16,13 @@ from .voice import Voice, whole_message
 class ChatFormat:
     """Renders one Job."""
 
+    ending = DONE
+
     def __init__(self, job: Job) -> None:
         self._job = job
         self._voices: dict[int, Voice] = {}  # by choice
 
-    def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
+    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `chat.completion` object."""
         response = {
             **self._head("chat.completion"),
@@ -59,9 +62,14 @@ class ChatFormat:
             chunks.append(chunk)
         return chunks
 
-    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
+    async def closing(self, usage: Usage) -> list[dict[str, Any]]:
         """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
-        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
+        if not self._job.body.wants_usage:
+            return []
+        return [{**self._head("chat.completion.chunk"), "choices": [], "usage": usage}]
+
+    def encode(self, event: dict[str, Any]) -> bytes:
+        return encode_chunk(event)
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {

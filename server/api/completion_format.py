@@ -8,11 +8,14 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
+from .chunks import DONE, encode_chunk
 from .job import Echo, Job
 
 
 class CompletionFormat:
     """Renders one Job. `text_offset` counts characters of each choice's text so far."""
+
+    ending = DONE
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -20,7 +23,7 @@ class CompletionFormat:
         self._scores: dict[int, list[TokenLogprob]] = {}  # of prompts, for their other choices
         self._begun: set[int] = set()
 
-    def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
+    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `text_completion` object."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
         return {**self._head(), "choices": choices, "usage": usage}
@@ -37,8 +40,14 @@ class CompletionFormat:
             chunk["usage"] = None
         return [chunk]
 
-    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
-        return {**self._head(), "choices": [], "usage": usage}
+    async def closing(self, usage: Usage) -> list[dict[str, Any]]:
+        """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
+        if not self._job.body.wants_usage:
+            return []
+        return [{**self._head(), "choices": [], "usage": usage}]
+
+    def encode(self, event: dict[str, Any]) -> bytes:
+        return encode_chunk(event)
 
     def _head(self) -> dict[str, Any]:
         return {

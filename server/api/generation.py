@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
@@ -29,19 +28,29 @@ from .ports import Engine
 from .token_meter import TokenMeter
 
 CLIENT_CLOSED = 499  # nobody reads it; the access log does
-DONE = b"data: [DONE]\n\n"
 
 
 class AnswerFormat(Protocol):
     """How one endpoint writes its answers."""
 
-    def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]: ...
+    @property
+    def ending(self) -> bytes:
+        """What a stream ends with, after its last event."""
+        ...
 
-    def opening(self) -> list[dict[str, Any]]: ...
+    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]: ...
+
+    def opening(self) -> list[dict[str, Any]]:
+        """Events before any token."""
+        ...
 
     def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]: ...
 
-    def usage_chunk(self, usage: Usage) -> dict[str, Any]: ...
+    async def closing(self, usage: Usage) -> list[dict[str, Any]]:
+        """Events after the last token."""
+        ...
+
+    def encode(self, event: dict[str, Any]) -> bytes: ...
 
 
 class Generation:
@@ -78,9 +87,8 @@ class Generation:
         except BaseException:
             await stream.aclose()
             raise
-        return JSONResponse(
-            form.whole(_given(answers, job), _counted(answers, job)), headers=job.model.headers
-        )
+        body = await form.whole(_given(answers, job), _counted(answers, job))
+        return JSONResponse(body, headers=job.model.headers)
 
     async def _stream(
         self, request: Request, stream: DeltaStream, job: Job, form: AnswerFormat
@@ -192,15 +200,16 @@ async def _collect(stream: DeltaStream, job: Job) -> list[Answer]:
 
 async def _events(stream: DeltaStream, job: Job, form: AnswerFormat) -> AsyncGenerator[bytes, None]:
     answers = [Answer() for _ in job.sequences]
-    for chunk in form.opening():
-        yield _event(chunk)
+    for event in form.opening():
+        yield form.encode(event)
     async for index, delta in stream:
         answers[index].count(delta)
-        for chunk in form.chunks(index, delta):
-            yield _event(chunk)
-    if job.body.wants_usage:
-        yield _event(form.usage_chunk(_counted(answers, job)))
-    yield DONE
+        for event in form.chunks(index, delta):
+            yield form.encode(event)
+    for event in await form.closing(_counted(answers, job)):
+        yield form.encode(event)
+    if form.ending:
+        yield form.ending
 
 
 def _without_text(delta: GenerationDelta) -> GenerationDelta:
@@ -222,8 +231,3 @@ def _given(answers: list[Answer], job: Job) -> list[Answer]:
 
 def _counted(answers: list[Answer], job: Job) -> Usage:
     return usage(answers, job.body.num_candidates)
-
-
-def _event(chunk: dict[str, Any]) -> bytes:
-    text = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
-    return b"data: " + text.encode() + b"\n\n"

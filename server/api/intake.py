@@ -27,6 +27,7 @@ from .parameters import Parameters
 from .ports import Base, Engine
 from .sampling import TokenBudget, check_token_id, sampling_params
 from .structure import HAT_SCHEMA, find_shape
+from .token_body import TokenizeBody
 from .tools import find_toolbox, rendered_tools, special_words, with_tools
 from .wishes import Wishes
 
@@ -60,6 +61,17 @@ class Intake:
         """A completion's Job, one sequence per prompt."""
         self._check_count(len(body.prompts), body)
         return await anyio.to_thread.run_sync(self._completion, body, wishes)
+
+    def tokens(self, model: ServedModel, body: TokenizeBody) -> list[int]:
+        """What the model would read. Call it off the event loop."""
+        tokenizer = self._base.tokenizer
+        if body.messages is not None:
+            self._template(model)
+            turns = [message.as_turn() for message in body.messages]
+            return tokenizer.encode(self._render(model, turns, None))
+        text = body.prompt or ""
+        is_plain = body.add_special_tokens is not False
+        return tokenizer.encode_plain(text) if is_plain else tokenizer.encode(text)
 
     def _check_count(self, num_prompts: int, body: Parameters) -> None:
         most = self._settings.max_prompts

@@ -10,3 +10,4 @@ MAX_BIASED_TOKENS = 1024
 MAX_LOGPROBS = 20
 MAX_NAME = 256  # characters of a model's or user's name
 MAX_TOOLS = 128  # and calls in one message
+MAX_TOKENS_TO_TEXT = 1 << 18

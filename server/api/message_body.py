@@ -57,7 +57,8 @@ class PlainMessage(BaseModel):
         return _turn(role, self.content, self.name)
 
 
-def _check_object(text: str) -> str:
+def check_object(text: str) -> str:
+    """`arguments` are the text of a JSON object."""
     try:
         is_object = isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
@@ -73,7 +74,7 @@ class CalledFunction(BaseModel):
     model_config = _STRICT
 
     name: FunctionName
-    arguments: Annotated[str, AfterValidator(_check_object)]
+    arguments: Annotated[str, AfterValidator(check_object)]
 
 
 class ToolCall(BaseModel):

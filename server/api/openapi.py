@@ -11,9 +11,20 @@ from pydantic.json_schema import models_json_schema
 from .adapter_body import LoadBody, UnloadBody
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
+from .responses.body import ResponsesBody
+from .token_body import DetokenizeBody, TokenizeBody
 from .tuning.job_body import JobBody
 
-BODIES: tuple[type[BaseModel], ...] = (ChatBody, CompletionBody, LoadBody, UnloadBody, JobBody)
+BODIES: tuple[type[BaseModel], ...] = (
+    ChatBody,
+    CompletionBody,
+    ResponsesBody,
+    TokenizeBody,
+    DetokenizeBody,
+    LoadBody,
+    UnloadBody,
+    JobBody,
+)
 JSON = ("application/json",)
 STREAMED = ("application/json", "text/event-stream")
 
@@ -23,6 +34,12 @@ Operation = tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]]
 OPERATIONS: tuple[Operation, ...] = (
     ("/v1/chat/completions", "post", "Answer a chat", ChatBody, STREAMED),
     ("/v1/completions", "post", "Continue prompts", CompletionBody, STREAMED),
+    ("/v1/responses", "post", "Answer, in the newer form", ResponsesBody, STREAMED),
+    ("/v1/responses/{response_id}", "get", "A response that was kept", None, JSON),
+    ("/v1/responses/{response_id}", "delete", "Forget a response", None, JSON),
+    ("/v1/responses/{response_id}/input_items", "get", "What it was asked with", None, JSON),
+    ("/tokenize", "post", "Text or chat to token ids", TokenizeBody, JSON),
+    ("/detokenize", "post", "Token ids to text", DetokenizeBody, JSON),
     ("/v1/models", "get", "List what `model` may name", None, ("application/json",)),
     ("/v1/models/{model_id}", "get", "Look one model up", None, ("application/json",)),
     ("/v1/load_lora_adapter", "post", "Load an adapter", LoadBody, ("text/plain",)),

@@ -87,6 +87,10 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: list[int]) -> str: ...
 
+    def verbatim(self, ids: list[int]) -> str:
+        """The text of the ids, special tokens included."""
+        ...
+
     def token_text(self, token_id: int) -> str:
         """One token's own text, special tokens included."""
         ...

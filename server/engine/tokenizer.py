@@ -55,6 +55,11 @@ class BaseTokenizer:
             return None
         return int(token_id)
 
+    def verbatim(self, token_ids: Sequence[int]) -> str:
+        """Text of `token_ids`, special tokens included."""
+        text: str = self._decode(list(token_ids), skip_special_tokens=False)
+        return text
+
     def token_text(self, token_id: int) -> str:
         """One token's own text, special tokens included."""
         text: str = self._tokenizer.decode([token_id], clean_up_tokenization_spaces=False)

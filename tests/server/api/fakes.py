@@ -23,6 +23,7 @@ from registry.lock import GoldenPrompt, Lock
 from registry.references import Reference
 from server.api.app import create_app
 from server.api.readiness import Readiness
+from server.api.responses import ResponseStore
 from server.engine.load_times import LoadTimes
 from server.engine.request import (
     AdapterMove,
@@ -177,6 +178,9 @@ class FakeTokenizer:
     def decode(self, ids: list[int]) -> str:
         return "".join(map(chr, ids))
 
+    def verbatim(self, ids: list[int]) -> str:
+        return self.decode(ids)
+
     def token_text(self, token_id: int) -> str:
         return chr(token_id)
 
@@ -320,7 +324,11 @@ class Site:
     app: Starlette
 
 
-def make_site(settings: ApiSettings | None = None, engine: FakeEngine | None = None) -> Site:
+def make_site(
+    settings: ApiSettings | None = None,
+    engine: FakeEngine | None = None,
+    responses: ResponseStore | None = None,
+) -> Site:
     """A server with two versions of `sql` (prod → 1), one `pirate`, and another base's `odd`."""
     registry = FakeRegistry()
     registry.push("sql", Hat(system_prompt="Write SQL.", stop=(";",)))
@@ -331,7 +339,7 @@ def make_site(settings: ApiSettings | None = None, engine: FakeEngine | None = N
     engine, base = engine or FakeEngine(), FakeBase()
     settings = settings or ApiSettings()
     readiness = Readiness(engine, settings.pins)
-    app = create_app(engine, registry, base, settings, readiness=readiness)
+    app = create_app(engine, registry, base, settings, readiness=readiness, responses=responses)
     return Site(engine, registry, base, readiness, app)
 
 

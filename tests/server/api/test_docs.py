@@ -14,6 +14,8 @@ from server.api import errors as api_errors
 from server.api.chat_body import ChatBody
 from server.api.completion_body import CompletionBody
 from server.api.openapi import OPERATIONS, TUNING_OPERATIONS
+from server.api.responses.body import ResponsesBody
+from server.api.responses.routes import ResponseNotFound
 from server.errors import ServingError
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -24,9 +26,13 @@ def codes() -> Iterator[str]:
         for thing in vars(module).values():
             if isinstance(thing, type) and issubclass(thing, ServingError):
                 yield thing.code
+    yield ResponseNotFound.code
 
 
-@pytest.mark.parametrize("name", sorted({*ChatBody.model_fields, *CompletionBody.model_fields}))
+BODIES = (ChatBody, CompletionBody, ResponsesBody)
+
+
+@pytest.mark.parametrize("name", sorted({name for body in BODIES for name in body.model_fields}))
 def test_every_parameter_is_documented(name: str) -> None:
     assert f"`{name}`" in TEXT or (name.startswith("guided_") and "`guided_*`" in TEXT)
 

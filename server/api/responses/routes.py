@@ -1,0 +1,142 @@
+"""POST /v1/responses, and what was kept of earlier ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from server.api.bodies import parse_body
+from server.api.generation import Generation
+from server.api.intake import Intake
+from server.api.wishes import Wishes
+from server.errors import InvalidRequest, ServingError
+
+from .body import ResponsesBody
+from .chat import chat_body, renamed
+from .document import ResponseDocument
+from .events import ResponseFormat
+from .items import Message, as_messages
+from .store import KeptResponse, ResponseStore
+
+RESPONSES = "/v1/responses"
+ONE_RESPONSE = RESPONSES + "/{response_id}"
+
+
+class ResponseNotFound(ServingError):
+    """Never kept, forgotten by now, or somebody else's."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "response_not_found"
+
+
+class ResponseRoutes:
+    """Without a `store` nothing is kept, and nothing can be gone on from."""
+
+    def __init__(
+        self, *, intake: Intake, generation: Generation, store: ResponseStore | None
+    ) -> None:
+        self._intake = intake
+        self._generation = generation
+        self._store = store
+
+    async def create(self, request: Request) -> Response:
+        body = parse_body(await request.body(), ResponsesBody)
+        if self._store is None and body.store:
+            raise InvalidRequest("This server keeps no responses: 'store' is false.", param="store")
+        owner = _owner(request)
+        before = await self._before(body, owner)
+        try:
+            chat = chat_body(body, before)
+            job = await self._intake.chat(chat, Wishes.read(request.headers))
+        except ServingError as error:
+            raise renamed(error) from error
+
+        async def keep(document: ResponseDocument) -> None:
+            if self._store is None or not body.is_kept:
+                return
+            kept = _kept(document, owner, [*before, *as_messages(body.items)])
+            await anyio.to_thread.run_sync(self._store.keep, kept)
+
+        form = ResponseFormat(ResponseDocument(body, job), keep)
+        return await self._generation.respond(request, job, form)
+
+    async def show(self, request: Request) -> Response:
+        return JSONResponse((await self._find(request)).document)
+
+    async def input_items(self, request: Request) -> Response:
+        """What the response was asked with, in its order."""
+        items = list((await self._find(request)).input_items)
+        ids = [item.get("id") for item in items]
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": items,
+                "first_id": ids[0],
+                "last_id": ids[-1],
+                "has_more": False,
+            }
+        )
+
+    async def remove(self, request: Request) -> Response:
+        found = await self._find(request)
+        assert self._store is not None
+        await anyio.to_thread.run_sync(self._store.remove, found.id, found.owner)
+        return JSONResponse({"id": found.id, "object": "response", "deleted": True})
+
+    async def _before(self, body: ResponsesBody, owner: str) -> Sequence[Message]:
+        """What was said up to the response that this one follows."""
+        if body.previous_response_id is None:
+            return ()
+        try:
+            return (await self._look_up(body.previous_response_id, owner)).messages
+        except ResponseNotFound as error:
+            error.param = "previous_response_id"
+            raise
+
+    async def _find(self, request: Request) -> KeptResponse:
+        return await self._look_up(request.path_params["response_id"], _owner(request))
+
+    async def _look_up(self, response_id: str, owner: str) -> KeptResponse:
+        found = None
+        if self._store is not None:
+            found = await anyio.to_thread.run_sync(self._store.find, response_id, owner)
+        if found is None:
+            raise ResponseNotFound(f"There is no response '{response_id[:80]}' here.")
+        return found
+
+
+def _owner(request: Request) -> str:
+    """Whoever holds the same key; all who come without one are the same."""
+    return hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
+
+
+def _kept(document: ResponseDocument, owner: str, asked: Sequence[Message]) -> KeptResponse:
+    return KeptResponse(
+        id=document.id,
+        owner=owner,
+        messages=[*asked, *_answer(document.output)],
+        input_items=[item.model_dump(exclude_none=True) for item in document.body.items],
+        document=document.render(),
+    )
+
+
+def _answer(output: Sequence[dict[str, Any]]) -> list[Message]:
+    """The output as the message that it was: words, calls, or both."""
+    words = [item["content"][0]["text"] for item in output if item["type"] == "message"]
+    calls = [
+        {
+            "id": item["call_id"],
+            "type": "function",
+            "function": {"name": item["name"], "arguments": item["arguments"]},
+        }
+        for item in output
+        if item["type"] == "function_call"
+    ]
+    message: Message = {"role": "assistant", "content": "".join(words) if words else None}
+    return [{**message, "tool_calls": calls} if calls else message]
