@@ -84,6 +84,7 @@ def open_blobs(location: str, cache: Path) -> Blobs:
             param="blobs",
         )
     from .blob_cache import BlobCache
+    from .bucket import Bucket
     from .cloud_blobs import CloudBlobs
 
-    return CloudBlobs.open(location, BlobCache(cache))
+    return CloudBlobs(Bucket.open(location), BlobCache(cache))

@@ -1,4 +1,4 @@
-"""Uploads that may be cut and gone on with: files that grow until their digest is right."""
+"""Uploads that may be cut and gone on with, until their digest is right."""
 
 from __future__ import annotations
 
@@ -9,21 +9,78 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from .blobs import Blobs
 from .canonical import digest_file
 from .errors import FileRefused, TooLarge, UploadConflict, UploadNotFound
 from .staging import write_all
 
+if TYPE_CHECKING:
+    from .embedded import Registry
+
 _ID = re.compile(r"[0-9a-f]{32}")
-_STALE_AFTER = 24 * 3600.0  # seconds without a byte until an upload counts as given up
-_MOST = 256  # uploads under way at once
+STALE_AFTER = 24 * 3600.0  # seconds without a byte until an upload counts as given up
+MOST = 256  # uploads under way at once
 
 
-class Uploads:
-    """The uploads under way at one registry server, which survive its restarts."""
+class Appending(Protocol):
+    """A piece of an upload, being written by one request."""
+
+    offset: int  # where the upload ends by now
+
+    def write(self, piece: bytes) -> None:
+        """Add bytes; raises `TooLarge`."""
+        ...
+
+    def close(self) -> None:
+        """Keep what came; raises `UploadConflict` if somebody else wrote there meanwhile."""
+        ...
+
+
+class Uploads(Protocol):
+    """The uploads under way, which outlast the server's process. Every method may block."""
+
+    def begin(self) -> str:
+        """A new upload's id; raises `TooLarge` when too many are under way."""
+        ...
+
+    def offset(self, upload: str) -> int:
+        """How many bytes have arrived; raises `UploadNotFound`."""
+        ...
+
+    def append(self, upload: str, start: int) -> Appending:
+        """Go on at byte `start`.
+
+        Raises `UploadConflict` when it does not end there, or somebody else is writing.
+        """
+        ...
+
+    def finish(self, upload: str, digest: str, blobs: Blobs) -> int:
+        """Make the upload a blob if it has this digest; returns its size.
+
+        Raises `FileRefused` when the bytes are others; then they are gone.
+        """
+        ...
+
+    def cancel(self, upload: str) -> None:
+        """Give an upload up; one that is not there is fine."""
+        ...
+
+
+def open_uploads(registry: Registry, *, size_limit: int) -> Uploads:
+    """Beside a registry's bytes: in its folder, or in its bucket, which several servers share."""
+    from .cloud_blobs import CloudBlobs
+    from .shared_uploads import SharedUploads
+
+    if isinstance(registry.blobs, CloudBlobs):
+        return SharedUploads(registry.blobs.bucket, registry.staging, size_limit=size_limit)
+    return LocalUploads(registry.folder / "uploads", size_limit=size_limit)
+
+
+class LocalUploads:
+    """Uploads as files that grow in a folder of the registry's."""
 
     def __init__(self, folder: Path, *, size_limit: int) -> None:
         self._folder = folder
@@ -33,8 +90,8 @@ class Uploads:
     def begin(self) -> str:
         """A new upload's id; raises `TooLarge` when too many are under way."""
         self._sweep()
-        if sum(1 for _ in self._folder.iterdir()) >= _MOST:
-            raise TooLarge(f"{_MOST} uploads are under way: finish some, or try again later")
+        if sum(1 for _ in self._folder.iterdir()) >= MOST:
+            raise TooLarge(f"{MOST} uploads are under way: finish some, or try again later")
         upload = uuid.uuid4().hex
         (self._folder / upload).touch(mode=0o600, exist_ok=False)
         return upload
@@ -44,27 +101,25 @@ class Uploads:
         try:
             return self._path(upload).stat().st_size
         except FileNotFoundError:
-            raise _not_found(upload) from None
+            raise upload_not_found(upload) from None
 
-    @contextlib.contextmanager
-    def append(self, upload: str, start: int) -> Iterator[Appending]:
-        """Open an upload to go on at byte `start`, alone; what arrives is kept, whatever happens.
-
-        Raises `UploadConflict` when it does not end there, or somebody else is writing.
-        """
+    def append(self, upload: str, start: int) -> LocalAppending:
         try:
             file = self._path(upload).open("r+b", buffering=0)
         except FileNotFoundError:
-            raise _not_found(upload) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UploadConflict(f"upload {upload} is being written by another") from None
+            raise upload_not_found(upload) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             end = file.seek(0, os.SEEK_END)
             if end != start:
                 raise UploadConflict(f"upload {upload} ends at byte {end}, not at {start}")
-            yield Appending(file, start, self._size_limit)
+        except BlockingIOError:
+            file.close()
+            raise UploadConflict(f"upload {upload} is being written by another") from None
+        except BaseException:
+            file.close()
+            raise
+        return LocalAppending(file, start, self._size_limit)
 
     def finish(self, upload: str, digest: str, blobs: Blobs) -> int:
         """Make the upload a blob if it has this digest; returns its size.
@@ -93,17 +148,17 @@ class Uploads:
     def _sweep(self) -> None:
         for path in self._folder.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _STALE_AFTER:
+                if time.time() - path.stat().st_mtime > STALE_AFTER:
                     path.unlink()
 
     def _path(self, upload: str) -> Path:
         if not _ID.fullmatch(upload):
-            raise _not_found(upload)
+            raise upload_not_found(upload)
         return self._folder / upload
 
 
-class Appending:
-    """An upload being written by one request."""
+class LocalAppending:
+    """A file of an upload, locked until it is closed; what is written stays, whatever happens."""
 
     def __init__(self, file: io.FileIO, offset: int, size_limit: int) -> None:
         self._file = file
@@ -117,6 +172,11 @@ class Appending:
         write_all(self._file, piece)
         self.offset += len(piece)
 
+    def close(self) -> None:
+        """Let others go on."""
+        self._file.close()
 
-def _not_found(upload: str) -> UploadNotFound:
+
+def upload_not_found(upload: str) -> UploadNotFound:
+    """The error for an upload that is not there."""
     return UploadNotFound(f"there is no upload {upload[:40]!r}: begin a new one", param="upload")

@@ -13,7 +13,7 @@ from registry.audit import AuditLog
 from registry.embedded import Registry
 from registry.errors import RegistryError
 from registry.keys import Keys
-from registry.uploads import Uploads
+from registry.uploads import open_uploads
 from registry.webhooks.courier import Courier
 from registry.webhooks.hook import Webhooks
 from registry.webhooks.sender import Sender
@@ -46,7 +46,7 @@ def create_app(registry: Registry, settings: RegistryApiSettings | None = None) 
     desk = Desk(
         registry=registry,
         gate=Gate(keys, is_open=settings.is_open),
-        uploads=Uploads(registry.folder / "uploads", size_limit=settings.size_limit),
+        uploads=open_uploads(registry, size_limit=settings.size_limit),
         settings=settings,
     )
     return Starlette(

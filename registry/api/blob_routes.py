@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import anyio
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -46,7 +47,8 @@ class BlobRoutes:
         """One piece, with `Content-Range: first-last`; what arrives before a cut is kept."""
         (await self._desk.gate.admit(request)).require("push")
         upload, start = request.path_params["upload"], _start(request)
-        with self._desk.uploads.append(upload, start) as appending:
+        appending = await anyio.to_thread.run_sync(self._desk.uploads.append, upload, start)
+        try:
             held = bytearray()
             try:
                 async for piece in request.stream():
@@ -56,6 +58,9 @@ class BlobRoutes:
                         held.clear()
             finally:
                 appending.write(bytes(held))
+        finally:
+            with anyio.CancelScope(shield=True):  # a cut is no reason to lose what came
+                await anyio.to_thread.run_sync(appending.close)
         return self._state(request, upload, appending.offset, 202)
 
     async def finish(self, request: Request) -> Response:
@@ -67,7 +72,7 @@ class BlobRoutes:
 
     async def cancel(self, request: Request) -> Response:
         (await self._desk.gate.admit(request)).require("push")
-        self._desk.uploads.cancel(request.path_params["upload"])
+        await anyio.to_thread.run_sync(self._desk.uploads.cancel, request.path_params["upload"])
         return Response(status_code=204)
 
     def _state(self, request: Request, upload: str, offset: int, status: int) -> Response:

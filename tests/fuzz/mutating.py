@@ -9,7 +9,7 @@ import json
 import math
 import operator
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -74,12 +74,15 @@ def _changed(value: Any, chance: Random) -> Any:
     return value
 
 
-def _places(value: Any) -> Any:
-    """Every container and key in a value, from the outside in."""
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield value, key
-            yield from _places(value[key])
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container and key in a value, however deep it is."""
+    left = [value]
+    while left:
+        container = left.pop()
+        if isinstance(container, dict | list):
+            for key in container if isinstance(container, dict) else range(len(container)):
+                yield container, key
+                left.append(container[key])
 
 
 def _join_header(value: Any, data: bytes, chance: Random) -> bytes:

@@ -42,7 +42,7 @@ class Backend:
             path.write_bytes(content)
         else:
             assert isinstance(registry.blobs, CloudBlobs)
-            registry.blobs._store.put("sha256/" + digest.removeprefix("sha256:"), content)
+            registry.blobs.bucket.replace("sha256/" + digest.removeprefix("sha256:"), content)
 
 
 def need(module: str) -> Any:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +90,14 @@ def test_nothing_else_is_written_over(registry: Registry, version: Version, tmp_
 def test_a_folder_can_be_pushed_again(registry: Registry, version: Version, tmp_path: Path) -> None:
     export(registry, "sql", str(tmp_path / "out"))
     assert registry.push(tmp_path / "out", "copy").digest == version.digest
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed (apt-get)")
+def test_a_strangers_tool_copies_the_layout(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    export(registry, "sql", f"oci:{tmp_path / 'layout'}:prod")
+    places = [f"oci:{tmp_path / name}:prod" for name in ("layout", "copy")]
+    subprocess.run(["skopeo", "copy", "--insecure-policy", *places], check=True)
+    (manifest,) = read_layout(tmp_path / "copy").values()
+    assert manifest == version.manifest.to_dict()
