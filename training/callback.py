@@ -41,7 +41,8 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers is u
             )
         self._keep(step, logs)
         if "loss" in logs:
-            self._bar.update(step, loss, logs["learning_rate"])
+            pace = logs.get("train_tokens_per_second", 0.0)
+            self._bar.update(step, loss, logs["learning_rate"], pace)
         elif "eval_loss" in logs:
             self._bar.validated(loss)
 

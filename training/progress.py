@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from .memory_use import peak_memory
+
 
 @dataclass
 class Curves:
@@ -61,12 +63,15 @@ class Progressing:
             TextColumn("loss {task.fields[loss]:.3f}"),
             TextColumn("val {task.fields[validation]}"),
             TextColumn("lr {task.fields[rate]:.1e}"),
+            TextColumn("{task.fields[pace]:,.0f} tok/s"),
+            TextColumn("{task.fields[memory]:.1f} GB"),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
         with progress:
-            task = progress.add_task("", total=total, loss=math.nan, validation="–", rate=0.0)
+            nothing: dict[str, Any] = {"loss": math.nan, "validation": "–", "rate": 0.0}
+            task = progress.add_task("", total=total, pace=0.0, memory=0.0, **nothing)
             yield TrainingBar(self, progress, task, total)
 
 
@@ -81,15 +86,18 @@ class TrainingBar:
     _began: float = field(default_factory=time.perf_counter)
     _validation: str = "–"
 
-    def update(self, step: int, loss: float, rate: float) -> None:
-        """Step `step` is done."""
-        self._progress.update(self._task, completed=step, loss=loss, rate=rate)
+    def update(self, step: int, loss: float, rate: float, pace: float) -> None:
+        """Step `step` is done, at `pace` tokens a second so far."""
+        memory = peak_memory() / 1e9
+        self._progress.update(
+            self._task, completed=step, loss=loss, rate=rate, pace=pace, memory=memory
+        )
         every = max(1, self._total // self._owner._lines)
         if not self._owner.console.is_terminal and (step % every == 0 or step == self._total):
             left = (time.perf_counter() - self._began) / step * (self._total - step)
             self._owner.console.print(
                 f"  step {step}/{self._total}  loss {loss:.3f}  val {self._validation}  "
-                f"lr {rate:.1e}  {left:.0f} s left",
+                f"lr {rate:.1e}  {pace:,.0f} tok/s  {memory:.1f} GB  {left:.0f} s left",
                 highlight=False,
             )
 

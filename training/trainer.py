@@ -226,6 +226,7 @@ def training_arguments(
         eval_on_start=evaluation != "no" and not resumes,
         prediction_loss_only=True,
         logging_steps=1,
+        include_num_input_tokens_seen="all",  # for the pace
         logging_nan_inf_filter=False,  # a loss that is no number must be seen
         save_strategy=_strategy(settings.save_every),
         save_steps=_interval(settings.save_every, 1),

@@ -23,6 +23,7 @@ class JobCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         self._job = job
         self._is_wanted = is_wanted
         self._figures: dict[str, float] = {}
+        self._num_tokens = 0
         self._is_stopping = False
 
     @property
@@ -30,7 +31,13 @@ class JobCallback(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         """The newest ones, by OpenAI's names."""
         return dict(self._figures)
 
-    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+    @property
+    def num_tokens(self) -> int:
+        """How many were trained on so far."""
+        return self._num_tokens
+
+    def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._num_tokens = int(state.num_input_tokens_seen)
         if not self._is_wanted():
             self._is_stopping = control.should_save = control.should_training_stop = True
 

@@ -94,7 +94,7 @@ class Working:
         if not self._is_wanted(job):  # nothing is pushed that was cancelled meanwhile
             raise TrainingStopped("stopped after training")
         version = push(recipe.output, Reference(job.adapter), self.registry)
-        self._succeeded(job, version, metrics, callback.figures)
+        self._succeeded(job, version, metrics, callback)
 
     def _train(self, job: Job, recipe: Recipe, callback: JobCallback) -> Metrics:
         from training.fitting import Session
@@ -117,13 +117,15 @@ class Working:
             self.claims.release(job)
 
     def _succeeded(
-        self, job: Job, version: Version, metrics: Metrics, figures: Mapping[str, float]
+        self, job: Job, version: Version, metrics: Metrics, callback: JobCallback
     ) -> None:
         last = metrics.curves.train[-1][0]
-        self.claims.saved(job, last, figures, version.ref)
+        self.claims.saved(job, last, callback.figures, version.ref)
         rows = _step_metrics(metrics.curves)
         results = self.queue.files.add("step_metrics.csv", RESULTS, [rows.encode()])
-        self.claims.succeed(job, version.ref, result_file=results.id, trained_tokens=None)
+        self.claims.succeed(
+            job, version.ref, result_file=results.id, trained_tokens=callback.num_tokens
+        )
 
     def _failed(self, job: Job, error: TrainingError | RegistryError, folder: Path) -> None:
         message = error.message.replace(f"{folder}/", "")  # where it lies here is nobody's matter

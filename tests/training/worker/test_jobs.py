@@ -100,6 +100,7 @@ def test_from_an_upload_to_an_answer(tiny_base: Path, tmp_path: Path) -> None:
         done = client.fine_tuning.jobs.retrieve(job.id)
         assert (done.error, done.status) == (None, "succeeded")
         assert done.fine_tuned_model == "colors@1"
+        assert done.trained_tokens > 16 * 10 * 8  # rows, epochs, tokens at least
         answer = client.chat.completions.create(
             model=done.fine_tuned_model, messages=[{"role": "user", "content": "color 3?"}]
         )
