@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from registry.canonical import canonical_json, digest_of
+
 from .errors import OutputError
+from .provenance import portable_recipe
+from .recipe import Recipe
 
 WEIGHTS_FILE = "trained.safetensors"
+_WATCHING = ("description", "evaluate", "tracking", "translated")
+_LENGTH = (
+    "epochs",
+    "max_steps",
+    "eval_every",
+    "eval_batch_size",
+    "save_every",
+    "keep_checkpoints",
+    "early_stop",
+)
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -43,28 +58,39 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def save_trained(model: torch.nn.Module, path: Path) -> None:
+def identity_of(recipe: Recipe, data: Mapping[str, str]) -> str:
+    """What must be equal for a run to go on from another's checkpoint: recipe and data, but for how
+    long it trains, and how it is watched.
+    """
+    values = portable_recipe(recipe)
+    for section in _WATCHING:
+        del values[section]
+    for key in _LENGTH:
+        del values["train"][key]
+    return digest_of(canonical_json({"recipe": values, "data": dict(data)}))
+
+
+def save_trained(model: torch.nn.Module, path: Path, *, identity: str) -> None:
     """Write what a resumed run needs of the weights."""
     from safetensors.torch import save_file
 
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in _kept(model).items()}, path
-    )
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _kept(model).items()}
+    save_file(tensors, path, metadata={"run": identity})
 
 
 @torch.no_grad()
-def load_trained(model: torch.nn.Module, path: Path) -> None:
+def load_trained(model: torch.nn.Module, path: Path, *, identity: str) -> None:
     """Put the weights back. Raises `OutputError` when they are of another run."""
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    kept, saved = _kept(model), load_file(path)
-    same = kept.keys() == saved.keys() and all(kept[n].shape == saved[n].shape for n in kept)
-    if not same:
-        raise OutputError(
-            f"{path.parent} is of a run with other settings: start anew, without --resume"
-        )
-    for name, tensor in kept.items():
-        tensor.copy_(saved[name])
+    with safe_open(path, framework="pt") as saved:
+        if (saved.metadata() or {}).get("run") != identity:
+            raise OutputError(
+                f"{path.parent} is of a run with other settings or data: start anew, without "
+                "--resume"
+            )
+        for name, tensor in _kept(model).items():
+            tensor.copy_(saved.get_tensor(name))
 
 
 def _kept(model: torch.nn.Module) -> dict[str, torch.Tensor]:

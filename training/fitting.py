@@ -47,12 +47,15 @@ class Session:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Trains a prepared model by `recipe`. `pad_token_id` may be any token's."""
+    """Trains a prepared model by `recipe`. `pad_token_id` may be any token's; `identity` says which
+    runs may go on from each other's checkpoints.
+    """
 
     recipe: Recipe
     pad_token_id: int
     progress: Progressing
     session: Session
+    identity: str
 
     def fit(self, model: Any, train: Sequence[Sample], validation: Sequence[Sample]) -> Fitted:
         """Train `model` in place. Raises `TrainingDiverged`, or `OutputError` on resuming."""
@@ -76,6 +79,7 @@ class Fitting:
                 collator=self._collator(model),
                 folder=folder,
                 callbacks=[curves, best, *following, *self.session.callbacks],
+                identity=self.identity,
                 shuffle=self.recipe.data.shuffle,
                 resumes=start is not None,
             )

@@ -17,6 +17,7 @@ from registry.errors import RegistryError
 
 from . import processes
 from .card import write_card
+from .checkpoints import identity_of
 from .errors import BaseError
 from .evaluation import Score, score
 from .examples import Example, Examples
@@ -132,7 +133,8 @@ class Run:
     @property
     def _fitting(self) -> Fitting:
         pad = int(self._tokenizer.eos_token_id)
-        return Fitting(self.recipe, pad, self.progress, self.session)
+        identity = identity_of(self.recipe, self.examples.digests)
+        return Fitting(self.recipe, pad, self.progress, self.session, identity)
 
     def _fit(self, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
         return fit(samples, self.recipe.train.max_length, self.recipe.data.too_long)

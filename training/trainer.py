@@ -52,11 +52,15 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         collator: Collator | PackCollator,
         folder: Path,
         callbacks: Sequence[TrainerCallback],
+        identity: str = "",
         shuffle: bool = True,
         resumes: bool = False,
     ) -> None:
-        """`folder` takes the checkpoints; `resumes` says that `train` will be given one."""
+        """`folder` takes the checkpoints, each marked with the run's `identity`; `resumes` says
+        that `train` will be given one.
+        """
         self._settings = settings
+        self._identity = identity
         self._shuffle = shuffle
         arguments = training_arguments(
             settings, folder, len(train), validates=bool(validation), resumes=resumes
@@ -147,11 +151,13 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         del state_dict
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        save_trained(self.accelerator.unwrap_model(self.model), folder / WEIGHTS_FILE)
+        model = self.accelerator.unwrap_model(self.model)
+        save_trained(model, folder / WEIGHTS_FILE, identity=self._identity)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         unwrapped = self.accelerator.unwrap_model(model or self.model)
-        load_trained(unwrapped, Path(resume_from_checkpoint) / WEIGHTS_FILE)
+        file = Path(resume_from_checkpoint) / WEIGHTS_FILE
+        load_trained(unwrapped, file, identity=self._identity)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
         rows = self.train_dataset if train_dataset is None else train_dataset

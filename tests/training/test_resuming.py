@@ -66,8 +66,11 @@ def test_cut_and_resumed_is_uninterrupted_bit_for_bit(
 def test_a_checkpoint_of_another_run_is_refused(write_recipe: Any, tmp_path: Path) -> None:
     path = write_recipe(train={"save_every": 2, "max_steps": 2}, evaluate={"rows": 0})
     train(path, console=quiet())
-    with pytest.raises(OutputError, match="other settings"):
-        train(path, ["lora.r=2"], resume=True, console=quiet())
+    for other in ("lora.r=2", "train.learning_rate=1e-4", "data.validation=3"):
+        with pytest.raises(OutputError, match="other settings"):
+            train(path, [other], resume=True, console=quiet())
+    longer = train(path, ["train.max_steps=3"], resume=True, console=quiet())
+    assert [step for step, _ in longer.metrics.curves.train] == [1, 2, 3]
     (tmp_path / "out-checkpoints" / "thesis.tex").touch()
     with pytest.raises(OutputError, match="no checkpoint"):
         train(path, console=quiet())

@@ -43,7 +43,8 @@ class FullFineTune:
         modules = self._modules()
         old, new = dict(before.named_parameters()), dict(model.named_parameters())
         adapter = extract(old, new, modules, self.rank)
-        config = unscaled(lora_config(self.settings), self.rank, {})
+        ranks = {name: len(adapter.tensors[tensor_names(name)[0]]) for name in modules}
+        config = unscaled(lora_config(self.settings), self.rank, ranks)
         config.target_modules = {name.rpartition(".")[2] for name in modules}
         config.base_model_name_or_path, config.revision = self.base.source, self.base.revision
         return Adapter(adapter.tensors, config, adapter.captured)
