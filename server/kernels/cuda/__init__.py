@@ -11,7 +11,8 @@ What a caller owes: `x` contiguous bf16 on `device`, its data 16-byte aligned; `
 CUDA graph is captured (a module cannot load inside a capture); one stream at a time for the linears
 of one `Nf4Gemm`, which share a workspace (graphs captured one after another and replayed on one
 stream are fine). Kernels run on torch's current stream and never synchronize. Each may begin while
-the kernel before it ends, and waits for it before it touches anything but weights. A result is
+the kernel before it ends, and waits for it before it touches anything but weights; what follows may
+begin once `x` is there (`triton.lora.shrink_beside` counts on it). A result is
 bitwise the same in every run; with `mode="batch-invariant"` a row's bits do not depend on the
 number of rows either.
 

@@ -207,6 +207,6 @@ extern "C" __global__ void __launch_bounds__(CONSUMER_THREADS + WARP, 1)
   }
   sync_threads(CONSUMER_THREADS);
   wait_for_inputs();
-  release_dependents();
+  release_dependents();  // not before: who runs beside us relies on x being there
   consume_all(p, thread);
 }

@@ -302,7 +302,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     store_float(base + SCALE_TABLE + thread * 4, __ldg(scale_table + thread));
     sync_threads(CONSUMER_THREADS);
     wait_for_inputs();
-    release_dependents();
+    release_dependents();  // not before: who runs beside us relies on x being there
     const Place place(thread);
     Sums sums = {};
     consume_all(p, share, sums, place, base);
