@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from registry.audit import AuditLog
+from registry.census import census
 from registry.embedded import Registry
 from registry.errors import RegistryError
 from registry.keys import Keys
@@ -29,9 +30,11 @@ from .canary_routes import CanaryRoutes
 from .caretaker import Caretaker
 from .desk import Desk
 from .event_routes import EventRoutes
+from .metrics import CONTENT_TYPE, Metrics
 from .oci_routes import OciRoutes
 from .openapi import openapi_document
 from .referrer_routes import ReferrerRoutes
+from .request_meter import RequestMeter
 from .settings import RegistryApiSettings
 from .webhook_routes import WebhookRoutes
 
@@ -49,9 +52,11 @@ def create_app(registry: Registry, settings: RegistryApiSettings | None = None) 
         uploads=open_uploads(registry, size_limit=settings.size_limit),
         settings=settings,
     )
+    metrics = Metrics()
     return Starlette(
         routes=[
             *_status_routes(desk),
+            _metrics_route(desk, metrics),
             *_blob_routes(BlobRoutes(desk)),
             *_adapter_routes(AdapterRoutes(desk), ReferrerRoutes(desk)),
             *_alias_routes(AliasRoutes(desk)),
@@ -61,7 +66,10 @@ def create_app(registry: Registry, settings: RegistryApiSettings | None = None) 
             *_webhook_routes(_webhooks(desk)),
             *_oci_routes(OciRoutes(desk)),
         ],
-        middleware=[Middleware(AuditTrail, log=audit)],
+        middleware=[
+            Middleware(RequestMeter, metrics=metrics),
+            Middleware(AuditTrail, log=audit),
+        ],
         exception_handlers={Exception: refused, RegistryError: refused, 404: refused, 405: refused},
         lifespan=lambda _app: Caretaker(registry, settings).at_work(),
     )
@@ -84,6 +92,15 @@ def _status_routes(desk: Desk) -> list[Route]:
         Route("/readyz", ready),
         Route("/openapi.json", openapi),
     ]
+
+
+def _metrics_route(desk: Desk, metrics: Metrics) -> Route:
+    async def show(request: Request) -> Response:
+        (await desk.gate.admit(request)).require("read")
+        gauges = await anyio.to_thread.run_sync(census, desk.registry.catalog)
+        return Response(metrics.render(gauges), media_type=CONTENT_TYPE)
+
+    return Route("/metrics", show)
 
 
 def _blob_routes(blobs: BlobRoutes) -> list[Route]:

@@ -9,6 +9,7 @@ from typing import Any
 OPERATIONS: dict[tuple[str, str], tuple[str, str, str, str]] = {
     ("/healthz", "get"): ("Whether the process answers.", "", "", ""),
     ("/readyz", "get"): ("Whether the catalog answers.", "", "", ""),
+    ("/metrics", "get"): ("Prometheus' text: requests, latencies, bytes.", "read", "", ""),
     ("/openapi.json", "get"): ("This document.", "", "", ""),
     ("/blobs/{digest}", "get"): ("A blob's bytes; takes Range.", "read", "", ""),
     ("/blobs/{digest}", "head"): ("Whether a blob is there, and its size.", "read", "", ""),
