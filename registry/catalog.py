@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from .databases import open_database, write_options
 from .errors import CatalogUnavailable
+from .transactions import Transactions
 
 REVISION = "0004"  # the newest migration; a test holds this to the migrations folder
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-class Catalog:
-    """Transactions on one catalog, from any thread or process."""
+class Catalog(Transactions):
+    """Transactions on one catalog."""
 
     def __init__(self, location: str | Path) -> None:
         """Open a file, or a `sqlite:///` or `postgresql://` URL; migrates it where needed."""
-        self._database = open_database(location)
+        super().__init__(location, name="the catalog")
         with self._errors():
             self._prepare()
-
-    @property
-    def label(self) -> str:
-        """The catalog's place, for messages."""
-        return self._database.label
-
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
-        """One consistent view, which writers do not disturb."""
-        with self._errors(), self._database.engine.connect() as connection, connection.begin():
-            yield connection
-
-    @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One writer at a time; committed at the end, rolled back on any exception."""
-        with (
-            self._errors(),
-            self._database.engine.connect() as connection,
-            write_options(connection).begin(),
-        ):
-            self._database.begin_write(connection)
-            yield connection
-
-    def close(self) -> None:
-        """Let go of connections that are kept open; the catalog may be used again."""
-        self._database.engine.dispose()
 
     def _prepare(self) -> None:
         """Set up and migrate, once, whichever process comes first."""
@@ -63,19 +33,6 @@ class Catalog:
             current = _current_revision(connection)  # another process may have been faster
             if current != REVISION:
                 _migrate(connection, current)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except IntegrityError:
-            raise  # the code broke a rule of the tables: a bug, not a state of the disk
-        except DBAPIError as failure:
-            raise CatalogUnavailable(
-                f"the catalog {self.label} cannot be used: {failure.orig}"
-            ) from failure
-        except PoolTimeout as failure:
-            raise CatalogUnavailable(f"the catalog {self.label} is overloaded") from failure
 
 
 def _current_revision(connection: Connection) -> str | None:

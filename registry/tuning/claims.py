@@ -9,11 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from registry.stores import Store
+
 from . import tables
 from .jobs import Job, read
 from .records import Level, add_checkpoint, add_event
 from .statuses import Status
-from .store import Store
 
 LEASE = 60.0  # seconds without a sign of life after which a worker counts as gone
 MAX_ATTEMPTS = 3  # of a job whose workers were gone each time

@@ -11,10 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from registry.stores import Store
+
 from . import tables
 from .errors import FileInUse, FileNotFound, FileTooLarge, InvalidUpload, LimitReached
+from .rows import new_id, page
 from .statuses import UNFINISHED
-from .store import Store, new_id, page
 
 TRAINING = "fine-tune"
 RESULTS = "fine-tune-results"

@@ -10,12 +10,14 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from registry.stores import Store
+
 from . import tables
 from .errors import FileNotFound, InvalidUpload, JobConflict, JobNotFound, LimitReached
 from .files import TRAINING
 from .records import add_event
+from .rows import new_id, page
 from .statuses import UNFINISHED, Status
-from .store import Store, new_id, page
 
 __all__ = ["Job", "Jobs", "NewJob", "Status"]
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.homes import hatstand_home
+from registry.stores import Store
 
 from .claims import Claims
 from .files import FileLimits, Files
 from .jobs import Jobs
 from .records import Records
-from .store import Store
+from .tables import metadata
 
 QUEUE_VARIABLE = "HATSTAND_TUNING"
 MAX_UNFINISHED = 32
@@ -47,7 +48,8 @@ def open_queue(
     Raises `CatalogUnavailable`.
     """
     where = location or os.environ.get(QUEUE_VARIABLE) or hatstand_home() / "tuning.sqlite"
-    store = Store(where if "://" in os.fspath(where) else Path(where).expanduser().absolute())
+    place = where if "://" in os.fspath(where) else Path(where).expanduser().absolute()
+    store = Store(place, metadata, name="the queue")
     return Queue(
         store,
         Files(store, limits or FileLimits()),

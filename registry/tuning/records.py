@@ -10,9 +10,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from registry.stores import Store
+
 from . import tables
 from .errors import JobNotFound
-from .store import Store, new_id, page
+from .rows import new_id, page
 
 Level = Literal["info", "warn", "error"]
 

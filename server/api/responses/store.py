@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from registry.homes import hatstand_home
-from registry.tuning.store import Store
+from registry.stores import Store
 
 from .items import Message
 
