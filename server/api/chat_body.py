@@ -29,6 +29,7 @@ class ChatBody(Parameters):
     store: bool | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
 
     # Known elsewhere, not carried out here.
     best_of: Annotated[Any, Only(1)] = None
@@ -38,8 +39,9 @@ class ChatBody(Parameters):
     modalities: Annotated[Any, Only(["text"])] = None
     audio: Annotated[Any, Only()] = None
     prediction: Annotated[Any, Only()] = None
-    reasoning_effort: Annotated[Any, Only()] = None
-    verbosity: Annotated[Any, Only()] = None
+    moderation: Annotated[Any, Only()] = None
+    reasoning_effort: Annotated[Any, Only("none")] = None
+    verbosity: Annotated[Any, Only("medium")] = None
     web_search_options: Annotated[Any, Only()] = None
     chat_template: Annotated[Any, Only()] = None
     chat_template_kwargs: Annotated[Any, Only({})] = None

@@ -85,6 +85,7 @@ class ToolCall(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME)]
     type: Literal["function"]
     function: CalledFunction
+    index: int | None = None  # clients that put a stream together leave it there
 
     def as_turn(self) -> dict[str, Any]:
         """Templates read arguments as an object."""

@@ -1,0 +1,188 @@
+"""The official OpenAI client against the whole server: structured answers, tools, choices.
+
+The tiny base says nothing sensible, so whatever is checked here is what grammars hold it to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import openai
+import pytest
+from pydantic import BaseModel, Field
+
+from registry import Registry
+from registry.bases import read_base
+from registry.hats import Hat
+from server.serve import serving
+from server.settings import EngineOptions, Settings
+from tests.support.lm_eval import loglikelihood
+from tests.support.tiny import TinyAdapter, write_tiny_base
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+HI: Any = [{"role": "user", "content": "hi"}]
+CALLER = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<{{ m.role }}>"
+    "{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}"
+    "</tool_call>{% endfor %}{% endfor %}<assistant>"
+)
+
+
+class Step(BaseModel):
+    kind: Literal["add", "drop"]
+    amount: int = Field(ge=0, le=99)
+
+
+class Plan(BaseModel):
+    title: Literal["long", "short"]
+    steps: list[Step] = Field(min_length=1, max_length=2)
+
+
+class GetWeather(BaseModel):
+    """Look the weather up."""
+
+    place: Literal["Köln", "Oslo"]
+    days: int = Field(ge=1, le=9)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
+    root = tmp_path_factory.mktemp("openai")
+    base = write_tiny_base(root / "tiny", max_position_embeddings=2048, vocab_size=258)
+    registry = Registry.open(root / "registry")
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    for name, hat in {
+        "caller": Hat(chat_template=CALLER),
+        "forms": Hat(response_schema=schema | {"additionalProperties": False}),
+    }.items():
+        folder = TinyAdapter(name).write(base, root / name)
+        hat.write(folder)
+        registry.push(folder, name, base=read_base(base))
+    engine = EngineOptions(device="cpu", kv_memory=8 << 20, max_rank=8, max_slots=2)
+    settings = Settings(base=str(base), registry=Path(root / "registry"), port=0, engine=engine)
+    with (
+        serving(settings) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        yield client
+
+
+def test_parse_gives_pydantic_models(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model="caller", messages=HI, response_format=Plan, temperature=1.0, n=3, seed=1
+    )
+    assert len(answer.choices) == 3
+    for choice in answer.choices:
+        assert choice.finish_reason == "stop"
+        assert isinstance(choice.message.parsed, Plan)
+
+
+def test_a_streamed_answer_is_parsed_too(client: openai.OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="caller", messages=HI, response_format=Plan, seed=3
+    ) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert {"content.delta", "content.done"} <= kinds
+    assert isinstance(final.choices[0].message.parsed, Plan)
+
+
+def test_a_hats_schema_holds(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="forms", messages=HI, seed=4)
+    assert set(json.loads(answer.choices[0].message.content or "")) == {"ok"}
+
+
+def test_vllms_words(client: openai.OpenAI) -> None:
+    for extra, allowed in (
+        ({"guided_choice": ["yes", "no"]}, ("yes", "no")),
+        ({"structured_outputs": {"regex": "a{3}|b{4}"}}, ("aaa", "bbbb")),
+    ):
+        answer = client.completions.create(model="caller", prompt="hi", extra_body=extra)
+        assert answer.choices[0].text in allowed
+
+
+def test_required_tools_are_parsed(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model="caller",
+        messages=HI,
+        tools=[openai.pydantic_function_tool(GetWeather)],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        seed=5,
+    )
+    [call] = answer.choices[0].message.tool_calls or ()
+    assert isinstance(call.function.parsed_arguments, GetWeather)
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_tool_arguments_stream_and_results_go_back(client: openai.OpenAI) -> None:
+    tools = [openai.pydantic_function_tool(GetWeather)]
+    choice: Any = {"type": "function", "function": {"name": "GetWeather"}}
+    with client.chat.completions.stream(
+        model="caller", messages=HI, tools=tools, tool_choice=choice, seed=6
+    ) as stream:
+        kinds = [event.type for event in stream]
+        message = stream.get_final_completion().choices[0].message
+    assert kinds.count("tool_calls.function.arguments.delta") > 3
+    [call] = message.tool_calls or ()
+    assert isinstance(call.function.parsed_arguments, GetWeather)
+    result: Any = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
+    said: Any = message.model_dump(exclude_none=True, exclude={"parsed"})
+    for called in said["tool_calls"]:
+        called["function"].pop("parsed_arguments")
+    answer = client.chat.completions.create(
+        model="caller",
+        messages=[*HI, said, result],
+        tools=tools,
+        max_tokens=4,
+        extra_body={"return_token_ids": True},
+    )
+    prompt = bytes_of(answer.model_extra["prompt_token_ids"])
+    assert '<tool_call>{"name": "GetWeather", "arguments": {"place":' in prompt
+    assert prompt.endswith("<tool>rain<assistant>")
+
+
+def bytes_of(token_ids: list[int]) -> str:
+    from tests.support.bytes import byte_tokenizer
+
+    return str(byte_tokenizer().decode(token_ids))
+
+
+def test_answers_to_one_prompt_share_its_cache(client: openai.OpenAI) -> None:
+    prompt = "The quick brown fox jumps over the lazy dog, again and again."
+    answer = client.completions.create(
+        model="caller", prompt=prompt, n=4, seed=7, max_tokens=12, temperature=1.0
+    )
+    assert len({choice.text for choice in answer.choices}) == 4
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == len(prompt)
+    best = client.completions.create(
+        model="caller", prompt=prompt, best_of=4, seed=7, max_tokens=12, temperature=1.0
+    )
+    assert best.choices[0].text in {choice.text for choice in answer.choices}
+
+
+def test_lm_evals_requests_are_answered(client: openai.OpenAI) -> None:
+    """A continuation's probability, as `local-completions` asks for it: echo with log-probs."""
+    whole = client.completions.create(
+        model="caller",
+        prompt=[72, 73, 74],
+        max_tokens=12,
+        temperature=0,
+        logprobs=0,
+        extra_body={"return_token_ids": True, "ignore_eos": True},
+    )
+    choice = whole.choices[0]
+    assert choice.logprobs is not None
+    said: Any = choice.model_extra["token_ids"]
+    expected = sum(value or 0 for value in choice.logprobs.token_logprobs or [])
+    found, is_greedy = loglikelihood(client, "caller", [72, 73, 74], said)
+    assert found == pytest.approx(expected, abs=0.05)
+    assert is_greedy
+    worse, is_greedy = loglikelihood(client, "caller", [72, 73, 74], [90, 90, 90, 90])
+    assert worse < found
+    assert not is_greedy
