@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from training.errors import BaseError
-from training.model import lora_config
+from training.model import lora_config, quiet
 from training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def count(recipe: Recipe, config: PretrainedConfig) -> Counts:
     # Where factors begin says nothing about how many there are, and could not be computed here.
     plain = lora_config(recipe.lora.model_copy(update={"init": "default"}))
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), quiet():
             adapted = get_peft_model(model, plain)
     except ValueError as error:
         raise BaseError(f"`lora.target_modules` does not fit the base: {error}") from error

@@ -61,8 +61,9 @@ class Plan:
             ("memory: together", _gigabytes(memory.total)),
         ]
         lines += [(f"seeds' arithmetic: {how}", f"{gb:,.1f} GB") for how, gb in self.seeds.items()]
-        if self.num_steps is not None:
+        if self.num_rows is not None:
             lines.append(("rows", f"{self.num_rows:,}"))
+        if self.num_steps is not None:
             lines.append(("steps", f"{self.num_steps:,}"))
         if self.seconds is not None:
             pace = f"{self.teraflops:.2f} TFLOP/s measured here"

@@ -162,8 +162,11 @@ def test_it_is_printed_without_weights(write_recipe: Any, mistral: Path) -> None
 
 def test_rows_that_are_elsewhere_are_not_counted(write_recipe: Any, mistral: Path) -> None:
     path = write_recipe(base=str(mistral), train={"max_steps": None})
-    plan = print_plan(path, ["data.train=later.jsonl"], console=Console(quiet=True))
+    console = Console(file=io.StringIO())
+    plan = print_plan(path, ["data.train=later.jsonl"], console=console)
     assert (plan.num_rows, plan.num_steps, plan.seconds) == (None, None, None)
+    told = print_plan(path, ["data.train=later.jsonl", "train.max_steps=5"], console=console)
+    assert (told.num_rows, told.num_steps) == (None, 5)
 
 
 def test_no_configuration_anywhere(write_recipe: Any) -> None:
