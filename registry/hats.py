@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from . import schemas
 from .canonical import digest_of
 from .errors import InvalidHat
-from .templates import check_template, render_chat
+from .template_process import template_process
+from .templates import render_chat
 from .validation import parse_model, parse_object
 
 __all__ = ["HAT_FILE", "TEMPLATE_FILE", "Hat", "Sampling", "render_chat"]
@@ -74,7 +75,7 @@ class Hat(BaseModel):
                 raise InvalidHat(
                     f"{TEMPLATE_FILE} is not UTF-8: {failure}", param="chat_template"
                 ) from None
-            check_template(values["chat_template"])
+            template_process().check(values["chat_template"])
         hat = parse_model(cls, values, source=HAT_FILE, error=InvalidHat)
         _check_schema(hat.response_schema)
         return hat

@@ -15,12 +15,13 @@ from .adapter_config import CONFIG_FILE
 from .adapters import AdapterSpec
 from .canonical import Progress
 from .errors import ConfigRefused, FileRefused, TemplateMismatch, TensorRefused
-from .hats import HAT_FILE, TEMPLATE_FILE, Hat, render_chat
+from .hats import HAT_FILE, TEMPLATE_FILE, Hat
 from .lock import Lock
 from .receipts import RECEIPT_FILE, Receipt
 from .report import Gram, ModuleReport, Report, gram, measure
 from .safetensors_file import SafetensorsFile
 from .scratch import Scratch
+from .template_process import template_process
 from .validation import first_difference, near, parse_object
 
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -97,7 +98,7 @@ def check_rendering(lock: Lock, hat: Hat) -> None:
     for golden in lock.golden:
         if golden.text is None or hat.chat_template is None:
             continue
-        found = render_chat(
+        found = template_process().render(
             hat.chat_template,
             hat.apply(golden.messages),
             add_generation_prompt=True,

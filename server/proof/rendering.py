@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from registry.errors import TemplateFailed
 from registry.hats import Hat, render_chat
+from registry.template_process import template_process
 
 
 class Tokenizer(Protocol):
@@ -30,11 +31,15 @@ def prompt_text(
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
-    """The text up to where the answer begins. Raises `TemplateFailed`, also without a template."""
+    """The text up to where the answer begins. Raises `TemplateFailed`, also without a template.
+
+    The base's template is the operator's; one that came with an adapter is held to limits.
+    """
     template = hat.chat_template or tokenizer.chat_template
     if template is None:
         raise TemplateFailed("neither the hat nor the base has a chat template")
-    return render_chat(
+    render = render_chat if hat.chat_template is None else template_process().render
+    return render(
         template,
         hat.apply(messages),
         add_generation_prompt=True,
