@@ -16,10 +16,11 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class AuditTrail:
-    """ASGI middleware: one entry per request that would change something, when it is answered.
+    """ASGI middleware: one entry per request that would change something.
 
-    Pieces of uploads, leases and servers' reports are left out: they change nothing that anybody
-    sees. So are callers whom we do not know, who could fill the log.
+    It is there before the answer is: nobody learns of a change that the log does not know. Pieces
+    of uploads, leases and servers' reports are left out: they change nothing that anybody sees. So
+    are callers whom we do not know, who could fill the log.
     """
 
     def __init__(self, app: ASGIApp, log: AuditLog) -> None:
@@ -30,15 +31,15 @@ class AuditTrail:
         if scope["type"] != "http" or scope["method"] in _READING:
             await self._app(scope, receive, send)
             return
-        status = 0
 
         async def watch(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                await self._note(scope, message["status"])
             await send(message)
 
         await self._app(scope, receive, watch)
+
+    async def _note(self, scope: Scope, status: int) -> None:
         caller = scope.get("state", {}).get("caller")
         if caller is not None and not _is_small(scope):
             await anyio.to_thread.run_sync(self._write, scope, caller, status)
