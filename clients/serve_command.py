@@ -118,6 +118,12 @@ def serve(
     request_timeout: Annotated[
         float | None, _seconds("Longest a request may take, in seconds.", "600")
     ] = None,
+    drain_delay: Annotated[
+        float | None,
+        _seconds(
+            "Seconds after SIGTERM until new requests are refused; /readyz is 503 at once.", "0"
+        ),
+    ] = None,
     drain_timeout: Annotated[
         float | None, _seconds("Seconds that running requests have at the end.", "30")
     ] = None,
@@ -134,7 +140,11 @@ def serve(
         from server.settings import ApiSettings, EngineOptions, Settings, find_keys
 
         where = {} if registry is None else {"registry": registry}
-        limits = {"request_timeout": request_timeout, "drain_timeout": drain_timeout}
+        limits = {
+            "request_timeout": request_timeout,
+            "drain_delay": drain_delay,
+            "drain_timeout": drain_timeout,
+        }
         settings = Settings(
             base=base,
             host=host,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .versions import now
 Verb = Literal["read", "report", "push", "alias", "protect", "delete", "admin"]
 VERBS: tuple[Verb, ...] = get_args(Verb)
 _PREFIX = "hsk"
+_TOKEN = re.compile(r"hsk_[0-9a-f]{16}_[A-Za-z0-9_-]{32,128}")
 _MOST_PATTERNS = 32
 _LONGEST = 128  # characters of a name or a pattern
 
@@ -71,8 +73,31 @@ class Keys:
         by: str = "",
     ) -> tuple[Key, str]:
         """A new key, and the token that is shown this once. Raises `InvalidRequest`."""
+        token = f"{_PREFIX}_{secrets.token_hex(8)}_{secrets.token_urlsafe(32)}"
+        return self.adopt(token, name, verbs, patterns, expires_at=expires_at, by=by), token
+
+    def adopt(
+        self,
+        token: str,
+        name: str,
+        verbs: Sequence[str],
+        patterns: Sequence[str] = ("*",),
+        *,
+        expires_at: datetime | None = None,
+        by: str = "",
+    ) -> Key:
+        """A key whose token was made elsewhere: `hsk_`, 16 hex digits, `_`, 32 characters or more.
+
+        One that is there already stays as it is. Raises `InvalidRequest`.
+        """
         _check(name, verbs, patterns)
-        key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        if not _TOKEN.fullmatch(token):
+            raise InvalidRequest(
+                "a token is hsk_, 16 hex digits, _ and at least 32 letters, digits, - or _, as in "
+                "hsk_$(openssl rand -hex 8)_$(openssl rand -hex 32)",
+                param="token",
+            )
+        _, key_id, secret = token.split("_", 2)
         row = {
             "id": key_id,
             "name": name,
@@ -84,8 +109,13 @@ class Keys:
             "expires_at": expires_at and expires_at.astimezone(UTC).replace(tzinfo=None),
         }
         with self._catalog.write() as connection:
-            connection.execute(sa.insert(api_key).values(row))
-        return self.get(key_id), f"{_PREFIX}_{key_id}_{secret}"
+            there = sa.select(api_key.c.sha256).where(api_key.c.id == key_id)
+            sha256 = connection.execute(there).scalar()
+            if sha256 is None:
+                connection.execute(sa.insert(api_key).values(row))
+            elif sha256 != row["sha256"]:
+                raise InvalidRequest("another key has these 16 digits already", param="token")
+        return self.get(key_id)
 
     def find(self, token: str) -> Key:
         """The valid key that `token` is; raises `KeyNeeded`."""

@@ -123,17 +123,23 @@ class EngineCollector(Collector):
         )
 
     def _picker_adapters(self, stats: EngineStats) -> Iterator[Metric]:
-        """Which adapters sit where, under every name that a request may call them by."""
+        """Which adapters sit where, under every name that a request may call them by.
+
+        The picker counts names against `max_lora` to see whether there is room, and an adapter has
+        several: each name beyond an adapter's first is added there too, so that what is left over
+        is free slots.
+        """
         in_slot = [adapter for adapter in stats.resident if adapter.level == "slot"]
         running = [name for adapter in in_slot for name in self._request_names(adapter)]
         loading = [name for adapter in stats.loading for name in self._request_names(adapter)]
         waiting = [name for name in loading if name not in running]
+        aliases = len(running) + len(loading) - len(in_slot) - len(stats.loading)
         yield _gauge(
             "vllm:lora_requests_info",
             "Adapters loaded (running) and on their way (waiting); the value is Unix time.",
             time.time(),
             {
-                "max_lora": str(stats.max_slots),
+                "max_lora": str(stats.max_slots + aliases),
                 "running_lora_adapters": ",".join(running),
                 "waiting_lora_adapters": ",".join(waiting),
             },
@@ -179,7 +185,7 @@ def _own_counters(stats: EngineStats) -> Iterator[Metric]:
         ("generated_tokens", "Tokens generated.", stats.num_generated_tokens),
         ("prefix_hit_tokens", "Prompt tokens from the prefix cache.", stats.num_prefix_hits),
         ("preemptions", "Sequences put back for want of blocks.", stats.num_preemptions),
-        ("adapter_loads", "Adapters brought into a slot.", stats.num_adapter_loads),
+        ("adapter_loads", "Adapters read into host memory.", stats.num_adapter_loads),
         ("adapter_evictions", "Adapters that made room.", stats.num_adapter_evictions),
     ):
         yield CounterMetricFamily(f"hatstand_{name}", help_text, value=value)

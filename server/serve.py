@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from registry.bases import find_base
 from registry.errors import RegistryError
+from registry.errors import Unavailable as RegistryUnavailable
 from server.api.listener import bind
 from server.environment import prepare
 from server.errors import EngineStopped, ServingError, StartupError
@@ -128,7 +129,11 @@ def assemble(
         responses=_open_responses() if settings.keep_responses else None,
     )
     return DrainingServer(
-        app, readiness, drain_timeout=settings.api.drain_timeout, announce=announce
+        app,
+        readiness,
+        drain_timeout=settings.api.drain_timeout,
+        drain_delay=settings.api.drain_delay,
+        announce=announce,
     )
 
 
@@ -251,13 +256,18 @@ def _open_responses() -> ResponseStore:
 
 
 def _check_pins(settings: Settings, base: Base, registry: AnyRegistry) -> None:
-    """A pin that names nothing is a typing error: better said now than in /readyz."""
+    """A pin that names nothing is a typing error: better said now than in /readyz.
+
+    Of a registry that does not answer nothing is known: /readyz waits for it.
+    """
     from server.api.models import Models
 
     models = Models(registry, base)
     for reference in settings.api.pins:
         try:
             models.resolve(reference)
+        except RegistryUnavailable as failure:
+            logger.warning("pin %s: %s", reference, failure.message)
         except (RegistryError, ServingError) as error:
             raise StartupError(f"--pin {reference}: {error}") from error
 

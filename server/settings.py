@@ -60,7 +60,8 @@ class ApiSettings:
     default_max_tokens: int = 1024  # ceiling when neither request nor hat says how many
     request_timeout: float = 600.0
     ping_interval: float = 15.0  # keep-alive comments on a silent stream
-    drain_timeout: float = 30.0  # how long running streams may finish after SIGTERM
+    drain_delay: float = 0.0  # how long requests are still taken after SIGTERM, /readyz saying no
+    drain_timeout: float = 30.0  # how long running streams may finish then
     canary_interval: float = 1.0  # between looks at canaries, and reports on them
     retry_after: float = 1.0  # told to clients that are turned away
 

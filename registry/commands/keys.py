@@ -50,6 +50,34 @@ def create(
         console.print_line(token)
 
 
+@app.command()
+def adopt(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key, for the history.")],
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="HATSTAND_REGISTRY_KEY",
+            help="hsk_, 16 hex digits, _ and 32 characters or more.",
+            show_default=False,
+        ),
+    ],
+    verb: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERB", help="As for `create`; repeat for more."),
+    ] = None,
+    registry: RegistryOption = None,
+) -> None:
+    """Take a key whose token was made elsewhere, such as a Kubernetes Secret; once is enough."""
+    from registry import console
+
+    with refusals(as_json=False):
+        from registry.identity import whoami
+        from registry.keys import Keys
+
+        key = Keys(open_local(registry).catalog).adopt(token, name, verb or ["read"], by=whoami())
+    console.print_line(f"The key {key.name!r} is good for {', '.join(key.verbs)}.")
+
+
 @app.command("list")
 def list_(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
     """Every key, without its secret."""

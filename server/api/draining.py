@@ -21,9 +21,11 @@ LAST_WORDS = 2  # seconds for answers that were cut at the deadline to reach the
 class DrainingServer(uvicorn.Server):
     """The first signal drains: /readyz says 503, new generations get 503 with Retry-After.
 
-    It exits when nothing is in flight, or cuts the rest after `drain_timeout` seconds or at a
-    second signal. Whoever is cut is told so. An engine that has stopped by itself drains it too;
-    `has_failed` then says that the end was none that anybody asked for.
+    For `drain_delay` seconds before that only /readyz does: whoever sends requests by it has so
+    long to send them elsewhere, and none is lost. The server exits when nothing is in flight, or
+    cuts the rest after `drain_timeout` seconds or at a second signal. Whoever is cut is told so. An
+    engine that has stopped by itself drains it too; `has_failed` then says that the end was none
+    that anybody asked for.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class DrainingServer(uvicorn.Server):
         readiness: Readiness,
         *,
         drain_timeout: float,
+        drain_delay: float = 0.0,
         announce: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
@@ -48,6 +51,8 @@ class DrainingServer(uvicorn.Server):
         self._announce = announce
         self._readiness = readiness
         self._drain_timeout = drain_timeout
+        self._drain_delay = drain_delay
+        self._drains_at: float | None = None
         self._deadline: float | None = None
         self.has_failed = False
 
@@ -58,9 +63,12 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.started or self._deadline == 0:
             super().handle_exit(sig, frame)
-        elif self._deadline is None:
-            self.begin_drain()
+        elif self._drains_at is None and self._deadline is None:
+            self._readiness.leave()
+            self._drains_at = time.monotonic() + self._drain_delay
+            self._drain_when_due()
         else:
+            self._readiness.begin_drain()
             self._deadline = 0
 
     def begin_drain(self) -> None:
@@ -75,6 +83,7 @@ class DrainingServer(uvicorn.Server):
             logger.error("the engine has stopped: the server leaves, to be started again")
             self.has_failed = True
             self.begin_drain()
+        self._drain_when_due()
         if self._deadline is None or should_exit:
             return should_exit
         if self._readiness.num_in_flight == 0:
@@ -84,3 +93,8 @@ class DrainingServer(uvicorn.Server):
             self._readiness.cut()
             return True
         return False
+
+    def _drain_when_due(self) -> None:
+        is_due = self._drains_at is not None and time.monotonic() >= self._drains_at
+        if is_due and self._deadline is None:
+            self.begin_drain()

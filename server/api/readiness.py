@@ -29,6 +29,7 @@ class Readiness:
         *,
         warnings: Callable[[], list[str]] = lambda: [],
     ) -> None:
+        self.is_leaving = False
         self.is_draining = False
         self.warnings = warnings  # what does not keep traffic away, but should be known
         self._in_flight: set[anyio.CancelScope] = set()
@@ -55,9 +56,13 @@ class Readiness:
         """Whether the engine has stopped by itself: it does not come back in this process."""
         return not self._engine.is_healthy
 
+    def leave(self) -> None:
+        """Ask for no more traffic, and still take what comes."""
+        self.is_leaving = True
+
     def begin_drain(self) -> None:
         """Take nothing new from now on."""
-        self.is_draining = True
+        self.is_leaving = self.is_draining = True
 
     def cut(self) -> None:
         """Cancel what is still in flight: the drain's deadline has passed."""
@@ -68,7 +73,7 @@ class Readiness:
         """Why not to send traffic; empty when ready."""
         if self.has_failed:
             return ["the engine has stopped"]
-        reasons = ["the server is draining"] if self.is_draining else []
+        reasons = ["the server is draining"] if self.is_leaving else []
         resident = {adapter.digest for adapter in self._engine.stats().resident}
         reasons += [f"pinned adapter {name}: {why}" for name, why in self._missing.items()]
         reasons += [

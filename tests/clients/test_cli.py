@@ -163,6 +163,7 @@ def test_the_defaults_that_help_states_are_the_engines() -> None:
         ("max_queue", host.max_waiting),
         ("host_memory", f"{host.host_memory // 2**30}GiB"),
         ("request_timeout", f"{api.request_timeout:g}"),
+        ("drain_delay", f"{api.drain_delay:g}"),
         ("drain_timeout", f"{api.drain_timeout:g}"),
     ):
         assert stated[name] == str(value), name

@@ -12,7 +12,10 @@ from clients import Hatstand
 from clients.errors import NotFound
 from registry import Registry
 from registry.bases import read_base
+from registry.errors import RegistryUnreachable
+from server.bases import open_base
 from server.errors import StartupError
+from server.serve import _check_pins as check_pins
 from server.serve import assemble, choose_device, engine_settings, serving
 from server.settings import ApiSettings, EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
@@ -139,6 +142,14 @@ def test_what_cannot_start_says_so(settings: Settings, tmp_path: Path) -> None:
             assemble(replace_settings(settings, change), silent)
 
 
+def test_a_pin_waits_for_a_registry_that_does_not_answer(settings: Settings, base: Path) -> None:
+    class Silent:
+        def route(self, reference: object) -> object:
+            raise RegistryUnreachable(f"nobody answers about {reference}")
+
+    check_pins(settings, open_base(str(base)), Silent())  # type: ignore[arg-type]
+
+
 def replace_settings(settings: Settings, change: dict[str, object]) -> Settings:
     from dataclasses import replace
 
@@ -155,7 +166,6 @@ def test_devices() -> None:
 
 
 def test_options_keep_the_engines_defaults(base: Path) -> None:
-    from server.bases import open_base
     from server.engine.config import EngineSettings
 
     opened = open_base(str(base))

@@ -42,6 +42,20 @@ def test_from_the_first_key_on_everybody_needs_one(http: httpx.Client, keys: Key
     assert http.get("/v2/", headers={"authorization": f"Basic {basic}"}).status_code == 200
 
 
+def test_a_key_that_was_made_elsewhere_is_taken_once(http: httpx.Client, keys: Keys) -> None:
+    token = f"hsk_{'ab' * 8}_{'s' * 32}"
+    for _ in range(2):
+        assert keys.adopt(token, "replicas", ["read", "report"]).verbs == ("read", "report")
+    assert len(keys.list()) == 1
+    assert http.get("/adapters", headers=bearer(token)).status_code == 200
+    keys.revoke("ab" * 8)
+    assert keys.adopt(token, "replicas", ["read"]).revoked_at is not None
+    error(http.get("/adapters", headers=bearer(token)), 401)
+    for wrong in ("secret", f"hsk_{'ab' * 8}_short", f"hsk_{'ab' * 8}_{'t' * 32}"):
+        with pytest.raises(InvalidRequest):
+            keys.adopt(wrong, "replicas", ["read"])
+
+
 def test_keys_are_scoped_to_verbs_and_names(http: httpx.Client, keys: Keys) -> None:
     _, mover = keys.create("mover", ["read", "alias"], ["sql*", "demo"])
     headers = {**bearer(mover), "if-match": "*"}

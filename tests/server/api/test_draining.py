@@ -28,7 +28,8 @@ site = make_site()
 site.engine.words = ("a", *["b"] * int(sys.argv[1]))
 site.engine.delay = 0.05
 listener = bind("127.0.0.1", int(sys.argv[2]))
-DrainingServer(site.app, site.readiness, drain_timeout=float(sys.argv[3])).run([listener])
+DrainingServer(site.app, site.readiness, drain_timeout=float(sys.argv[3]),
+    drain_delay=float(sys.argv[4])).run([listener])
 assert site.engine.is_stopped
 print("left in peace")
 """
@@ -36,11 +37,14 @@ CHAT = {"model": "pirate", "messages": [{"role": "user", "content": "hi"}], "str
 
 
 @contextmanager
-def process(num_words: int, drain_timeout: float) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(
+    num_words: int, drain_timeout: float, drain_delay: float = 0.0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", PROGRAM, str(num_words), str(port), str(drain_timeout)]
+    numbers = map(str, (num_words, port, drain_timeout, drain_delay))
+    command = [sys.executable, "-c", PROGRAM, *numbers]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -108,4 +112,20 @@ def test_a_second_signal_is_the_deadline() -> None:
         server.send_signal(signal.SIGTERM)
         reader.join()
         assert '"unavailable"' in lines[-1]
+        assert server.wait(10) == 0
+
+
+def test_during_the_delay_only_readiness_is_gone() -> None:
+    with process(num_words=3, drain_timeout=10, drain_delay=60) as (server, url):
+        server.send_signal(signal.SIGTERM)
+        while httpx.get(f"{url}/readyz").status_code != 503:
+            time.sleep(0.01)
+        assert httpx.post(f"{url}/v1/chat/completions", json=CHAT).status_code == 200
+        server.send_signal(signal.SIGTERM)  # nobody needs to wait for the rest of it
+        assert server.wait(10) == 0
+
+
+def test_after_the_delay_it_leaves() -> None:
+    with process(num_words=3, drain_timeout=10, drain_delay=0.2) as (server, _):
+        server.send_signal(signal.SIGTERM)
         assert server.wait(10) == 0

@@ -61,7 +61,7 @@ async def test_gauges_of_the_endpoint_picker(client: httpx.AsyncClient) -> None:
     assert found["vllm:cache_config_info"] == [({"block_size": "16", "num_gpu_blocks": "100"}, 1)]
     [(labels, timestamp)] = found["vllm:lora_requests_info"]
     assert labels == {
-        "max_lora": "4",
+        "max_lora": "7",  # 4 slots, and 3 names more than adapters
         "running_lora_adapters": "sql@1,sql@prod,sql,pirate@1,pirate",
         "waiting_lora_adapters": "late@1",
     }

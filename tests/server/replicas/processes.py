@@ -1,0 +1,118 @@
+"""A registry, replicas of the server and HAProxy, each as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 120.0  # seconds until a process that does not come counts as broken
+ENGINE = ("--device=cpu", "--kv-memory=4194304", "--max-rank=8", "--max-slots=2", "--drain-delay=2")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def eventually(what: str, is_so: Callable[[], bool], *, within: float = PATIENCE) -> None:
+    """Wait until it is so; connections that fail meanwhile only say that it is not so yet."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if is_so():
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"not within {within} s: {what}")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that answers HTTP at `url`."""
+
+    url: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=10)
+
+    def ask(self, model: str, **more: Any) -> httpx.Response:
+        """One completion of two tokens, unless told otherwise."""
+        body = {"model": model, "prompt": "x", "max_tokens": 2, "ignore_eos": True, **more}
+        return httpx.post(f"{self.url}/v1/completions", json=body, timeout=60)
+
+    def answers(self, path: str) -> bool:
+        """Whether GET is answered 200; raises once the process has ended."""
+        if self.popen.poll() is not None:
+            raise AssertionError(f"it has ended:\n{self.log.read_text()[-3000:]}")
+        return self.get(path).status_code == 200
+
+    def wait_ready(self) -> None:
+        eventually(f"{self.url} is ready", lambda: self.answers("/readyz"))
+
+    def terminate(self) -> None:
+        self.popen.send_signal(signal.SIGTERM)
+
+
+@contextmanager
+def process(
+    command: list[str], url: str, log: Path, more: Mapping[str, str] | None = None
+) -> Iterator[Process]:
+    """Runs while the context lasts, unless it ends by itself."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **(more or {})}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=environ, stdout=output, stderr=output) as popen,
+    ):
+        try:
+            yield Process(url, popen, log)
+        finally:
+            popen.kill()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Where replicas get their base and adapters from, and keep what is theirs."""
+
+    base: Path
+    registry_url: str
+    registry_key: str
+    folder: Path
+
+    @contextmanager
+    def replica(self, name: str, *options: str, port: int | None = None) -> Iterator[Process]:
+        """A server with a home of its own: nothing but the registry is shared."""
+        port = port or free_port()
+        command = [sys.executable, "-m", "clients", "serve", f"--base={self.base}", *ENGINE]
+        command += [f"--registry={self.registry_url}", f"--port={port}", *options]
+        environ = {
+            "HATSTAND_HOME": str(self.folder / name),
+            "HATSTAND_REGISTRY_KEY": self.registry_key,
+        }
+        log = self.folder / f"{name}.log"
+        with process(command, f"http://127.0.0.1:{port}", log, environ) as replica:
+            yield replica
+
+
+@contextmanager
+def registry_process(folder: Path, log: Path) -> Iterator[Process]:
+    port = free_port()
+    program = "from registry.cli import main; main()"
+    command = [sys.executable, "-c", program, "serve", f"--port={port}", f"--registry={folder}"]
+    with process(command, f"http://127.0.0.1:{port}", log) as registry:
+        eventually("the registry answers", lambda: registry.get("/healthz").status_code == 200)
+        yield registry
