@@ -18,7 +18,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "hatstand"
 TOOLS = ROOT / ".cache" / "tools"
-VARIANTS = sorted((Path(__file__).parent / "variants").glob("*.yaml"))
+PROFILES = sorted(CHART.glob("values-*.yaml"))
+VARIANTS = sorted((Path(__file__).parent / "variants").glob("*.yaml")) + PROFILES
 RELEASE = "demo"
 
 # The least that renders; what a test asks for is laid over it.
@@ -73,9 +74,14 @@ def _template(values: str) -> str:
     return result.stdout
 
 
+def rendered(values: Mapping[str, Any]) -> str:
+    """The text of a release with exactly these values."""
+    return _template(json.dumps(values, sort_keys=True))
+
+
 def render(values: Mapping[str, Any] = MINIMAL) -> list[dict[str, Any]]:
     """Every manifest of a release with exactly these values."""
-    documents = yaml.safe_load_all(_template(json.dumps(values)))
+    documents = yaml.load_all(rendered(values), yaml.CSafeLoader)
     return [document for document in documents if document]
 
 
@@ -92,10 +98,22 @@ def variant(path: Path) -> dict[str, Any]:
     return values
 
 
-def find(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """The one manifest of a kind."""
-    (found,) = (manifest for manifest in manifests if manifest["kind"] == kind)
+def find(manifests: list[dict[str, Any]], kind: str, component: str = "server") -> dict[str, Any]:
+    """The one manifest of a kind among those of a component."""
+    label = "app.kubernetes.io/component"
+    (found,) = (
+        manifest
+        for manifest in manifests
+        if manifest["kind"] == kind and manifest["metadata"]["labels"][label] == component
+    )
     return found
+
+
+def pod_specs(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specification of every pod that a release makes."""
+    templates = [m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "Job")]
+    pods = [manifest for manifest in manifests if manifest["kind"] == "Pod"]
+    return [template["spec"] for template in [*templates, *pods]]
 
 
 def pod(manifests: list[dict[str, Any]]) -> dict[str, Any]:

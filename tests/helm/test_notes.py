@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .chart import CHART, RELEASE, VARIANTS, find, helm, render, tool, variant
+from .chart import CHART, RELEASE, VARIANTS, helm, pod_specs, render, tool, variant
 
 
 def notes(values: dict[str, Any]) -> str:
@@ -56,9 +56,12 @@ def test_they_name_what_is_rendered(path: Path) -> None:
     named = set(re.findall(r"(?:deployment|service)/[a-z-]+", text))
     assert named
     assert named <= rendered
-    for name in re.findall(r"--container (\S+)", text):
-        spec = find(manifests, "Deployment")["spec"]["template"]["spec"]
-        assert name in [c["name"] for c in spec.get("initContainers", []) + spec["containers"]]
+    containers = {
+        each["name"]
+        for spec in pod_specs(manifests)
+        for each in spec.get("initContainers", []) + spec["containers"]
+    }
+    assert set(re.findall(r"--container (\S+)", text)) <= containers
 
 
 def test_the_dangers_are_said_aloud() -> None:

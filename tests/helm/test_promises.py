@@ -10,7 +10,7 @@ import pytest
 
 from server.api.keys import parse_keys
 
-from .chart import VARIANTS, find, overlay, pod, render, server, variant
+from .chart import VARIANTS, find, overlay, pod, pod_specs, render, server, variant
 
 KEYS = ["0123456789abcdef", "fedcba9876543210:inference+admin"]
 
@@ -22,15 +22,16 @@ def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
 
 
 def containers(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    spec = pod(manifests)["spec"]
-    return [*spec.get("initContainers", []), *spec["containers"]]
+    specs = pod_specs(manifests)
+    return [each for spec in specs for each in spec.get("initContainers", []) + spec["containers"]]
 
 
 def test_nothing_runs_as_root(manifests: list[dict[str, Any]]) -> None:
-    context = pod(manifests)["spec"]["securityContext"]
-    assert context["runAsNonRoot"] is True
-    assert context.get("runAsUser", 10001) > 0
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    for spec in pod_specs(manifests):
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context.get("runAsUser", 10001) > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
 def test_no_container_can_write_its_image_or_gain_privilege(
@@ -49,7 +50,7 @@ def test_the_cache_and_tmp_are_all_that_is_writable(manifests: list[dict[str, An
     settings = find(manifests, "ConfigMap")["data"]
     spec = pod(manifests)["spec"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
-    for container in containers(manifests):
+    for container in spec.get("initContainers", []) + spec["containers"]:
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         assert mounts == {settings["HATSTAND_HOME"]: "cache", "/tmp": "tmp"}
     assert volumes["tmp"]["emptyDir"]["sizeLimit"] == "2Gi"
@@ -57,7 +58,8 @@ def test_the_cache_and_tmp_are_all_that_is_writable(manifests: list[dict[str, An
 
 
 def test_no_token_of_the_cluster_reaches_the_pods(manifests: list[dict[str, Any]]) -> None:
-    assert pod(manifests)["spec"]["automountServiceAccountToken"] is False
+    for spec in pod_specs(manifests):
+        assert spec["automountServiceAccountToken"] is False
     for manifest in manifests:
         if manifest["kind"] == "ServiceAccount":
             assert manifest["automountServiceAccountToken"] is False
@@ -66,7 +68,8 @@ def test_no_token_of_the_cluster_reaches_the_pods(manifests: list[dict[str, Any]
 
 def test_other_services_do_not_leak_into_the_settings(manifests: list[dict[str, Any]]) -> None:
     """A Service called hatstand would set HATSTAND_PORT to tcp://… in every pod beside it."""
-    assert pod(manifests)["spec"]["enableServiceLinks"] is False
+    for spec in pod_specs(manifests):
+        assert spec["enableServiceLinks"] is False
 
 
 def test_every_container_has_requests_and_a_memory_limit(manifests: list[dict[str, Any]]) -> None:

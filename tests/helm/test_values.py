@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .chart import CHART, RELEASE, helm, overlay, refusal
+from .chart import CHART, overlay, refusal, rendered
 
 VALUES = CHART / "values.yaml"
 
@@ -44,8 +44,38 @@ NONSENSE = [
     ("auth/keys", "0123456789abcdef"),
     ("auth/insecure", "true"),
     ("auth/secretKey", ""),
-    ("server/replicas", 2),
     ("server/replicas", -1),
+    ("server/replicas", 1.5),
+    ("server/rollout/maxSurge", "25%"),
+    ("server/spreadOver", "no label"),
+    ("server/priorityClassName", "Not_A_Name"),
+    ("registry/url", "registry.example"),
+    ("registry/url", "https://key@registry.example"),
+    ("registry/key", "hsk_"),
+    ("registry/deploy/port", 80),
+    ("registry/deploy/replicas", 2),
+    ("registry/deploy/database/url", "postgresql://u:p@h/d"),
+    ("registry/deploy/blobs/url", "file:///blobs"),
+    ("registry/deploy/resources/limits/memory", "1"),
+    ("registry/deploy/persistence/size", "20"),
+    ("server/options/drain-delay", 3),
+    ("server/env/HATSTAND_REGISTRY_KEY", "hsk_"),
+    ("autoscaling/kind", "vpa"),
+    ("autoscaling/minReplicas", 0),
+    ("autoscaling/kvPercent", 0.8),
+    ("autoscaling/prometheusUrl", ""),
+    ("disruptionBudget/maxUnavailable", "50%"),
+    ("networkPolicy/from", ["everybody"]),
+    ("networkPolicy/from", [{}]),
+    ("gateway/endpointPicker/failureMode", "Maybe"),
+    ("gateway/endpointPicker/port", 0),
+    ("gateway/hostnames", ["Not A Host"]),
+    ("gateway/objectives", [{"name": "fast"}]),
+    ("gateway/objectiveGroup", "example.com"),
+    ("persistence/hostPath", "relative"),
+    ("persistence/hostPath", "/a/../b c"),
+    ("prometheusRule/firstTokenSeconds", 0),
+    ("dashboard/labels", {"a": 1}),
     ("server/strategy", "BlueGreen"),
     ("server/port", 80),
     ("server/port", 65536),
@@ -113,6 +143,8 @@ def test_nonsense_is_refused_by_name(path: str, value: Any) -> None:
     assert key in message
 
 
+REMOTE = overlay({"registry": {"url": "https://registry.example"}})
+DEPLOYED = overlay({"registry": {"existingSecret": "keys", "deploy": {"enabled": True}}})
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({}, "without API keys"),
     ({"auth": {"keys": []}}, "without API keys"),
@@ -121,6 +153,19 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"auth": {"existingSecret": "a", "insecure": True}}, "auth.insecure=true"),
     (overlay({"server": {"strategy": "RollingUpdate"}}), "persistence.accessMode ReadWriteOnce"),
     (overlay({"serviceMonitor": {"timeoutSeconds": 30}}), "serviceMonitor.timeoutSeconds: 30"),
+    (overlay({"server": {"replicas": 2}}), "a registry that they share"),
+    (overlay({"autoscaling": {"kind": "hpa"}}), "a registry that they share"),
+    (overlay({"server": {"replicas": 2}}, REMOTE), "persistence.accessMode ReadWriteOnce"),
+    (overlay({"registry": {"deploy": {"enabled": True}}}, REMOTE), "registry.url is one registry"),
+    (
+        overlay({"registry": {"deploy": {"enabled": True}}}),
+        "a registry that is deployed needs keys",
+    ),
+    (overlay({"server": {"options": {"registry": "/x"}}}, REMOTE), "server.options.registry"),
+    (overlay({"autoscaling": {"minReplicas": 5}}), "autoscaling.minReplicas: 5"),
+    (overlay({"server": {"rollout": {"maxSurge": 0}}}), "no pod could ever be exchanged"),
+    (overlay({"persistence": {"hostPath": "/models"}}), "lost with the node"),
+    (overlay({"persistence": {"hostPath": "/m", "enabled": False}}, REMOTE), "takes the place"),
 ]
 
 
@@ -140,6 +185,13 @@ def leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
 
 # For every value another one that is right, and what else has to be said for it to show.
 CLAIM = {"persistence": {"existingClaim": "models", "accessMode": "ReadWriteMany"}}
+
+
+def scaled(kind: str) -> dict[str, Any]:
+    """Several servers, scaled so."""
+    return overlay({"autoscaling": {"kind": kind}}, overlay(CLAIM, REMOTE))
+
+
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "nameOverride": ("hats", {}),
     "fullnameOverride": ("hats", {}),
@@ -158,8 +210,63 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "auth/existingSecret": ("others", {}),
     "auth/secretKey": ("keys.txt", {}),
+    "registry/url": ("https://registry.example", {}),
+    "registry/existingSecret": ("keys", REMOTE),
+    "registry/secretKey": ("key", DEPLOYED),
+    "registry/deploy/enabled": (True, {"registry": {"existingSecret": "keys"}}),
+    "registry/deploy/adminSecretKey": ("admin", DEPLOYED),
+    "registry/deploy/port": (8200, DEPLOYED),
+    "registry/deploy/database/existingSecret": ("database", DEPLOYED),
+    "registry/deploy/database/secretKey": (
+        "url",
+        overlay({"registry": {"deploy": {"database": {"existingSecret": "database"}}}}, DEPLOYED),
+    ),
+    "registry/deploy/blobs/url": ("s3://bucket/prefix", DEPLOYED),
+    "registry/deploy/blobs/existingSecret": ("bucket", DEPLOYED),
+    "registry/deploy/resources/requests/cpu": ("1", DEPLOYED),
+    "registry/deploy/resources/requests/memory": ("1Gi", DEPLOYED),
+    "registry/deploy/resources/limits/memory": ("2Gi", DEPLOYED),
+    "registry/deploy/persistence/size": ("1Gi", DEPLOYED),
+    "registry/deploy/persistence/storageClass": ("fast", DEPLOYED),
     "server/replicas": (0, {}),
     "server/strategy": ("RollingUpdate", CLAIM),
+    "server/rollout/maxSurge": (2, overlay(CLAIM, {"server": {"strategy": "RollingUpdate"}})),
+    "server/rollout/maxUnavailable": (2, overlay(CLAIM, {"server": {"strategy": "RollingUpdate"}})),
+    "server/spreadOver": ("topology.kubernetes.io/zone", {}),
+    "server/priorityClassName": ("high", {}),
+    "autoscaling/kind": ("hpa", overlay(CLAIM, REMOTE)),
+    "autoscaling/minReplicas": (2, scaled("hpa")),
+    "autoscaling/maxReplicas": (9, scaled("hpa")),
+    "autoscaling/waiting": (9, scaled("keda")),
+    "autoscaling/kvPercent": (50, scaled("keda")),
+    "autoscaling/downSeconds": (60, scaled("hpa")),
+    "autoscaling/prometheusUrl": ("http://prometheus:9090", scaled("keda")),
+    "disruptionBudget/enabled": (True, {}),
+    "disruptionBudget/maxUnavailable": (2, {"disruptionBudget": {"enabled": True}}),
+    "networkPolicy/enabled": (True, {}),
+    "networkPolicy/from": ([{"podSelector": {"a": "b"}}], {"networkPolicy": {"enabled": True}}),
+    "networkPolicy/registryFrom": (
+        [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
+        overlay({"networkPolicy": {"enabled": True}}, DEPLOYED),
+    ),
+    "gateway/enabled": (True, {}),
+    "gateway/parentName": ("front", {"gateway": {"enabled": True}}),
+    "gateway/parentNamespace": ("gateways", {"gateway": {"enabled": True}}),
+    "gateway/hostnames": (["models.example"], {"gateway": {"enabled": True}}),
+    "gateway/endpointPicker/service": ("picker", {"gateway": {"enabled": True}}),
+    "gateway/endpointPicker/port": (9003, {"gateway": {"enabled": True}}),
+    "gateway/endpointPicker/failureMode": ("FailClose", {"gateway": {"enabled": True}}),
+    "gateway/objectives": ([{"name": "batch", "priority": -1}], {"gateway": {"enabled": True}}),
+    "gateway/objectiveGroup": (
+        "llm-d.ai",
+        {"gateway": {"enabled": True, "objectives": [{"name": "batch", "priority": -1}]}},
+    ),
+    "prometheusRule/enabled": (True, {}),
+    "prometheusRule/labels": ({"a": "b"}, {"prometheusRule": {"enabled": True}}),
+    "prometheusRule/firstTokenSeconds": (2.5, {"prometheusRule": {"enabled": True}}),
+    "dashboard/enabled": (True, {}),
+    "dashboard/labels/grafana_dashboard": ("yes", {"dashboard": {"enabled": True}}),
+    "persistence/hostPath": ("/models", REMOTE),
     "server/port": (9000, {}),
     "server/options": ({"max-slots": 4}, {}),
     "server/env": ({"HF_ENDPOINT": "https://hub.example"}, {}),
@@ -213,13 +320,7 @@ def test_every_value_is_in_the_table_of_changes() -> None:
 def test_every_value_changes_what_is_rendered(path: str) -> None:
     value, setting = CHANGES[path]
     before = overlay(setting)
-    assert _rendered(before) != _rendered(overlay(nest(path, value), before))
-
-
-def _rendered(values: dict[str, Any]) -> str:
-    result = helm("template", RELEASE, str(CHART), "-f", "-", stdin=json.dumps(values))
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    assert rendered(before) != rendered(overlay(nest(path, value), before))
 
 
 def test_every_value_is_documented() -> None:

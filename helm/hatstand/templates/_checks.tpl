@@ -14,8 +14,43 @@ this first, so that nothing of such a release is ever rendered.
 {{- fail "auth: auth.insecure=true means no keys, and keys are given too: take one of them away." }}
 {{- end }}
 {{- end }}
+{{- $shared := or .Values.registry.url .Values.registry.deploy.enabled }}
+{{- $several := or (gt (int .Values.server.replicas) 1) .Values.autoscaling.kind }}
+{{- with .Values.registry }}
+{{- if and .url .deploy.enabled }}
+{{- fail "registry: registry.url is one registry and registry.deploy.enabled another: give one." }}
+{{- end }}
+{{- if and $shared (hasKey $.Values.server.options "registry") }}
+{{- fail "registry: server.options.registry names another registry: take it away." }}
+{{- end }}
+{{- if and .deploy.enabled (not .existingSecret) (not $.Values.auth.insecure) }}
+{{- fail "registry: a registry that is deployed needs keys. Give registry.existingSecret, a Secret with registry.secretKey and registry.deploy.adminSecretKey." }}
+{{- end }}
+{{- end }}
+{{- if and $several (not $shared) }}
+{{- fail "server.replicas: several servers need a registry that they share: give registry.url or say registry.deploy.enabled=true." }}
+{{- end }}
+{{- with .Values.autoscaling }}
+{{- if gt (int .minReplicas) (int .maxReplicas) }}
+{{- fail (printf "autoscaling.minReplicas: %d is more than maxReplicas, %d." (int .minReplicas) (int .maxReplicas)) }}
+{{- end }}
+{{- end }}
+{{- with .Values.server.rollout }}
+{{- if not (or .maxSurge .maxUnavailable) }}
+{{- fail "server.rollout: with neither maxSurge nor maxUnavailable no pod could ever be exchanged." }}
+{{- end }}
+{{- end }}
 {{- with .Values.persistence }}
-{{- if and (eq $.Values.server.strategy "RollingUpdate") .enabled (ne .accessMode "ReadWriteMany") }}
+{{- if and .hostPath (or .existingClaim (not .enabled)) }}
+{{- fail "persistence.hostPath: a folder of the node takes the place of a claim: take existingClaim away and leave persistence on." }}
+{{- end }}
+{{- if and .hostPath (not $shared) }}
+{{- fail "persistence.hostPath: the server's own registry would be lost with the node: give registry.url or say registry.deploy.enabled=true." }}
+{{- end }}
+{{- if and $several .enabled (not .hostPath) (ne .accessMode "ReadWriteMany") }}
+{{- fail (printf "server.replicas: persistence.accessMode %s lets only one pod mount the volume: use ReadWriteMany, persistence.hostPath or persistence.enabled=false." .accessMode) }}
+{{- end }}
+{{- if and (eq $.Values.server.strategy "RollingUpdate") .enabled (not .hostPath) (ne .accessMode "ReadWriteMany") }}
 {{- fail (printf "server.strategy: RollingUpdate runs two pods for a while, and persistence.accessMode %s lets only one mount the volume: use Recreate or ReadWriteMany." .accessMode) }}
 {{- end }}
 {{- end }}

@@ -96,3 +96,25 @@ seccompProfile:
 {{- define "hatstand.checksum" -}}
 {{- get (include (print .root.Template.BasePath .file) .root | fromYaml) "data" | toJson | sha256sum }}
 {{- end }}
+
+{{/* One environment variable from a Secret. Takes (dict "variable" … "secret" … "key" …). */}}
+{{- define "hatstand.secretVariable" -}}
+- name: {{ .variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .secret }}
+      key: {{ .key }}
+{{- end }}
+
+{{- define "hatstand.registryName" -}}
+{{ include "hatstand.fullname" . }}-registry
+{{- end }}
+
+{{/* Where the servers' registry is; empty for their own. */}}
+{{- define "hatstand.registryUrl" -}}
+{{- if .Values.registry.deploy.enabled -}}
+http://{{ include "hatstand.registryName" . }}:{{ .Values.registry.deploy.port }}
+{{- else -}}
+{{ .Values.registry.url }}
+{{- end }}
+{{- end }}

@@ -11,6 +11,9 @@
 {{- if .Values.auth.insecure }}
 - --insecure
 {{- end }}
+{{- with include "hatstand.registryUrl" . }}
+- --registry={{ . }}
+{{- end }}
 {{- range $name, $value := .Values.server.options }}
 {{- if kindIs "bool" $value }}
 - {{ printf "--%s%s" (ternary "" "no-" $value) $name }}
@@ -19,6 +22,16 @@
 - {{ printf "--%s=%s" $name (include "hatstand.text" .) | quote }}
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What the server is told in secret: whose requests it takes, and how it reads the registry. */}}
+{{- define "hatstand.server.secrets" -}}
+{{- if not .Values.auth.insecure }}
+{{- include "hatstand.secretVariable" (dict "variable" "HATSTAND_API_KEYS" "secret" (include "hatstand.keysSecret" .) "key" .Values.auth.secretKey) }}
+{{ end }}
+{{- if and .Values.registry.existingSecret (include "hatstand.registryUrl" .) }}
+{{- include "hatstand.secretVariable" (dict "variable" "HATSTAND_REGISTRY_KEY" "secret" .Values.registry.existingSecret "key" .Values.registry.secretKey) }}
 {{- end }}
 {{- end }}
 
