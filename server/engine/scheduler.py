@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from server.engine.batch import Batch, Chunk
 from server.engine.kv_cache import BlockPool
 from server.engine.request import AdapterRef
 from server.engine.sequence import Sequence
-from server.engine.waiting import WaitingLines
+from server.engine.waiting import WaitingLines, turn
 
 EXPECTED = 8  # sequences whose adapters are fetched before they can be admitted
 
@@ -39,10 +40,10 @@ class Scheduler:
     """Continuous batching with chunked prefill.
 
     Decoding sequences go first, one token each. What is left of the step's prompt budget continues
-    unfinished prompts, then admits waiting sequences in order of arrival; one whose adapter is
-    still loading is passed over and holds nobody up. While no more can be admitted, the adapters of
-    those who come next are fetched. When blocks run out, the newest running sequence gives its up
-    and waits at the head of the queue.
+    unfinished prompts, then admits waiting sequences, those of the adapters with the fewest running
+    first; one whose adapter is still loading is passed over and holds nobody up. While no more can
+    be admitted, the adapters of those who come next are fetched. When blocks run out, the newest
+    running sequence gives its up and waits at the head of its line.
 
     chunk: prompt tokens of a step beside decoding sequences, who wait for them; lone_chunk: of one
     that holds nobody up.
@@ -154,9 +155,12 @@ class Scheduler:
         self.num_preemptions += 1
 
     def _admit_waiting(self, budget: int) -> list[Chunk]:
-        """Admit sequences in order of arrival; a line whose adapter is not there is passed over."""
+        """Admit sequences in their turn; a line whose adapter is not there is passed over."""
         chunks: list[Chunk] = []
-        heads = self.waiting.heads() if self.waiting else []
+        if not self.waiting:
+            return chunks
+        running = Counter(sequence.adapter_digest for sequence in self.running)
+        heads = self.waiting.heads(running)
         while heads and budget and len(self.running) < self._max_batch:
             sequence = heads.pop(0)
             if sequence.num_pending or not self._enter(sequence):
@@ -166,8 +170,9 @@ class Scheduler:
                 break
             chunks.append(Chunk.of(sequence, budget))
             budget -= chunks[-1].num_tokens
+            running[sequence.adapter_digest] += 1
             if (following := self.waiting.first(sequence.adapter_digest)) is not None:
-                insort(heads, following, key=lambda waiting: waiting.arrival)
+                insort(heads, following, key=lambda waiting: turn(waiting, running))
         self._expect(heads[:EXPECTED])
         return chunks
 

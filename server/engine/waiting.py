@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from server.engine.sequence import Sequence
 
@@ -11,7 +11,9 @@ from server.engine.sequence import Sequence
 class WaitingLines:
     """A line for each adapter, and one for the bare base; each in order of arrival.
 
-    Who comes next is the oldest of the first in each line. So a step looks at as many sequences as
+    Who comes next is the first of the line whose adapter has the fewest sequences running, and of
+    several such the oldest: an adapter that is asked a hundred times as often as others has more
+    waiting for it, not more of the batch than they want. So a step looks at as many sequences as
     there are adapters waited for, however many wait.
     """
 
@@ -40,9 +42,10 @@ class WaitingLines:
         """Who has waited longest for an adapter, or for the bare base."""
         return next(iter(self._lines.get(digest, ())), None)
 
-    def heads(self) -> list[Sequence]:
-        """The first of each line, in order of arrival."""
-        return sorted((next(iter(line)) for line in self._lines.values()), key=_arrival)
+    def heads(self, running: Mapping[str | None, int]) -> list[Sequence]:
+        """The first of each line, in their turn. `running`: sequences that run, by adapter."""
+        firsts = (next(iter(line)) for line in self._lines.values())
+        return sorted(firsts, key=lambda sequence: turn(sequence, running))
 
     def line(self, digest: str | None) -> list[Sequence]:
         """Everybody who waits for an adapter."""
@@ -57,6 +60,11 @@ class WaitingLines:
 
     def __len__(self) -> int:
         return self._num_waiting
+
+
+def turn(sequence: Sequence, running: Mapping[str | None, int]) -> tuple[int, float]:
+    """What orders those who wait: the fewest running of its adapter, then the oldest."""
+    return running.get(sequence.adapter_digest, 0), sequence.arrival
 
 
 def _arrival(sequence: Sequence) -> float:

@@ -185,8 +185,23 @@ def test_a_step_looks_once_at_each_adapter_however_many_wait_for_it() -> None:
     for sequence in ready[:3]:
         run.scheduler.remove(sequence)
     run.step()
-    assert run.scheduler.running == late[:3]  # they came first
-    assert list(run.scheduler.waiting)[:2] == late[3:5]
+    assert run.scheduler.running == [late[0], ready[3], late[1]]  # in turn, who came first first
+    assert list(run.scheduler.waiting)[:2] == [late[2], late[3]]
+
+
+def test_an_adapter_asked_for_by_many_leaves_the_others_their_turn() -> None:
+    run = Run(Door("a", "b", "c"), max_batch=4)
+    crowd = [run.add(2, "a", first=10 * n) for n in range(100)]
+    run.step()
+    assert run.scheduler.running == crowd[:4]
+    guests = [run.add(2, "b"), run.add(2, "b"), run.add(2, "c"), run.add(2)]
+    for gone in crowd[:3]:
+        run.scheduler.remove(gone)
+    run.step()
+    assert run.scheduler.running == [crowd[3], guests[0], guests[2], guests[3]]
+    run.scheduler.remove(crowd[3])
+    run.step()
+    assert run.scheduler.running[-1] is crowd[4]  # who has none running comes before a second
 
 
 def test_an_adapter_is_wanted_until_the_last_that_waits_for_it_has_gone() -> None:

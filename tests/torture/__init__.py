@@ -1,0 +1,1 @@
+"""Faults injected for real, strangers, and load: what must hold whatever happens."""

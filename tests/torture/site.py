@@ -1,0 +1,136 @@
+"""A server over a tiny base with many small adapters, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from safetensors.numpy import load_file, save_file
+
+from registry import Registry
+from registry.bases import read_base
+from server.settings import EngineOptions, Settings
+from tests.support.tiny import TinyAdapter, write_tiny_base
+
+ROOT = Path(__file__).parents[2]
+ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=8)
+
+
+def make_settings(folder: Path, names: Sequence[str], engine: EngineOptions = ENGINE) -> Settings:
+    """A base and a registry with an adapter by each name, all of other weights."""
+    base = write_tiny_base(folder / "tiny", head_dim=24)  # of a shape that plain torch runs
+    registry = Registry.open(folder / "registry")
+    first = TinyAdapter("first").write(base, folder / "first")
+    weights = load_file(first / "adapter_model.safetensors")
+    record = read_base(base)
+    for number, name in enumerate(names, start=1):
+        another = {key: tensor * (1 + number / 100) for key, tensor in weights.items()}
+        save_file(another, first / "adapter_model.safetensors", {"format": "pt"})
+        registry.push(first, name, base=record)
+    shutil.rmtree(first)
+    return Settings(base=str(base), registry=registry.folder, port=0, engine=engine)
+
+
+@contextlib.contextmanager
+def server_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """`hatstand serve` as users start it, once it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-c", "from clients.cli import main; main()", "serve"]
+    options = ["--base", settings.base, "--registry", str(settings.registry), "--device", "cpu"]
+    where = ["--port", url.rpartition(":")[2]]
+    with subprocess.Popen(
+        command + options + where, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while not is_ready(url):
+                assert process.poll() is None, "the server left before it was ready"
+                time.sleep(0.05)
+            yield url, process
+        finally:
+            process.kill()
+
+
+def is_ready(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/readyz").status_code == 200
+    return False
+
+
+def post(url: str, model: str, **more: Any) -> httpx.Response:
+    body = {"model": model, "prompt": "hello", "max_tokens": 4, **more}
+    return httpx.post(f"{url}/v1/completions", json=body, timeout=60)
+
+
+def queue_of(url: str) -> dict[str, int]:
+    """What runs and waits, of which nothing may stay."""
+    queue = httpx.get(f"{url}/debug/state", timeout=60).json()["queue"]
+    return {name: queue[name] for name in ("running", "waiting")}
+
+
+def until_idle(url: str) -> None:
+    while queue_of(url) != {"running": 0, "waiting": 0}:
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one stream ended: `done`, `refused`, an error's code, or `cut` if it just broke off."""
+
+    adapter: str
+    end: str
+    first: float = 0.0  # seconds to the first text
+    total: float = 0.0
+    retry_after: float | None = None
+
+
+async def stream(client: httpx.AsyncClient, model: str, num_tokens: int) -> Outcome:
+    """Ask for a stream and read it to its end, whatever that is."""
+    body = {"model": model, "prompt": "hello", "max_tokens": num_tokens, "ignore_eos": True}
+    asked = time.perf_counter()
+    first = 0.0
+    end = "cut"
+    try:
+        async with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as reply:
+            if reply.status_code != 200:
+                wait = reply.headers.get("retry-after")
+                return Outcome(model, "refused", retry_after=None if wait is None else float(wait))
+            async for line in reply.aiter_lines():
+                if line.startswith("data: "):
+                    first = first or time.perf_counter() - asked
+                    end = _end_of(line[6:]) or end
+    except httpx.ConnectError:
+        return Outcome(model, "refused")
+    except httpx.TransportError:
+        return Outcome(model, "cut")
+    return Outcome(model, end, first, time.perf_counter() - asked)
+
+
+def _end_of(data: str) -> str | None:
+    if data == "[DONE]":
+        return "done"
+    error = json.loads(data).get("error")
+    return None if error is None else str(error["code"])
+
+
+def in_loop(url: str, models: Sequence[str], num_tokens: int) -> list[Outcome]:
+    """One stream for each of the models, all at once."""
+
+    async def ask() -> list[Outcome]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+            return await asyncio.gather(*(stream(client, model, num_tokens) for model in models))
+
+    return asyncio.run(ask())
