@@ -59,8 +59,8 @@ def test_two_stages_of_a_python_that_is_supported(stages: list[list[tuple[str, s
 def test_versions_are_the_ones_that_were_tested(stages: list[list[tuple[str, str]]]) -> None:
     (run,) = (rest for keyword, rest in stages[0] if keyword == "RUN")
     assert "-c constraints.txt" in run
-    # Without cuda-core, GPUs multiply at half the speed; the others are for registries it may be.
-    assert "[server,cuda,postgres,s3]" in run
+    # Without cuda-core, GPUs multiply at half the speed; the others are what the chart runs beside.
+    assert "[server,training,data,cuda,postgres,s3]" in run
 
 
 def test_the_wheel_gets_every_package_through_dockerignore(

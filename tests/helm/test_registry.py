@@ -96,6 +96,21 @@ def test_database_and_bucket_come_from_secrets() -> None:
         assert container["envFrom"] == [{"secretRef": {"name": "bucket"}}]
 
 
+def test_without_anything_to_keep_it_needs_no_volume() -> None:
+    more = {"database": {"existingSecret": "database"}, "blobs": {"url": "s3://bucket"}}
+    stateless = overlay({"registry": {"deploy": {**more, "replicas": 2}}}, DEPLOYED)
+    for values, strategy, source in (
+        (DEPLOYED, "Recreate", "persistentVolumeClaim"),
+        (stateless, "RollingUpdate", "emptyDir"),
+    ):
+        manifests = render(values)
+        assert find(manifests, "Deployment", "registry")["spec"]["strategy"]["type"] == strategy
+        (volume, _) = registry_spec(values)["volumes"]
+        assert source in volume
+        claims = [m for m in manifests if m["kind"] == "PersistentVolumeClaim"]
+        assert len(claims) == (2 if values == DEPLOYED else 1)  # one is the servers' cache
+
+
 @pytest.mark.parametrize("values", [DEPLOYED, {"auth": {"insecure": True}}])
 def test_it_is_open_only_where_that_is_said(values: dict[str, Any]) -> None:
     spec = registry_spec(overlay({"registry": {"deploy": {"enabled": True}}}, values))

@@ -53,7 +53,7 @@ NONSENSE = [
     ("registry/url", "https://key@registry.example"),
     ("registry/key", "hsk_"),
     ("registry/deploy/port", 80),
-    ("registry/deploy/replicas", 2),
+    ("registry/deploy/replicas", 0),
     ("registry/deploy/database/url", "postgresql://u:p@h/d"),
     ("registry/deploy/blobs/url", "file:///blobs"),
     ("registry/deploy/resources/limits/memory", "1"),
@@ -72,6 +72,10 @@ NONSENSE = [
     ("gateway/hostnames", ["Not A Host"]),
     ("gateway/objectives", [{"name": "fast"}]),
     ("gateway/objectiveGroup", "example.com"),
+    ("training/push", "Not A Name"),
+    ("training/push", "sql@7@8"),
+    ("training/recipe", "base: x"),
+    ("training/retries", -1),
     ("persistence/hostPath", "relative"),
     ("persistence/hostPath", "/a/../b c"),
     ("prometheusRule/firstTokenSeconds", 0),
@@ -145,6 +149,10 @@ def test_nonsense_is_refused_by_name(path: str, value: Any) -> None:
 
 REMOTE = overlay({"registry": {"url": "https://registry.example"}})
 DEPLOYED = overlay({"registry": {"existingSecret": "keys", "deploy": {"enabled": True}}})
+ELSEWHERE = {"database": {"existingSecret": "database"}, "blobs": {"url": "s3://bucket"}}
+TRAINED = overlay(
+    {"training": {"enabled": True, "recipeConfigMap": "recipe", "push": "sql@canary"}}, REMOTE
+)
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({}, "without API keys"),
     ({"auth": {"keys": []}}, "without API keys"),
@@ -161,7 +169,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
         overlay({"registry": {"deploy": {"enabled": True}}}),
         "a registry that is deployed needs keys",
     ),
+    (overlay({"registry": {"deploy": {"replicas": 2}}}, DEPLOYED), "a registry of its own"),
     (overlay({"server": {"options": {"registry": "/x"}}}, REMOTE), "server.options.registry"),
+    (overlay({"training": {"enabled": True}}), "not the server's own"),
+    (overlay({"training": {"enabled": True}}, REMOTE), "training.recipeConfigMap and"),
     (overlay({"autoscaling": {"minReplicas": 5}}), "autoscaling.minReplicas: 5"),
     (overlay({"server": {"rollout": {"maxSurge": 0}}}), "no pod could ever be exchanged"),
     (overlay({"persistence": {"hostPath": "/models"}}), "lost with the node"),
@@ -215,6 +226,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "registry/secretKey": ("key", DEPLOYED),
     "registry/deploy/enabled": (True, {"registry": {"existingSecret": "keys"}}),
     "registry/deploy/adminSecretKey": ("admin", DEPLOYED),
+    "registry/deploy/replicas": (3, overlay({"registry": {"deploy": ELSEWHERE}}, DEPLOYED)),
     "registry/deploy/port": (8200, DEPLOYED),
     "registry/deploy/database/existingSecret": ("database", DEPLOYED),
     "registry/deploy/database/secretKey": (
@@ -258,9 +270,18 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gateway/endpointPicker/failureMode": ("FailClose", {"gateway": {"enabled": True}}),
     "gateway/objectives": ([{"name": "batch", "priority": -1}], {"gateway": {"enabled": True}}),
     "gateway/objectiveGroup": (
-        "llm-d.ai",
+        "inference.networking.x-k8s.io",
         {"gateway": {"enabled": True, "objectives": [{"name": "batch", "priority": -1}]}},
     ),
+    "training/enabled": (True, overlay({"training": {"enabled": False}}, TRAINED)),
+    "training/recipeConfigMap": ("other", TRAINED),
+    "training/push": ("sql", TRAINED),
+    "training/existingSecret": ("key", TRAINED),
+    "training/secretKey": ("key", overlay({"training": {"existingSecret": "key"}}, TRAINED)),
+    "training/retries": (3, TRAINED),
+    "training/resources/requests/cpu": ("4", TRAINED),
+    "training/resources/requests/memory": ("8Gi", TRAINED),
+    "training/resources/limits/memory": ("64Gi", TRAINED),
     "prometheusRule/enabled": (True, {}),
     "prometheusRule/labels": ({"a": "b"}, {"prometheusRule": {"enabled": True}}),
     "prometheusRule/firstTokenSeconds": (2.5, {"prometheusRule": {"enabled": True}}),

@@ -27,8 +27,19 @@ this first, so that nothing of such a release is ever rendered.
 {{- fail "registry: a registry that is deployed needs keys. Give registry.existingSecret, a Secret with registry.secretKey and registry.deploy.adminSecretKey." }}
 {{- end }}
 {{- end }}
+{{- if and (gt (int .Values.registry.deploy.replicas) 1) (not (include "hatstand.registry.isStateless" .)) }}
+{{- fail "registry.deploy.replicas: several need registry.deploy.database and registry.deploy.blobs, or each would have a registry of its own." }}
+{{- end }}
 {{- if and $several (not $shared) }}
 {{- fail "server.replicas: several servers need a registry that they share: give registry.url or say registry.deploy.enabled=true." }}
+{{- end }}
+{{- with .Values.training }}
+{{- if and .enabled (not $shared) }}
+{{- fail "training: a Job can push only to a registry that is not the server's own: give registry.url or say registry.deploy.enabled=true." }}
+{{- end }}
+{{- if and .enabled (not (and .recipeConfigMap .push)) }}
+{{- fail "training: give training.recipeConfigMap and training.push." }}
+{{- end }}
 {{- end }}
 {{- with .Values.autoscaling }}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}

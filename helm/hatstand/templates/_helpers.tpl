@@ -118,3 +118,24 @@ http://{{ include "hatstand.registryName" . }}:{{ .Values.registry.deploy.port }
 {{ .Values.registry.url }}
 {{- end }}
 {{- end }}
+
+{{/* Resources with one GPU added, where GPUs are used. Takes (dict "root" $ "resources" …). */}}
+{{- define "hatstand.withGpu" -}}
+{{- $resources := deepCopy .resources }}
+{{- if .root.Values.server.gpu.enabled }}
+{{- $_ := set $resources.limits .root.Values.server.gpu.resourceName 1 }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
+{{/* Taints of nodes with GPUs, and those that were named. */}}
+{{- define "hatstand.tolerations" -}}
+{{- if .Values.server.gpu.enabled }}
+- key: {{ .Values.server.gpu.resourceName }}
+  operator: Exists
+  effect: NoSchedule
+{{- end }}
+{{- with .Values.server.tolerations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -39,15 +39,17 @@ def fleet(
     """Replicas come with a key that may read and report, and no more."""
     folder = tmp_path_factory.mktemp("fleet")
     _, token = Keys(registry.catalog).create("replicas", ["read", "report"])
-    with registry_process(registry.folder, folder / "registry.log") as served:
-        yield Fleet(base, served.url, token, folder)
+    with (
+        registry_process(registry.folder, folder / "registry.log") as served,
+        ExitStack() as running,
+    ):
+        yield Fleet(base, served.url, token, folder, running)
 
 
 @pytest.fixture(scope="session")
-def replicas(fleet: Fleet) -> Iterator[list[Process]]:
+def replicas(fleet: Fleet) -> list[Process]:
     """Two that are ready."""
-    with ExitStack() as running:
-        replicas = [running.enter_context(fleet.replica(name)) for name in ("one", "two")]
-        for replica in replicas:
-            replica.wait_ready()
-        yield replicas
+    replicas = [fleet.start(name) for name in ("one", "two")]
+    for replica in replicas:
+        replica.wait_ready()
+    return replicas

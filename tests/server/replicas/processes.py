@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,12 @@ class Process:
         body = {"model": model, "prompt": "x", "max_tokens": 2, "ignore_eos": True, **more}
         return httpx.post(f"{self.url}/v1/completions", json=body, timeout=60)
 
+    def version_of(self, model: str) -> str:
+        """The version that answers."""
+        answer = self.ask(model)
+        assert answer.status_code == 200, answer.text
+        return answer.headers["x-hatstand-adapter"]
+
     def answers(self, path: str) -> bool:
         """Whether GET is answered 200; raises once the process has ended."""
         if self.popen.poll() is not None:
@@ -92,9 +98,9 @@ class Fleet:
     registry_url: str
     registry_key: str
     folder: Path
+    running: ExitStack  # what is started ends with it
 
-    @contextmanager
-    def replica(self, name: str, *options: str, port: int | None = None) -> Iterator[Process]:
+    def start(self, name: str, *options: str, port: int | None = None) -> Process:
         """A server with a home of its own: nothing but the registry is shared."""
         port = port or free_port()
         command = [sys.executable, "-m", "clients", "serve", f"--base={self.base}", *ENGINE]
@@ -104,8 +110,8 @@ class Fleet:
             "HATSTAND_REGISTRY_KEY": self.registry_key,
         }
         log = self.folder / f"{name}.log"
-        with process(command, f"http://127.0.0.1:{port}", log, environ) as replica:
-            yield replica
+        url = f"http://127.0.0.1:{port}"
+        return self.running.enter_context(process(command, url, log, environ))
 
 
 @contextmanager

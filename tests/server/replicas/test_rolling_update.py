@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from registry import Registry
+from registry.local_blobs import LocalBlobs
 from tests.server.replicas.processes import ROOT, Fleet, Process, eventually, free_port, process
 
 CONFIG = ROOT / "docs" / "haproxy.cfg"
 CALLERS = 3
 AT_LEAST = 1000  # requests
+DRAIN_TIMEOUT = 30  # seconds, unless a server is told otherwise
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(fleet: Fleet, replicas: list[Process]) -> Iterator[Process]:
     """HAProxy with the documented configuration."""
     program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -84,32 +87,95 @@ def _outcome(client: httpx.Client, *, is_stream: bool) -> str:
     return "whole" if is_whole else f"cut short: {answer.text[-200:]}"
 
 
-def exchange(old: Process, start: Callable[[int], Process]) -> Process:
-    """Stop one replica as a supervisor does, and bring the next to the same port."""
+@dataclass(frozen=True)
+class Updated:
+    """What was seen of an update, and the replicas after it."""
+
+    outcomes: Counter[str]
+    before_the_pin: httpx.Response  # /readyz while a pinned adapter was missing
+    replicas: list[Process]
+
+
+@pytest.fixture(scope="module")
+def updated(registry: Registry, fleet: Fleet, replicas: list[Process], proxy: Process) -> Updated:
+    """Both replicas exchanged under load; at first a pinned adapter cannot be had."""
+    load = Load(proxy.url)
+    with load.running():
+        with hidden_weights(registry, "late"):
+            first = exchange(fleet, replicas[0], "--pin=late")
+            eventually("it lives", lambda: first.answers("/healthz"))
+            eventually("it has tried", lambda: "not loaded yet" not in first.get("/readyz").text)
+            before_the_pin = first.get("/readyz")
+        first.wait_ready()
+        eventually("HAProxy uses it", lambda: _has_generated(first))
+        second = exchange(fleet, replicas[1], "--drain-delay=0")
+        second.wait_ready()
+        eventually("HAProxy uses it", lambda: _has_generated(second))
+        eventually("enough was asked", lambda: load.outcomes.total() >= AT_LEAST)
+    replicas[:] = [first, second]
+    return Updated(load.outcomes, before_the_pin, replicas)
+
+
+def exchange(fleet: Fleet, old: Process, *options: str) -> Process:
+    """Stop one replica as a supervisor does, and start the next at the same port."""
     port = urlsplit(old.url).port
-    assert port is not None
     old.terminate()
     assert old.popen.wait(60) == 0
-    new = start(port)
-    new.wait_ready()
-    return new
+    return fleet.start(f"new-{port}", *options, port=port)
 
 
-def test_no_request_is_lost(fleet: Fleet, replicas: list[Process], proxy: Process) -> None:
-    load = Load(proxy.url)
-    with ExitStack() as running:
-
-        def start(port: int) -> Process:
-            return running.enter_context(fleet.replica(f"new-{port}", port=port))
-
-        with load.running():
-            for index, old in enumerate(list(replicas)):
-                new = replicas[index] = exchange(old, start)
-                eventually("HAProxy uses it", partial(_has_generated, new))
-            eventually("enough was asked", lambda: load.outcomes.total() >= AT_LEAST)
-        assert load.outcomes == {"whole": load.outcomes.total()}
+@contextmanager
+def hidden_weights(registry: Registry, name: str) -> Iterator[None]:
+    """An adapter whose weights cannot be had, though the registry knows it."""
+    weights = max(registry.resolve(name).manifest.layers, key=lambda layer: layer.size)
+    blob = LocalBlobs(registry.folder / "blobs").path(weights.digest)
+    aside = blob.rename(blob.with_suffix(".aside"))
+    try:
+        yield
+    finally:
+        aside.rename(blob)
 
 
 def _has_generated(replica: Process) -> bool:
     """Whether a request got as far as the replica's engine."""
     return "hatstand_generated_tokens_total 0.0" not in replica.get("/metrics").text
+
+
+def test_no_request_is_lost(updated: Updated) -> None:
+    assert updated.outcomes == {"whole": updated.outcomes.total()}
+
+
+def test_readiness_waits_for_what_is_pinned(updated: Updated) -> None:
+    assert updated.before_the_pin.status_code == 503
+    assert "pinned adapter late" in updated.before_the_pin.text
+    resident = 'hatstand_adapter_resident{adapter="late@1"'
+    assert resident in updated.replicas[0].get("/metrics").text
+
+
+def test_who_starts_late_serves_what_all_do(registry: Registry, updated: Updated) -> None:
+    served = {replica.version_of("sql") for replica in updated.replicas}
+    assert served == {registry.resolve("sql@prod").ref}
+
+
+def test_a_stream_finishes_while_new_requests_are_turned_away(updated: Updated) -> None:
+    leaving = updated.replicas[1]
+    lines: list[str] = []
+    reader = threading.Thread(target=_read_stream, args=(leaving.url, lines))
+    reader.start()
+    eventually("the stream has begun", lambda: len(lines) > 0)
+    leaving.terminate()
+    eventually("it says so", lambda: leaving.get("/readyz").status_code == 503)
+    refused = leaving.ask("sql")
+    assert refused.status_code == 503
+    assert float(refused.headers["retry-after"]) > 0
+    assert leaving.popen.wait(DRAIN_TIMEOUT + 10) == 0
+    reader.join()
+    assert lines[-1] == "data: [DONE]"
+    last = json.loads(lines[-2].removeprefix("data: "))
+    assert last["choices"][0]["finish_reason"] == "length"
+
+
+def _read_stream(url: str, lines: list[str]) -> None:
+    body = {"model": "sql", "prompt": "x", "max_tokens": 400, "ignore_eos": True, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
+        lines.extend(line for line in answer.iter_lines() if line)

@@ -1,3 +1,10 @@
+{{/* "true" where catalog and bytes are elsewhere: pods then come and go as they like. */}}
+{{- define "hatstand.registry.isStateless" -}}
+{{- with .Values.registry.deploy }}
+{{- if and .database.existingSecret .blobs.url }}true{{ end }}
+{{- end }}
+{{- end }}
+
 {{/*
 What the registry's containers share. Takes (dict "root" $ "key" …): the Secret's key with the
 token that HATSTAND_REGISTRY_KEY is to be, if any.

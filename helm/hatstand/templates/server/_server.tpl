@@ -37,11 +37,11 @@
 
 {{/* Resources of one container. The GPU goes to the server alone: "gpu" true. */}}
 {{- define "hatstand.server.resources" -}}
-{{- $resources := deepCopy .root.Values.server.resources }}
-{{- if and .gpu .root.Values.server.gpu.enabled }}
-{{- $_ := set $resources.limits .root.Values.server.gpu.resourceName 1 }}
+{{- if .gpu }}
+{{- include "hatstand.withGpu" (dict "root" .root "resources" .root.Values.server.resources) }}
+{{- else }}
+{{- toYaml .root.Values.server.resources }}
 {{- end }}
-{{- toYaml $resources }}
 {{- end }}
 
 {{/* preStop sleep, then the server's own drain, then room to close sockets and flush. */}}
