@@ -96,6 +96,17 @@ def test_database_and_bucket_come_from_secrets() -> None:
         assert container["envFrom"] == [{"secretRef": {"name": "bucket"}}]
 
 
+def test_prometheus_watches_it_with_a_key_that_may_read() -> None:
+    manifests = render(overlay({"serviceMonitor": {"enabled": True}}, DEPLOYED))
+    spec = find(manifests, "ServiceMonitor", "registry")["spec"]
+    service = find(manifests, "Service", "registry")
+    assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = spec["endpoints"]
+    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    credentials = {"name": "keys", "key": "HATSTAND_REGISTRY_KEY"}
+    assert endpoint["authorization"] == {"credentials": credentials}
+
+
 def test_without_anything_to_keep_it_needs_no_volume() -> None:
     more = {"database": {"existingSecret": "database"}, "blobs": {"url": "s3://bucket"}}
     stateless = overlay({"registry": {"deploy": {**more, "replicas": 2}}}, DEPLOYED)
