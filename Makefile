@@ -1,5 +1,7 @@
 # Five verbs. `make demo ONCE=1` exits after the table; plain `make demo` keeps serving.
 PYTHON ?= python3
+# Two files of tests at a time; `make test PYTEST_ARGS='-x tests/registry'` runs some, one by one.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
