@@ -1,11 +1,8 @@
-"""Two replicas behind HAProxy are exchanged, one after the other, while requests come."""
+"""Replicas exchanged one after the other while requests come, as a supervisor would."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,33 +11,13 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 
 from registry import Registry
 from registry.local_blobs import LocalBlobs
-from tests.server.replicas.processes import ROOT, Fleet, Process, eventually, free_port, process
+from tests.server.replicas.processes import Fleet, Process, eventually
 
-CONFIG = ROOT / "docs" / "haproxy.cfg"
 CALLERS = 3
 AT_LEAST = 1000  # requests
-DRAIN_TIMEOUT = 30  # seconds, unless a server is told otherwise
-
-
-@pytest.fixture(scope="module")
-def proxy(fleet: Fleet, replicas: list[Process]) -> Iterator[Process]:
-    """HAProxy with the documented configuration."""
-    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        if os.environ.get("HATSTAND_REQUIRE_TOOLS"):
-            pytest.fail("haproxy is not installed: run .ci/tools")
-        pytest.skip("haproxy is not installed: run .ci/tools")
-    one, two = (urlsplit(each.url).netloc for each in replicas)
-    bind = f"127.0.0.1:{free_port()}"
-    environ = {"HATSTAND_BIND": bind, "REPLICA_ONE": one, "REPLICA_TWO": two}
-    log = fleet.folder / "haproxy.log"
-    with process([program, "-f", str(CONFIG)], f"http://{bind}", log, environ) as proxy:
-        proxy.wait_ready()
-        yield proxy
 
 
 @dataclass
@@ -96,9 +73,8 @@ class Updated:
     replicas: list[Process]
 
 
-@pytest.fixture(scope="module")
-def updated(registry: Registry, fleet: Fleet, replicas: list[Process], proxy: Process) -> Updated:
-    """Both replicas exchanged under load; at first a pinned adapter cannot be had."""
+def update(registry: Registry, fleet: Fleet, replicas: list[Process], proxy: Process) -> Updated:
+    """Exchange both replicas under load; at first a pinned adapter cannot be had."""
     load = Load(proxy.url)
     with load.running():
         with hidden_weights(registry, "late"):
@@ -112,8 +88,7 @@ def updated(registry: Registry, fleet: Fleet, replicas: list[Process], proxy: Pr
         second.wait_ready()
         eventually("HAProxy uses it", lambda: _has_generated(second))
         eventually("enough was asked", lambda: load.outcomes.total() >= AT_LEAST)
-    replicas[:] = [first, second]
-    return Updated(load.outcomes, before_the_pin, replicas)
+    return Updated(load.outcomes, before_the_pin, [first, second])
 
 
 def exchange(fleet: Fleet, old: Process, *options: str) -> Process:
@@ -139,43 +114,3 @@ def hidden_weights(registry: Registry, name: str) -> Iterator[None]:
 def _has_generated(replica: Process) -> bool:
     """Whether a request got as far as the replica's engine."""
     return "hatstand_generated_tokens_total 0.0" not in replica.get("/metrics").text
-
-
-def test_no_request_is_lost(updated: Updated) -> None:
-    assert updated.outcomes == {"whole": updated.outcomes.total()}
-
-
-def test_readiness_waits_for_what_is_pinned(updated: Updated) -> None:
-    assert updated.before_the_pin.status_code == 503
-    assert "pinned adapter late" in updated.before_the_pin.text
-    resident = 'hatstand_adapter_resident{adapter="late@1"'
-    assert resident in updated.replicas[0].get("/metrics").text
-
-
-def test_who_starts_late_serves_what_all_do(registry: Registry, updated: Updated) -> None:
-    served = {replica.version_of("sql") for replica in updated.replicas}
-    assert served == {registry.resolve("sql@prod").ref}
-
-
-def test_a_stream_finishes_while_new_requests_are_turned_away(updated: Updated) -> None:
-    leaving = updated.replicas[1]
-    lines: list[str] = []
-    reader = threading.Thread(target=_read_stream, args=(leaving.url, lines))
-    reader.start()
-    eventually("the stream has begun", lambda: len(lines) > 0)
-    leaving.terminate()
-    eventually("it says so", lambda: leaving.get("/readyz").status_code == 503)
-    refused = leaving.ask("sql")
-    assert refused.status_code == 503
-    assert float(refused.headers["retry-after"]) > 0
-    assert leaving.popen.wait(DRAIN_TIMEOUT + 10) == 0
-    reader.join()
-    assert lines[-1] == "data: [DONE]"
-    last = json.loads(lines[-2].removeprefix("data: "))
-    assert last["choices"][0]["finish_reason"] == "length"
-
-
-def _read_stream(url: str, lines: list[str]) -> None:
-    body = {"model": "sql", "prompt": "x", "max_tokens": 400, "ignore_eos": True, "stream": True}
-    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=60) as answer:
-        lines.extend(line for line in answer.iter_lines() if line)
