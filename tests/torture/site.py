@@ -43,17 +43,24 @@ def make_settings(folder: Path, names: Sequence[str], engine: EngineOptions = EN
 
 
 @contextlib.contextmanager
-def server_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def server_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`hatstand serve` as users start it, once it is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-c", "from clients.cli import main; main()", "serve"]
+    engine = [
+        piece
+        for name in ("max_slots", "max_rank", "kv_memory")
+        for piece in (f"--{name.replace('_', '-')}", str(getattr(settings.engine, name)))
+    ]
     options = ["--base", settings.base, "--registry", str(settings.registry), "--device", "cpu"]
-    where = ["--port", url.rpartition(":")[2]]
-    with subprocess.Popen(
-        command + options + where, cwd=ROOT, stderr=subprocess.PIPE, text=True
-    ) as process:
+    where = [*engine, "--port", url.rpartition(":")[2]]
+    log = Path(settings.registry).parent / "log"  # a pipe that nobody reads would stop the server
+    with (
+        log.open("w") as lines,
+        subprocess.Popen(command + options + where, cwd=ROOT, stderr=lines) as process,
+    ):
         try:
             while not is_ready(url):
                 assert process.poll() is None, "the server left before it was ready"
