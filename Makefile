@@ -25,6 +25,7 @@ fix: .venv/.installed-dev
 release: check test
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist clients
+	$(BIN)/python .ci/audit dist
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
