@@ -13,6 +13,7 @@ import torch
 
 from server.engine.batch import Batch
 from server.engine.config import EngineSettings
+from server.engine.departures import Departures
 from server.engine.detokenizer import Detokenizer
 from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
@@ -127,6 +128,7 @@ class Engine:
         self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}
         self._recent: deque[Mapping[str, int]] = deque(maxlen=REMEMBERED_BATCHES)
+        self._departures = Departures()
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
 
     @property
@@ -154,6 +156,7 @@ class Engine:
         """Forget a sequence at once; unknown ids are ignored, since it may just have finished."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is not None:
+            self._departures.note()
             self._scheduler.remove(sequence)
 
     @torch.inference_mode()
@@ -233,7 +236,7 @@ class Engine:
         if len(self._sequences) >= places + queue:
             raise QueueFull(
                 f"{places} requests may run and {queue} wait, and all these places are taken",
-                retry_after=1.0,
+                retry_after=self._departures.next_in(),
             )
 
     def _fail_unloadable(self, emit: Emit) -> None:
@@ -283,6 +286,7 @@ class Engine:
             if self._sequences.get(request_id) is not sequence:
                 continue
             if choice is None:
+                self._departures.note()
                 del self._sequences[request_id]
                 emit(request_id, _no_token(sequence))
             else:
@@ -302,6 +306,7 @@ class Engine:
             if sequence.stop_reason is None and sequence.detokenizer.stopped_by is not None:
                 sequence.finish("stop", sequence.detokenizer.stopped_by)
             self._scheduler.remove(sequence)
+            self._departures.note()
             del self._sequences[sequence.request.request_id]
         return GenerationDelta(
             text=text,
