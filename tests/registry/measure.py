@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--postgres", action="store_true", help="the catalog in PostgreSQL too")
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to measure")
     asked = parser.parse_args()
+    if asked.folder is not None:
+        asked.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
         os.environ["HATSTAND_HOME"] = str(folder / "home")
@@ -233,7 +235,8 @@ def postgres() -> Iterator[str]:
 
 
 def timed(step: Callable[[], object]) -> float:
-    """Seconds."""
+    """Seconds, once what was written before is on the disk: it would be written meanwhile."""
+    os.sync()
     begun = time.perf_counter()
     step()
     return time.perf_counter() - begun
