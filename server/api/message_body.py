@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from . import limits
 from .only import Only
 from .tool_body import FunctionName
+from .unions import text_or_list
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -37,7 +38,7 @@ Content = Annotated[
     | Annotated[
         list[TextPart], Field(min_length=1, max_length=limits.MAX_CONTENT_PARTS), Tag("<list>")
     ],
-    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<text>"),
+    Discriminator(text_or_list),
 ]
 Name = Annotated[str, Field(max_length=limits.MAX_NAME)]
 

@@ -14,6 +14,7 @@ from . import limits
 from .errors import UnsupportedParameter
 from .only import Only
 from .structure_body import Choices, GuidedJson, ResponseFormat, StructuredOutputs
+from .unions import text_or_list
 
 
 def by_shape(value: Any) -> str:
@@ -34,7 +35,7 @@ StopText = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_
 Stop = Annotated[
     Annotated[StopText, Tag("<text>")]
     | Annotated[list[StopText], Field(max_length=limits.MAX_STOPS), Tag("<list>")],
-    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<text>"),
+    Discriminator(text_or_list),
 ]
 TokenId = Annotated[int, Field(ge=0)]
 Bias = Annotated[float, Field(ge=-100, le=100)]

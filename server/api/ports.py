@@ -17,6 +17,7 @@ from registry.references import Reference
 from registry.versions import Version
 from server.canary.keeper import Reporting
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
+from server.proof import rendering
 
 
 class Engine(Protocol):
@@ -51,17 +52,11 @@ class Engine(Protocol):
     def stop(self) -> None: ...
 
 
-class Tokenizer(Protocol):
-    """The base's tokenizer, as far as a prompt needs it."""
+class Tokenizer(rendering.Tokenizer, Protocol):
+    """The base's tokenizer, as far as requests need it.
 
-    @property
-    def chat_template(self) -> str | None: ...
-
-    @property
-    def bos_token(self) -> str | None: ...
-
-    @property
-    def eos_token(self) -> str | None: ...
+    `encode` gives the ids of a text as it stands: nothing is added before or after.
+    """
 
     @property
     def vocab_size(self) -> int: ...
@@ -75,10 +70,6 @@ class Tokenizer(Protocol):
 
     def serialized(self) -> str:
         """The text of a tokenizer.json, added tokens included."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of `text` as it stands: nothing is added before or after."""
         ...
 
     def encode_plain(self, text: str) -> list[int]:

@@ -154,9 +154,8 @@ class Engine:
 
     def abort(self, request_id: str) -> None:
         """Forget a sequence at once; unknown ids are ignored, since it may just have finished."""
-        sequence = self._sequences.pop(request_id, None)
+        sequence = self._forget(request_id)
         if sequence is not None:
-            self._departures.note()
             self._scheduler.remove(sequence)
 
     @torch.inference_mode()
@@ -286,11 +285,17 @@ class Engine:
             if self._sequences.get(request_id) is not sequence:
                 continue
             if choice is None:
-                self._departures.note()
-                del self._sequences[request_id]
+                self._forget(request_id)
                 emit(request_id, _no_token(sequence))
             else:
                 emit(request_id, self._advance(sequence, choice))
+
+    def _forget(self, request_id: str) -> Sequence | None:
+        """Let go of a sequence that ends here; None if there is none of that id."""
+        sequence = self._sequences.pop(request_id, None)
+        if sequence is not None:
+            self._departures.note()
+        return sequence
 
     def _count(self, batch: Batch) -> None:
         self._num_steps += 1
@@ -306,8 +311,7 @@ class Engine:
             if sequence.stop_reason is None and sequence.detokenizer.stopped_by is not None:
                 sequence.finish("stop", sequence.detokenizer.stopped_by)
             self._scheduler.remove(sequence)
-            self._departures.note()
-            del self._sequences[sequence.request.request_id]
+            self._forget(sequence.request.request_id)
         return GenerationDelta(
             text=text,
             token_ids=(choice.token_id,),

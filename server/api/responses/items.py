@@ -11,6 +11,7 @@ from server.api import limits
 from server.api.message_body import check_object
 from server.api.only import Only
 from server.api.tool_body import FunctionName
+from server.api.unions import text_or_list
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 Id = Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME)]
@@ -29,16 +30,12 @@ class TextItemPart(BaseModel):
     logprobs: Any = None  # sent back as they came; nothing reads them
 
 
-def _is_list(value: Any) -> str:
-    return "<list>" if isinstance(value, list) else "<text>"
-
-
 Content = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[
         list[TextItemPart], Field(min_length=1, max_length=limits.MAX_CONTENT_PARTS), Tag("<list>")
     ],
-    Discriminator(_is_list),
+    Discriminator(text_or_list),
 ]
 
 
@@ -105,7 +102,7 @@ Item = Annotated[
 Input = Annotated[
     Annotated[str, Tag("<text>")]
     | Annotated[list[Item], Field(min_length=1, max_length=limits.MAX_MESSAGES), Tag("<list>")],
-    Discriminator(_is_list),
+    Discriminator(text_or_list),
 ]
 
 

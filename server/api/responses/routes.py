@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from server.api.bodies import parse_body
 from server.api.generation import Generation
 from server.api.intake import Intake
+from server.api.keys import hash_key
 from server.api.wishes import Wishes
 from server.errors import InvalidRequest, ServingError
 
@@ -113,7 +113,7 @@ class ResponseRoutes:
 
 def _owner(request: Request) -> str:
     """Whoever holds the same key; all who come without one are the same."""
-    return hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
+    return hash_key(request.headers.get("authorization", "")).hex()
 
 
 def _kept(document: ResponseDocument, owner: str, asked: Sequence[Message]) -> KeptResponse:
