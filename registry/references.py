@@ -89,3 +89,8 @@ class Reference:
 def parse_reference(reference: str | Reference) -> Reference:
     """A reference, whether it came as text or as one."""
     return reference if isinstance(reference, Reference) else Reference.parse(reference)
+
+
+def written_under(name: str, target: str) -> str:
+    """`target` in full: "7", an alias or a digest is of `name`; a reference stays as it is."""
+    return target if "@" in target else f"{name}@{target}"

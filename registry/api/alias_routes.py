@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from registry.documents import document, version_document
-from registry.references import check_alias, check_name
+from registry.references import check_alias, check_name, written_under
 from registry.versions import Version
 
 from .access import Caller
@@ -42,7 +42,7 @@ class AliasRoutes:
                 self._desk.registry.set_alias,
                 name,
                 alias,
-                target if "@" in target else f"{name}@{target}",
+                written_under(name, target),
                 expected=expected_of(request),
                 by=caller.name,
                 why=text_of(values, "why"),

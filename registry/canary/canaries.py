@@ -10,7 +10,7 @@ from registry.aliases import AliasMove, check_protection
 from registry.catalog import Catalog
 from registry.errors import CanaryNotFound, InvalidReference
 from registry.identity import whoami
-from registry.references import Reference, check_alias, check_name
+from registry.references import Reference, check_alias, check_name, written_under
 from registry.versions import find_version
 
 from . import ending, moves
@@ -53,7 +53,7 @@ class Canaries:
         """Try a version behind an alias, by rules; `expected` is where the alias points now."""
         check_name(name)
         check_alias(alias)
-        reference = Reference.parse(target if "@" in target else f"{name}@{target}")
+        reference = Reference.parse(written_under(name, target))
         move = AliasMove(by or whoami(), why, expected, may_move_protected)
         if reference.name != name:
             raise InvalidReference(

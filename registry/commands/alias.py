@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from registry.references import written_under
+
 from .opening import open_registry, refusals
 from .options import (
     AliasArgument,
@@ -44,7 +46,7 @@ def set_(
     from registry import console
 
     with refusals(as_json):
-        reference = target if "@" in target else f"{name}@{target}"
+        reference = written_under(name, target)
         opened = open_registry(registry)
         if require_receipt:
             proven = opened.resolve(reference)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.references import written_under
+
 from .opening import open_registry, refusals
 from .options import (
     AliasArgument,
@@ -104,7 +106,7 @@ def start(
                 "is_automatic": not manual,
             }
         )
-        reference = target if "@" in target else f"{name}@{target}"
+        reference = written_under(name, target)
         with closing(open_registry(registry)) as opened:
             if require_receipt:
                 proven = opened.resolve(reference)
