@@ -180,7 +180,7 @@ __device__ void consume_all(const Problem& p, u32 thread) {
   }
 }
 
-extern "C" __global__ void __launch_bounds__(CONSUMER_THREADS + WARP, 1)
+extern "C" __global__ void __launch_bounds__(THREADS + NF4_BESIDE, 1)
     nf4_mma(const u8* codes, const u8* scales, const float* scale_table, const float2* groups,
             const u8* x, u16* y, float* partials, u32* arrivals, u32 tokens, u32 out_features,
             u32 in_features, u32 group_shift) {
@@ -197,6 +197,11 @@ extern "C" __global__ void __launch_bounds__(CONSUMER_THREADS + WARP, 1)
     barrier_init_fence();
   }
   __syncthreads();
+  if (thread >= CONSUMER_THREADS + WARP) {
+    wait_for_inputs();
+    join_all(p, thread - CONSUMER_THREADS - WARP);
+    return;
+  }
   if (thread >= CONSUMER_THREADS) {
     produce(p, thread - CONSUMER_THREADS);
     return;

@@ -1,4 +1,7 @@
 // The end of a tile in nf4_mma.cu: add up what its warps and its blocks hold, in a fixed order.
+//
+// Whoever leaves the last part of a shared tile puts it together. That is mostly waiting, so for few
+// tokens the consumers go on at once and leave it to warps of its own, the finishers.
 #pragma once
 #include "nf4_mma_tile.cuh"
 
@@ -55,19 +58,35 @@ __device__ __forceinline__ void reduce_warps(Sums& sums, const Place& place, u32
   }
 }
 
+// Barriers: one for each of a block's two parts, where consumers arrive and finishers wait, and one
+// of those who join.
+constexpr u32 PART_LEFT = 2, JOINERS_MEET = 4;
+constexpr u32 PART_THREADS = CONSUMER_THREADS + FINISHER_THREADS;
+constexpr u32 JOINERS = FINISHER_THREADS > 0 ? FINISHER_THREADS : CONSUMER_THREADS;
+
+__device__ __forceinline__ void part_is_left(bool second) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(PART_LEFT + second), "n"(PART_THREADS) : "memory");
+}
+
+__device__ __forceinline__ void await_part(bool second) {
+  asm volatile("bar.sync %0, %1;" ::"r"(PART_LEFT + second), "n"(PART_THREADS) : "memory");
+}
+
+__device__ __forceinline__ void device_fence() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+
 // Announce this block's part; true for the block that is last to do so.
 __device__ __forceinline__ bool is_last(const Problem& p, u32 tile, u32 parts, u32 thread) {
   u32* flag = reinterpret_cast<u32*>(__cvta_shared_to_generic(LAST_FLAG));
   if (thread == 0) {
-    __threadfence();
+    device_fence();
     const bool last = atomicAdd(p.arrivals + tile, 1) + 1 == parts;
-    if (last) {
-      p.arrivals[tile] = 0;  // ready for the next launch
-      __threadfence();
-    }
+    device_fence();
+    if (last) p.arrivals[tile] = 0;  // ready for the next launch
     *flag = last;
   }
-  sync_threads(CONSUMER_THREADS);
+  asm volatile("bar.sync %0, %1;" ::"n"(JOINERS_MEET), "n"(JOINERS) : "memory");
   return *flag;
 }
 
@@ -80,7 +99,7 @@ __device__ __forceinline__ void join_parts(const Problem& p, u32 tile, const Sha
                                            u32 thread) {
   constexpr u32 AT_ONCE = 4;  // independent sums per thread, to cover the latency
   const u32 quads = p.tokens * ROWS / 4;
-  for (u32 base = thread; base < quads; base += CONSUMER_THREADS * AT_ONCE) {
+  for (u32 base = thread; base < quads; base += JOINERS * AT_ONCE) {
     float4 total[AT_ONCE] = {};
 #pragma unroll 2
     for (u32 block = sharing.first; block <= sharing.last; ++block) {
@@ -89,7 +108,7 @@ __device__ __forceinline__ void join_parts(const Problem& p, u32 tile, const Sha
       const float4* part = reinterpret_cast<const float4*>(sums);
 #pragma unroll
       for (u32 i = 0; i < AT_ONCE; ++i) {
-        const u32 quad = base + i * CONSUMER_THREADS;
+        const u32 quad = base + i * JOINERS;
         if (quad >= quads) continue;
         const float4 piece = __ldcg(part + quad);
         total[i].x += piece.x;
@@ -100,7 +119,7 @@ __device__ __forceinline__ void join_parts(const Problem& p, u32 tile, const Sha
     }
 #pragma unroll
     for (u32 i = 0; i < AT_ONCE; ++i) {
-      const u32 quad = base + i * CONSUMER_THREADS;
+      const u32 quad = base + i * JOINERS;
       const u32 token = quad * 4 / ROWS, row = tile * ROWS + quad * 4 % ROWS;
       if (quad >= quads || row >= p.out_features) continue;
       store_row(p, token, row, pack_bf16(total[i].x, total[i].y));
@@ -109,11 +128,19 @@ __device__ __forceinline__ void join_parts(const Problem& p, u32 tile, const Sha
   }
 }
 
-// Turn the sums of a finished piece into output, or into a part that its last block joins.
+// Announce a part, and put the tile together if it was the last.
+__device__ __forceinline__ void join(const Problem& p, u32 tile, const Sharing& sharing,
+                                     u32 thread) {
+  if (is_last(p, tile, sharing.last - sharing.first + 1, thread)) {
+    join_parts(p, tile, sharing, thread);
+  }
+}
+
+// Turn the sums of a finished piece into output, or into a part to be joined.
 __device__ __forceinline__ void finish_piece(const Problem& p, const Walk& walk, Sums& sums,
                                              const Place& place, u32 thread) {
   const Sharing sharing(p, walk);
-  float* part = p.partials + Sharing::part(blockIdx.x, walk.tile != walk.first_tile);
+  float* part = p.partials + Sharing::part(blockIdx.x, walk.is_second());
   reduce_warps(sums, place, thread, [&](u32 token, u32 row, float2 total) {
     if (token >= p.tokens) return;
     if (!sharing.whole()) {
@@ -123,8 +150,19 @@ __device__ __forceinline__ void finish_piece(const Problem& p, const Walk& walk,
     }
   });
   if (sharing.whole()) return;
-  if (is_last(p, walk.tile, sharing.last - sharing.first + 1, thread)) {
-    join_parts(p, walk.tile, sharing, thread);
+  if constexpr (FINISHER_THREADS > 0) {
+    part_is_left(walk.is_second());
+  } else {
+    join(p, walk.tile, sharing, thread);
   }
-  sync_threads(CONSUMER_THREADS);
+}
+
+// What the finishers do.
+__device__ void join_all(const Problem& p, u32 thread) {
+  for (Walk walk(p); !walk.done(); walk.next_piece()) {
+    const Sharing sharing(p, walk);
+    if (sharing.whole()) continue;
+    await_part(walk.is_second());
+    join(p, walk.tile, sharing, thread);
+  }
 }

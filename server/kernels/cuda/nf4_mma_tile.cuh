@@ -2,7 +2,8 @@
 //
 // Defined by whoever compiles this (shapes.py): NF4_COLUMN_TILES (of 8 tokens), NF4_ROW_TILES (of 16
 // rows, per warp), NF4_ROW_WARPS, NF4_DEPTH_WARPS, NF4_DEPTH_TURNS (blocks of 64 that a depth warp
-// takes per step), NF4_SHARED (bytes of shared memory), NF4_EXACT.
+// takes per step), NF4_FINISHERS (warps, or none), NF4_BESIDE (threads of other kernels that are
+// to find registers on the same multiprocessor), NF4_SHARED (bytes of shared memory), NF4_EXACT.
 #pragma once
 #include "nf4_decode.cuh"
 
@@ -20,6 +21,8 @@ constexpr u32 STEP_BLOCKS = DEPTH_WARPS * DEPTH_TURNS;  // blocks of 64 in a ste
 constexpr u32 DEPTH = STEP_BLOCKS * BLOCK;
 constexpr u32 CONSUMERS = ROW_WARPS * DEPTH_WARPS;
 constexpr u32 CONSUMER_THREADS = CONSUMERS * WARP;
+constexpr u32 FINISHER_THREADS = NF4_FINISHERS * WARP;
+constexpr u32 THREADS = CONSUMER_THREADS + WARP + FINISHER_THREADS;
 constexpr u32 WARP_SCALES = WARP_ROWS / WARP;  // scales that each lane decodes per block
 static_assert(ROWS % BAND == 0 && WARP_ROWS % WARP == 0, "tiles are whole bands and warps");
 
@@ -71,7 +74,14 @@ struct Walk {
     step = at % per_tile;
   }
   __device__ bool done() const { return at == end; }
+  // Whether the piece at hand is not the block's first.
+  __device__ bool is_second() const { return tile != first_tile; }
   __device__ bool ends_piece() const { return step + 1 == per_tile || at + 1 == end; }
+  __device__ void next_piece() {
+    at += min(per_tile - step, end - at);
+    step = 0;
+    ++tile;
+  }
   __device__ void advance() {
     ++at;
     if (++step == per_tile) {

@@ -34,9 +34,19 @@ class MmaShape:
         return self.depth_warps * self.depth_turns
 
     @property
+    def finishers(self) -> int:
+        """Warps that put together what blocks share; for more tokens the consumers do it."""
+        return 2 if self.column_tiles == 1 else 0
+
+    @property
+    def beside(self) -> int:
+        """Threads of other kernels that are to find registers beside a block."""
+        return 9 * WARP if self.column_tiles == 1 else 0
+
+    @property
     def threads(self) -> int:
-        """The consumers' and one warp that copies."""
-        return (self.row_warps * self.depth_warps + 1) * WARP
+        """The consumers', one warp that copies, and the finishers'."""
+        return (self.row_warps * self.depth_warps + 1 + self.finishers) * WARP
 
     def constants(self, shared_bytes: int, *, exact: bool) -> Mapping[str, int]:
         return {
@@ -45,6 +55,8 @@ class MmaShape:
             "NF4_ROW_WARPS": self.row_warps,
             "NF4_DEPTH_WARPS": self.depth_warps,
             "NF4_DEPTH_TURNS": self.depth_turns,
+            "NF4_FINISHERS": self.finishers,
+            "NF4_BESIDE": self.beside,
             "NF4_SHARED": shared_bytes,
             "NF4_EXACT": int(exact),
         }
