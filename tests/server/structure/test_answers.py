@@ -25,7 +25,7 @@ from tests.support.serving import Driver, make_engine
 PATHS: dict[str, dict[str, Any]] = {
     "plain": {},
     "compiled": {"dtype": torch.bfloat16},
-    "device": {"fused": True},
+    "device": {"device": "cuda"} if torch.cuda.is_available() else {"fused": True},
 }
 
 
