@@ -28,6 +28,13 @@ class Gemm(StrEnum):
     batch_invariant = "batch-invariant"
 
 
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    text = "text"
+    json = "json"
+
+
 def _count(help_text: str, default: str) -> Any:
     return typer.Option(min=1, help=help_text, show_default=default)
 
@@ -128,11 +135,15 @@ def serve(
         float | None, _seconds("Seconds that running requests have at the end.", "30")
     ] = None,
     api_keys_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="KEY[:SCOPE+SCOPE] lines.")
+        Path | None, typer.Option(metavar="FILE", help="KEY[:SCOPE+SCOPE[:TENANT]] lines.")
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve other machines without keys.")
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(envvar="HATSTAND_LOG_FORMAT", help="Lines for people, or JSON objects."),
+    ] = LogFormat.text,
 ) -> None:
     """Serve one base and every adapter of a registry over HTTP."""
     with explained("serve", extra="server"):
@@ -152,6 +163,7 @@ def serve(
             insecure=insecure,
             fine_tuning=fine_tuning,
             keep_responses=keep_responses,
+            log_format=log_format.value,
             api=ApiSettings(
                 keys=find_keys(api_keys_file),
                 pins=tuple(pin or ()),

@@ -17,6 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from registry.bases import find_base
 from registry.errors import RegistryError
 from registry.errors import Unavailable as RegistryUnavailable
+from registry.logs import configure_logging
+from registry.tracing import open_tracing
 from server.api.listener import bind
 from server.environment import prepare
 from server.errors import EngineStopped, ServingError, StartupError
@@ -37,7 +39,6 @@ if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server 
 
 logger = logging.getLogger(__name__)
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 Report = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
 
@@ -47,7 +48,7 @@ def serve(settings: Settings) -> None:
 
     Raises StartupError when it cannot start as asked, EngineStopped when it could not go on.
     """
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    configure_logging(settings.log_format)
     console = Console(stderr=True)
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
@@ -127,6 +128,7 @@ def assemble(
         guard=guard,
         queue=queue,
         responses=_open_responses() if settings.keep_responses else None,
+        tracing=open_tracing("hatstand"),
     )
     return DrainingServer(
         app,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry.homes import default_registry
+from registry.logs import LogFormat
 from registry.loopback import is_loopback
 
 from .api.keys import ApiKey, parse_keys, read_keys
@@ -77,6 +78,7 @@ class Settings:
     insecure: bool = False  # serve other machines without any key
     fine_tuning: bool = False  # take jobs for `hatstand worker`
     keep_responses: bool = True  # of /v1/responses, for conversations to go on from
+    log_format: LogFormat = "text"
     api: ApiSettings = ApiSettings()
     engine: EngineOptions = EngineOptions()
 

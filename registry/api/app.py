@@ -1,4 +1,4 @@
-"""The registry's ASGI application: routes, and the two layers around them."""
+"""The registry's ASGI application: routes, and the layers around them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from registry.census import census
 from registry.embedded import Registry
 from registry.errors import RegistryError
 from registry.keys import Keys
+from registry.tracing import Traced, Tracing
 from registry.uploads import open_uploads
 from registry.webhooks.courier import Courier
 from registry.webhooks.hook import Webhooks
@@ -39,10 +40,16 @@ from .settings import RegistryApiSettings
 from .webhook_routes import WebhookRoutes
 
 
-def create_app(registry: Registry, settings: RegistryApiSettings | None = None) -> Starlette:
+def create_app(
+    registry: Registry,
+    settings: RegistryApiSettings | None = None,
+    *,
+    tracing: Tracing | None = None,
+) -> Starlette:
     """The HTTP layer over one registry, to be served alone or mounted below a path.
 
-    Its lifespan cares for the registry meanwhile: whoever mounts it runs that.
+    Its lifespan cares for the registry meanwhile: whoever mounts it runs that. `tracing` takes the
+    spans of its requests, unless they are those of whoever mounts it.
     """
     settings = settings or RegistryApiSettings()
     keys, audit = Keys(registry.catalog), AuditLog(registry.catalog)
@@ -67,6 +74,7 @@ def create_app(registry: Registry, settings: RegistryApiSettings | None = None) 
             *_oci_routes(OciRoutes(desk)),
         ],
         middleware=[
+            *([] if tracing is None else [Middleware(Traced, tracing=tracing)]),
             Middleware(RequestMeter, metrics=metrics),
             Middleware(AuditTrail, log=audit),
         ],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import uvicorn
@@ -12,12 +12,13 @@ import uvicorn
 from registry.embedded import Registry
 from registry.errors import CatalogUnavailable, KeyNeeded
 from registry.keys import Keys
+from registry.logs import LogFormat, configure_logging
 from registry.loopback import is_loopback
+from registry.tracing import Tracing, open_tracing
 
 from .app import create_app
 from .settings import RegistryApiSettings
 
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _GRACE = 5  # seconds that running requests get when the server is stopped
 
 
@@ -34,6 +35,7 @@ def serve(
     address: Address,
     *,
     insecure: bool = False,
+    log_format: LogFormat = "text",
     announce: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; `announce` is told the URL once requests are taken.
@@ -48,16 +50,27 @@ def serve(
             "something in front of the registry checks who calls",
             param="host",
         )
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
-    app = create_app(registry, RegistryApiSettings(is_open=is_open))
+    configure_logging(log_format)
+    tracing = open_tracing("hatstand-registry")
+    app = create_app(registry, RegistryApiSettings(is_open=is_open), tracing=tracing)
     listener = _listen(address)
-    with listener:
+    with listener, _closed_at_end(tracing):
         port = listener.getsockname()[1]
         config = uvicorn.Config(
             app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE
         )
         announce(f"http://{address.host}:{port}")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _closed_at_end(tracing: Tracing | None) -> Iterator[None]:
+    """The last requests' spans are handed over before the process ends."""
+    try:
+        yield
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 def _listen(address: Address) -> socket.socket:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from registry.logs import LogFormat
+
 from .opening import open_local, refusals
 from .options import RegistryOption
 
@@ -44,6 +46,10 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve other machines without keys.")
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(envvar="HATSTAND_LOG_FORMAT", help="Lines for people, or JSON objects."),
+    ] = "text",
     registry: RegistryOption = None,
 ) -> None:
     """Serve the registry over HTTP until Ctrl-C."""
@@ -65,5 +71,6 @@ def serve(
             opened,
             Address(host, port),
             insecure=insecure,
+            log_format=log_format,
             announce=lambda url: console.print_line(f"Registry on {url} (Ctrl-C stops)"),
         )

@@ -14,6 +14,7 @@ import httpx
 from registry import errors
 from registry.errors import BlobsMissing, CatalogUnavailable, RegistryError, RegistryUnreachable
 from registry.identity import whoami
+from registry.tracing import Span, current_span, ended
 
 KEY_VARIABLE = "HATSTAND_REGISTRY_KEY"
 _TIMEOUT = httpx.Timeout(60.0, connect=3.0)  # seconds
@@ -66,7 +67,14 @@ class Connection:
         request = self._client.build_request(
             method, self._url(path), params=params, json=json, content=content, headers=headers
         )
-        left = attempts or (_ATTEMPTS if method in _SAFE else 1)
+        with self._traced(method) as span:
+            request.headers.update(span.headers())
+            response = self._send(request, attempts or (_ATTEMPTS if method in _SAFE else 1))
+            _note_status(span, response)
+            return _checked(response)
+
+    def _send(self, request: httpx.Request, left: int) -> httpx.Response:
+        """The answer to the last of so many attempts, or to the first that comes to anything."""
         pause = _FIRST_PAUSE
         while True:
             left -= 1
@@ -77,7 +85,7 @@ class Connection:
                     raise self._unreachable(failure) from failure
             else:
                 if response.status_code != 502 or left <= 0:
-                    return _checked(response)
+                    return response
             time.sleep(pause)
             pause *= 2
 
@@ -87,19 +95,28 @@ class Connection:
     ) -> Iterator[httpx.Response]:
         """An answer whose body is read as it comes; `timeout` is the longest silence, seconds."""
         asked = _TIMEOUT if timeout is None else httpx.Timeout(timeout, connect=3.0)
-        try:
-            with self._client.stream(
-                "GET", self._url(path), headers=dict(headers or {}), timeout=asked
-            ) as response:
-                if response.status_code >= 400:
-                    response.read()
-                yield _checked(response)
-        except httpx.HTTPError as failure:
-            raise self._unreachable(failure) from failure
+        with self._traced("GET") as span:
+            given = {**(headers or {}), **span.headers()}
+            try:
+                with self._client.stream(
+                    "GET", self._url(path), headers=given, timeout=asked
+                ) as response:
+                    _note_status(span, response)
+                    if response.status_code >= 400:
+                        response.read()
+                    yield _checked(response)
+            except httpx.HTTPError as failure:
+                raise self._unreachable(failure) from failure
 
     def close(self) -> None:
         """Close the sockets."""
         self._client.close()
+
+    def _traced(self, method: str) -> contextlib.AbstractContextManager[Span]:
+        """The call as a part of whatever request this thread works on."""
+        where = urlsplit(self.url)
+        attributes = {"http.request.method": method, "server.address": where.hostname or ""}
+        return ended(current_span().begin(method, kind="client", attributes=attributes))
 
     def _url(self, path: str) -> str:
         # A base below a path (/registry) is kept, and "/…" from a Location header goes as it is.
@@ -108,6 +125,10 @@ class Connection:
     def _unreachable(self, failure: Exception) -> RegistryUnreachable:
         reason = str(failure) or type(failure).__name__
         return RegistryUnreachable(f"the registry {self.url} does not answer: {reason}")
+
+
+def _note_status(span: Span, response: httpx.Response) -> None:
+    span.add({"http.response.status_code": response.status_code})
 
 
 def _checked(response: httpx.Response) -> httpx.Response:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
+from registry.tracing import Traced, Tracing
 from registry.tuning import Queue
 from registry.versions import Version
 from server.canary.arms import Arms
@@ -79,6 +80,7 @@ class _Parts:
     link: RegistryLink | None
     queue: Queue | None
     responses: ResponseStore | None
+    tracing: Tracing | None
 
 
 def create_app(
@@ -93,6 +95,7 @@ def create_app(
     guard: SignatureGuard | None = None,
     queue: Queue | None = None,
     responses: ResponseStore | None = None,
+    tracing: Tracing | None = None,
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
@@ -100,7 +103,7 @@ def create_app(
     to have the registry's own API under /registry, and its state among the metrics. A `gate` holds
     moved aliases back until their versions are proven, a `guard` refuses versions that nobody
     trusted has signed. With a `queue` there are fine-tuning jobs; `responses` keeps answers for
-    conversations to go on from.
+    conversations to go on from. `tracing` takes the requests' spans, and is closed at the end.
     """
     settings = settings or ApiSettings()
     metrics, meter, arms, tally = Metrics(), TokenMeter(), Arms(), Tally()
@@ -124,12 +127,14 @@ def create_app(
         link=link,
         queue=queue,
         responses=responses,
+        tracing=tracing,
     )
     if link is not None:
         metrics.watch_registry(lambda: link.is_connected)
     return Starlette(
         routes=_routes(parts),
         middleware=[
+            *([] if tracing is None else [Middleware(Traced, tracing=tracing)]),
             Middleware(RequestId),
             Middleware(AccessLog, metrics=metrics),
             Middleware(ErrorHandler),
@@ -276,3 +281,5 @@ async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[No
             parts.queue.close()
         if parts.responses is not None:
             parts.responses.close()
+        if parts.tracing is not None:
+            await anyio.to_thread.run_sync(parts.tracing.close)

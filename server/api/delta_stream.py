@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 import anyio
 
@@ -15,11 +15,15 @@ Deltas = AsyncGenerator[GenerationDelta, None]
 class DeltaStream:
     """Runs sequences side by side and yields (index, delta) as each arrives.
 
-    `begin`, then iterate, and `aclose` whatever happened: closing aborts what still runs.
+    `begin`, then iterate, and `aclose` whatever happened: closing aborts what still runs, and calls
+    `ended` once nothing does.
     """
 
-    def __init__(self, sequences: Sequence[Deltas]) -> None:
+    def __init__(
+        self, sequences: Sequence[Deltas], ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._sequences = sequences
+        self._ended = ended
         self._pending: dict[asyncio.Task[GenerationDelta | None], int] = {}
 
     async def begin(self, patience: float) -> None:
@@ -62,6 +66,7 @@ class DeltaStream:
             self._pending.clear()
             for sequence in self._sequences:
                 await sequence.aclose()
+            self._ended()
 
     def _ask(self, index: int) -> None:
         self._pending[asyncio.create_task(_next(self._sequences[index]))] = index

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from registry.tracing import current_span
 from server.canary.tally import Answered, Tally
 from server.engine.request import GenerationDelta
 from server.errors import QueueFull, ServingError, Unavailable
@@ -24,6 +25,7 @@ from .answers import Answer, Usage, best, check_ending, usage
 from .delta_stream import Deltas, DeltaStream
 from .disconnect import ClientGone, while_connected
 from .job import Job
+from .job_record import JobRecord, SequenceRecord
 from .ports import Engine
 from .token_meter import TokenMeter
 
@@ -74,13 +76,15 @@ class Generation:
     async def respond(self, request: Request, job: Job, form: AnswerFormat) -> Response:
         """The answer to `job` in the form of its endpoint. The sequences end with the request."""
         request.state.model_headers = job.model.headers
-        request.state.adapter_label = job.model.label
+        request.state.job_record = record = JobRecord(job, current_span())
         begun = [asyncio.Event() for _ in job.sequences]
-        stream = DeltaStream([self._run(request, job, index, begun) for index in range(len(begun))])
+        running = [self._run(request, job, index, begun, record) for index in range(len(begun))]
+        stream = DeltaStream(running, ended=record.end)
         try:
             if job.body.stream:
                 return await self._stream(request, stream, job, form)
             answers = await while_connected(request.receive, _collect(stream, job))
+            await stream.aclose()
         except ClientGone:
             await stream.aclose()
             return Response(status_code=CLIENT_CLOSED)
@@ -104,7 +108,12 @@ class Generation:
         )
 
     async def _run(
-        self, request: Request, job: Job, index: int, begun: list[asyncio.Event]
+        self,
+        request: Request,
+        job: Job,
+        index: int,
+        begun: list[asyncio.Event],
+        record: JobRecord,
     ) -> Deltas:
         """One sequence's deltas, timed.
 
@@ -114,40 +123,43 @@ class Generation:
         if leader != index:
             await begun[leader].wait()
         deltas = self._engine.generate(job.sequences[index])
-        num_tokens, first_at, last_at = 0, 0.0, 0.0
-        reason, failed = "abort", False
+        sequence = SequenceRecord(began=time.monotonic())
         try:
             async for delta in deltas:
-                last_at = time.perf_counter()
-                if num_tokens == 0 and delta.token_ids:
-                    first_at = last_at
-                    self._metrics.time_to_first_token.observe(first_at - job.arrived)
-                num_tokens += len(delta.token_ids)
+                if sequence.note(delta):
+                    self._metrics.time_to_first_token.observe(sequence.first_at - job.arrived)
                 self._meter.add(job.model.label, len(delta.token_ids))
-                reason = delta.finish_reason or reason
                 check_ending(delta)
                 begun[index].set()
                 yield _without_text(delta) if job.body.completion_limit == 0 else delta
         except Exception as error:
-            failed = _is_our_failure(error)
+            sequence.error = error
             raise
         finally:
             begun[index].set()
             await deltas.aclose()
-            self._metrics.finished.labels(reason=reason).inc()
-            if reason in ("stop", "length"):
-                self._metrics.generation_seconds.observe(last_at - job.arrived)
-            if num_tokens > 1:
-                per_token = (last_at - first_at) / (num_tokens - 1)
-                self._metrics.time_per_output_token.observe(per_token)
-            is_whole = reason in ("stop", "length")
-            if job.model.arm is not None and (is_whole or failed or _is_late(request)):
-                answered = Answered(
-                    failed=not is_whole,
-                    ttft=first_at - job.arrived if num_tokens else None,
-                    per_token=per_token if num_tokens > 1 else None,
-                )
-                self._tally.note(job.model.arm, answered)
+            self._count(job, sequence)
+            self._judge(request, job, sequence)
+            record.end_sequence(index, sequence)
+
+    def _count(self, job: Job, sequence: SequenceRecord) -> None:
+        self._metrics.finished.labels(reason=sequence.reason).inc()
+        if sequence.is_whole:
+            self._metrics.generation_seconds.observe(sequence.last_at - job.arrived)
+        if sequence.per_token is not None:
+            self._metrics.time_per_output_token.observe(sequence.per_token)
+
+    def _judge(self, request: Request, job: Job, sequence: SequenceRecord) -> None:
+        """What a canary's tally learns of a sequence: not that its client gave it up."""
+        failed = sequence.error is not None and _is_our_failure(sequence.error)
+        if job.model.arm is None or not (sequence.is_whole or failed or _is_late(request)):
+            return
+        answered = Answered(
+            failed=not sequence.is_whole,
+            ttft=sequence.first_at - job.arrived if sequence.num_tokens else None,
+            per_token=sequence.per_token,
+        )
+        self._tally.note(job.model.arm, answered)
 
 
 def _is_late(request: Request) -> bool:

@@ -35,7 +35,7 @@ class Job:
     echoes: tuple[Echo, ...] = ()
     toolbox: Toolbox | None = None
     created: int = field(default_factory=lambda: int(time.time()))  # Unix seconds
-    arrived: float = field(default_factory=time.perf_counter)
+    arrived: float = field(default_factory=time.monotonic)
 
     def leader_of(self, index: int) -> int:
         """The first sequence of that one's prompt."""

@@ -1,15 +1,16 @@
 """API keys: who may call, and for what.
 
-A key is written `KEY` (inference) or `KEY:SCOPE+SCOPE`, one a line in a file (`#` starts a
-comment) or comma-separated in an environment variable. Scopes: `inference` asks the models;
-`tuning` uploads files and starts fine-tuning jobs; `admin` may do both, and loads and unloads
-adapters. Only a key's sha256 is kept.
+A key is written `KEY` (inference), `KEY:SCOPE+SCOPE` or `KEY:SCOPE+SCOPE:TENANT`, one a line in a
+file (`#` starts a comment) or comma-separated in an environment variable. Scopes: `inference` asks
+the models; `tuning` uploads files and starts fine-tuning jobs; `admin` may do both, and loads and
+unloads adapters. The tenant is what logs call whoever holds the key. Only a key's sha256 is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from server.errors import StartupError
 
 Scope = Literal["inference", "tuning", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+_TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 SHORTEST_KEY = 8  # characters; anything shorter is guessed in no time
 
 
@@ -28,9 +30,15 @@ class ApiKey:
 
     sha256: bytes
     scopes: frozenset[Scope]
+    name: str = ""
 
     def __repr__(self) -> str:
         return f"ApiKey(sha256={self.sha256.hex()[:8]}…, scopes={sorted(self.scopes)})"
+
+    @property
+    def tenant(self) -> str:
+        """Who holds it, in logs: the name it was given, or the beginning of its hash."""
+        return self.name or f"key-{self.sha256.hex()[:8]}"
 
     def allows(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
@@ -74,18 +82,26 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
 
 
 def parse_keys(entries: Iterable[str], *, where: str) -> tuple[ApiKey, ...]:
-    """Keys from `KEY[:SCOPE+SCOPE]` entries; errors name the entry's place, never the key."""
+    """Keys from `KEY[:[SCOPE+SCOPE][:TENANT]]` entries; errors name the place, never the key."""
     keys = []
     for number, entry in enumerate(entries, start=1):
-        token, _, scopes = entry.strip().partition(":")
+        token, _, rest = entry.strip().partition(":")
+        scopes, _, name = rest.partition(":")
         if not entry.strip():
             continue
         if len(token) < SHORTEST_KEY:
             raise StartupError(
                 f"{where}, entry {number}: a key needs {SHORTEST_KEY} characters at least."
             )
-        keys.append(ApiKey(hash_key(token), _parse_scopes(scopes, f"{where}, entry {number}")))
+        place = f"{where}, entry {number}"
+        keys.append(ApiKey(hash_key(token), _parse_scopes(scopes, place), _check_name(name, place)))
     return tuple(keys)
+
+
+def _check_name(name: str, where: str) -> str:
+    if name and not _TENANT.fullmatch(name):
+        raise StartupError(f"{where}: a tenant's name has 1 to 63 of a-z, 0-9, '.', '_' and '-'.")
+    return name
 
 
 def _parse_scopes(text: str, where: str) -> frozenset[Scope]:

@@ -18,6 +18,7 @@ from registry.errors import RegistryError, TemplateFailed, TemplateMismatch
 from registry.hats import Hat
 from registry.references import Reference
 from registry.replay import check_rendering
+from registry.tracing import current_span
 from registry.versions import DEFAULT_ALIAS, Version
 from server.canary.arms import Arm, Arms
 from server.engine.request import AdapterRef, ResidentAdapter
@@ -122,7 +123,7 @@ class Models:
             )
         if self._guard is not None:
             self._guard.admit(version)
-        adapter = AdapterRef(digest=version.digest, label=version.ref)
+        adapter = AdapterRef(version.digest, version.ref, asked_in=current_span())
         return ServedModel(
             name=name,
             label=version.ref,

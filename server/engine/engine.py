@@ -322,6 +322,7 @@ class Engine:
             num_prompt_tokens=sequence.num_prompt_tokens,
             num_cached_tokens=sequence.num_cached,
             num_completion_tokens=sequence.num_generated,
+            times=sequence.times if sequence.num_generated == 1 else None,
         )
 
     def _read(self, sequence: Sequence, token_id: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from registry.tracing import NO_SPAN, Span
 from server.engine.constraint import Constraint
 from server.engine.load_times import LoadTimes
 
@@ -57,10 +58,14 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class AdapterRef:
-    """Which adapter a sequence runs with: the version's digest, and a label ("sql@3")."""
+    """Which adapter a sequence runs with: the version's digest, and a label ("sql@3").
+
+    `asked_in` is the request that loading it, should that be needed, is part of.
+    """
 
     digest: str
     label: str
+    asked_in: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,27 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
+class SequenceTimes:
+    """What a sequence waited for before it ran; `time.monotonic()` seconds.
+
+    From `adapter_wanted` to `adapter_ready` its adapter was on its way: 0 where it was there.
+    """
+
+    arrived: float
+    adapter_wanted: float
+    adapter_ready: float
+    admitted: float
+    slot: int | None  # of its adapter
+
+
+@dataclass(frozen=True)
 class GenerationDelta:
     """What one sequence gained since the last delta.
 
     `text` is whole UTF-8 characters and never part of a stop string. `finish_reason` is set on
     the last delta only, and `stop_reason` then names the stop string or token id that ended it.
-    `prompt_logprobs` are on the first delta only, and of the tokens from the second on.
+    `prompt_logprobs` are on the first delta only, and of the tokens from the second on. `times`
+    are on the first delta only.
     """
 
     text: str
@@ -102,6 +122,7 @@ class GenerationDelta:
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     num_completion_tokens: int = 0
+    times: SequenceTimes | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
@@ -186,7 +187,9 @@ class Scheduler:
         adapter = sequence.request.adapter
         if adapter is None:
             return True
+        asked_at = time.monotonic()
         sequence.slot = self._adapters.enter(adapter)
+        sequence.note_adapter(asked_at)
         return sequence.slot is not None
 
     def _leave(self, sequence: Sequence) -> None:
@@ -212,6 +215,7 @@ class Scheduler:
         if not sequence.was_admitted:
             sequence.was_admitted = True
             sequence.num_cached = sequence.num_computed
+            sequence.note_admission()
             self.num_prefix_hits += sequence.num_computed
         self.waiting.remove(sequence)
         self.running.append(sequence)

@@ -11,7 +11,13 @@ import torch
 from server.engine.constraint import Matcher
 from server.engine.detokenizer import Detokenizer
 from server.engine.kv_cache import block_key
-from server.engine.request import FinishReason, GenerationRequest, SamplingParams, TokenLogprob
+from server.engine.request import (
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+    SequenceTimes,
+    TokenLogprob,
+)
 from server.engine.sampled import Sampled
 
 BASE_DIGEST = "base"
@@ -40,6 +46,9 @@ class Sequence:
     was_admitted: bool = False  # before it was preempted, if it waits
     num_cached: int = 0  # prompt tokens that were there when it was first admitted
     slot: int | None = None
+    adapter_wanted: float = 0.0  # when it was found missing; 0: it was there
+    adapter_ready: float = 0.0  # when it was found after that
+    times: SequenceTimes | None = None  # from its first admission on
     generator: torch.Generator | None = None
     matcher: Matcher | None = field(init=False)
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -120,6 +129,23 @@ class Sequence:
             return False
         last = self.num_prompt_tokens - 1
         return position < last and len(self.scores) < last
+
+    def note_adapter(self, asked_at: float) -> None:
+        """Remember since when its adapter was missing, and when it had come."""
+        if self.slot is None:
+            self.adapter_wanted = self.adapter_wanted or asked_at
+        elif self.adapter_wanted:
+            self.adapter_ready = self.adapter_ready or asked_at
+
+    def note_admission(self) -> None:
+        """Remember when it was admitted first, and what it had waited for."""
+        self.times = SequenceTimes(
+            arrived=self.arrival,
+            adapter_wanted=self.adapter_wanted,
+            adapter_ready=self.adapter_ready,
+            admitted=time.monotonic(),
+            slot=self.slot,
+        )
 
     def block_keys(self, block_size: int) -> list[bytes]:
         """Keys of all full blocks so far, extended as tokens come."""

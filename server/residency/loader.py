@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
+from registry.tracing import within
 from server.engine.request import AdapterRef
 from server.engine.threads import limit_threads
 from server.errors import AdapterLoadError
@@ -83,7 +84,8 @@ class Loader:
         began = time.monotonic()
         outcome: HostAdapter | AdapterLoadError
         try:
-            outcome = self._source.load(adapter)
+            with within(adapter.asked_in, "load adapter", _attributes(adapter)):
+                outcome = self._source.load(adapter)
         except AdapterLoadError as error:
             outcome = error
         except Exception:  # whatever a source raises is the adapter's failure only
@@ -92,3 +94,8 @@ class Loader:
                 f"adapter {adapter.label} could not be loaded; the server's log has the details"
             )
         return Loaded(adapter.digest, outcome, time.monotonic() - began)
+
+
+def _attributes(adapter: AdapterRef) -> dict[str, str]:
+    """What the trace of whoever asked first says of a load."""
+    return {"hatstand.adapter.digest": adapter.digest, "hatstand.adapter.ref": adapter.label}

@@ -18,6 +18,7 @@ from registry.api.app import create_app
 from registry.api.settings import RegistryApiSettings
 from registry.bases import read_base
 from registry.remote.registry import RemoteRegistry
+from registry.tracing import Tracing
 from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings, parse_keys
 from tests.support.tiny import TinyAdapter, write_tiny_base
@@ -28,10 +29,15 @@ ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=2)
 
 
 @contextmanager
-def registry_server(registry: Registry, port: int = 0) -> Iterator[str]:
+def registry_server(
+    registry: Registry, port: int = 0, tracing: Tracing | None = None
+) -> Iterator[str]:
     settings = RegistryApiSettings(is_open=True, event_interval=0.02)
     config = uvicorn.Config(
-        create_app(registry, settings), port=port, log_config=None, timeout_graceful_shutdown=1
+        create_app(registry, settings, tracing=tracing),
+        port=port,
+        log_config=None,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

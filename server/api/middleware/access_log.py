@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.logs import fields
 from server.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ PROBED = ("/metrics", "/healthz", "/readyz")  # asked for all day long: logged f
 
 
 class AccessLog:
-    """Logs method, path, status, adapter and seconds; counts requests by route and status."""
+    """Logs what was asked, by whom, and what it came to; counts requests by route and status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -45,15 +46,29 @@ class AccessLog:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         self.metrics.requests.labels(route=_route_of(scope), status=str(status)).inc()
         state = scope.get("state", {})
+        record = state.get("job_record")
+        generated = {} if record is None else record.fields()
+        path = quote(scope["path"])  # a decoded path may hold line breaks
         logger.log(
             logging.DEBUG if scope["path"] in PROBED else logging.INFO,
-            "%s %s %d %.3fs adapter=%s id=%s",
+            "%s %s %d %.3fs adapter=%s tenant=%s id=%s",
             scope["method"],
-            quote(scope["path"]),  # a decoded path may hold line breaks
+            path,
             status,
             seconds,
-            state.get("adapter_label", "-"),
+            generated.get("adapter", "-"),
+            state.get("tenant", "-"),
             state.get("request_id", "-"),
+            extra=fields(
+                method=scope["method"],
+                path=path,
+                status=status,
+                seconds=round(seconds, 6),
+                request_id=state.get("request_id"),
+                trace_id=state.get("trace_id"),
+                tenant=state.get("tenant"),
+                **generated,
+            ),
         )
 
 

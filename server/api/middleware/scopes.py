@@ -7,11 +7,14 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from server.api.errors import InvalidApiKey, ScopeMissing
-from server.api.keys import KeyRing, Scope
+from server.api.keys import ApiKey, KeyRing, Scope
 
 
 class RequireScope:
-    """Lets a request through when the ring is open, or its bearer key allows `scope`."""
+    """Lets a request through when the ring is open, or its bearer key allows `scope`.
+
+    The request's state then has the key's tenant.
+    """
 
     def __init__(self, app: ASGIApp, keys: KeyRing, scope: Scope) -> None:
         self.app = app
@@ -20,10 +23,11 @@ class RequireScope:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         if not self.keys.is_open:
-            self._check(Headers(scope=scope).get("authorization", ""))
+            key = self._check(Headers(scope=scope).get("authorization", ""))
+            scope.setdefault("state", {})["tenant"] = key.tenant
         await self.app(scope, receive, send)
 
-    def _check(self, authorization: str) -> None:
+    def _check(self, authorization: str) -> ApiKey:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise InvalidApiKey("Give an API key: 'Authorization: Bearer <key>'.")
@@ -32,3 +36,4 @@ class RequireScope:
             raise InvalidApiKey("This API key is not one of this server's.")
         if not key.allows(self.scope):
             raise ScopeMissing(f"This API key lacks the scope '{self.scope}'.")
+        return key

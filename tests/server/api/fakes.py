@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from registry.errors import AdapterNotFound, AliasNotFound, VersionNotFound
 from registry.hats import Hat, Sampling
 from registry.lock import GoldenPrompt, Lock
 from registry.references import Reference
+from registry.tracing import Tracing
 from server.api.app import create_app
 from server.api.readiness import Readiness
 from server.api.responses import ResponseStore
@@ -33,6 +35,7 @@ from server.engine.request import (
     GenerationDelta,
     GenerationRequest,
     ResidentAdapter,
+    SequenceTimes,
     TokenLogprob,
 )
 from server.errors import AdapterLoadError, ServingError
@@ -109,6 +112,7 @@ class FakeEngine:
             num_prompt_tokens=len(request.prompt_token_ids),
             num_cached_tokens=2,
             num_completion_tokens=index + 1,
+            times=_times() if index == 0 else None,
         )
 
     def stats(self) -> EngineStats:
@@ -147,6 +151,12 @@ class FakeEngine:
 
     def stop(self) -> None:
         self.is_stopped = True
+
+
+def _times() -> SequenceTimes:
+    """As of a sequence that waited a millisecond for its adapter, then was admitted."""
+    now = time.monotonic()
+    return SequenceTimes(now - 0.002, now - 0.0015, now - 0.0005, now - 0.0005, slot=3)
 
 
 def _scored(request: GenerationRequest) -> tuple[TokenLogprob, ...]:
@@ -328,6 +338,7 @@ def make_site(
     settings: ApiSettings | None = None,
     engine: FakeEngine | None = None,
     responses: ResponseStore | None = None,
+    tracing: Tracing | None = None,
 ) -> Site:
     """A server with two versions of `sql` (prod → 1), one `pirate`, and another base's `odd`."""
     registry = FakeRegistry()
@@ -339,7 +350,15 @@ def make_site(
     engine, base = engine or FakeEngine(), FakeBase()
     settings = settings or ApiSettings()
     readiness = Readiness(engine, settings.pins)
-    app = create_app(engine, registry, base, settings, readiness=readiness, responses=responses)
+    app = create_app(
+        engine,
+        registry,
+        base,
+        settings,
+        readiness=readiness,
+        responses=responses,
+        tracing=tracing,
+    )
     return Site(engine, registry, base, readiness, app)
 
 

@@ -119,6 +119,14 @@ def test_closed_socket_aborts_the_sequence(live: LiveServer, stream: bool) -> No
     engine = live.site.engine
     engine.words = ("a", *["b"] * 50)
     engine.delay = 0.05
+    closed_after_first_bytes(live, stream=stream)
+    assert len(engine.aborted) == 1
+    wait_until(lambda: live.site.readiness.num_in_flight == 0)
+
+
+def closed_after_first_bytes(live: LiveServer, *, stream: bool) -> None:
+    """Ask, close the socket once the sequence runs, and wait until it does no more."""
+    engine = live.site.engine
     body = json.dumps({"model": "pirate", "messages": HI, "stream": stream}).encode()
     with socket.create_connection(("127.0.0.1", live.port), timeout=5) as connection:
         connection.sendall(
@@ -129,8 +137,6 @@ def test_closed_socket_aborts_the_sequence(live: LiveServer, stream: bool) -> No
             assert b"text/event-stream" in connection.recv(4096)
         wait_until(lambda: engine.num_running == 1)
     wait_until(lambda: engine.num_running == 0)
-    assert len(engine.aborted) == 1
-    wait_until(lambda: live.site.readiness.num_in_flight == 0)
 
 
 def test_many_streams_dropped_leave_nothing(live: LiveServer) -> None:
