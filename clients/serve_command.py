@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,6 +145,9 @@ def serve(
         LogFormat,
         typer.Option(envvar="HATSTAND_LOG_FORMAT", help="Lines for people, or JSON objects."),
     ] = LogFormat.text,
+    supervise: Annotated[
+        bool, typer.Option(help="Start the serving process again when it dies.")
+    ] = os.name == "posix",
 ) -> None:
     """Serve one base and every adapter of a registry over HTTP."""
     with explained("serve", extra="server"):
@@ -164,6 +168,7 @@ def serve(
             fine_tuning=fine_tuning,
             keep_responses=keep_responses,
             log_format=log_format.value,
+            supervised=supervise,
             api=ApiSettings(
                 keys=find_keys(api_keys_file),
                 pins=tuple(pin or ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,19 +45,38 @@ Report = Callable[[str, int, int], None]
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+    """Serve until SIGTERM or Ctrl-C, in a process that is started again if it dies.
 
     Raises StartupError when it cannot start as asked, EngineStopped when it could not go on.
     """
     configure_logging(settings.log_format)
-    console = Console(stderr=True)
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
         settings = replace(settings, port=listener.getsockname()[1])
-        line = f"Serving {settings.base} on {settings.url} (Ctrl-C stops)"
-        with _progress(console) as report:
-            server = assemble(settings, report, announce=lambda: console.print(line, markup=False))
-        server.run(sockets=[listener])
+        if not settings.supervised:
+            serve_on(listener, settings)
+            return
+        from server.supervision import supervise
+
+        supervise(settings, listener)
+
+
+def serve_on(
+    listener: socket.socket, settings: Settings, announce: Callable[[], None] = lambda: None
+) -> None:
+    """Serve on a socket, in this process. `announce` is called once requests are taken.
+
+    Raises StartupError and EngineStopped.
+    """
+    console = Console(stderr=True)
+
+    def say() -> None:
+        console.print(f"Serving {settings.base} on {settings.url} (Ctrl-C stops)", markup=False)
+        announce()
+
+    with _progress(console) as report:
+        server = assemble(settings, report, announce=say)
+    server.run(sockets=[listener])
     if server.has_failed:
         raise EngineStopped("The engine stopped after an error, which the log above tells.")
 

@@ -79,6 +79,7 @@ class Settings:
     fine_tuning: bool = False  # take jobs for `hatstand worker`
     keep_responses: bool = True  # of /v1/responses, for conversations to go on from
     log_format: LogFormat = "text"
+    supervised: bool = os.name == "posix"  # in a process that is started again if it dies
     api: ApiSettings = ApiSettings()
     engine: EngineOptions = EngineOptions()
 

@@ -1,0 +1,111 @@
+"""A serving process, as its parent sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+
+from server.errors import StartupError
+from server.settings import Settings
+
+from .control import Notice, settings_message
+
+
+class ChildEnded(Exception):
+    """The process ended before it took a request."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"The server {how} before it took a request.")
+
+
+class Child:
+    """One process that serves on a socket which its parent keeps open.
+
+    It has a session of its own, so that Ctrl-C reaches it through its parent alone, and leaves as
+    if it had been told to when the parent is gone.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(
+        cls, settings: Settings, listener: socket.socket, environ: Mapping[str, str] | None = None
+    ) -> Child:
+        """Begin to serve `settings` on `listener`; `environ` is added to our own environment."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            handed = (theirs.fileno(), listener.fileno())
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "server.supervision.inside", *map(str, handed)),
+                pass_fds=handed,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environ or {})},
+                start_new_session=True,
+            )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        writer.write(settings_message(settings))
+        return cls(process, reader, writer)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """How it ended: its exit status, or a signal's number below zero; None while it runs."""
+        return self._process.returncode
+
+    async def serving(self) -> None:
+        """Return once it takes requests.
+
+        Raises StartupError if it cannot start as asked, ModuleNotFoundError if something is not
+        installed, ChildEnded if it died of something else.
+        """
+        line = await self._reader.readline()
+        notice = Notice.read(line) if line else None
+        if notice is None:
+            raise ChildEnded(how_it_ended(await self.wait()))
+        if notice.kind == "serving":
+            return
+        await self.wait()
+        if notice.kind == "missing":
+            raise ModuleNotFoundError(f"No module named {notice.text!r}", name=notice.text)
+        raise StartupError(notice.text)
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        status = await self._process.wait()
+        self._writer.close()
+        return status
+
+    def terminate(self) -> None:
+        """Ask it to drain and leave; asked again, it cuts what still runs."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.status is None:
+            self._process.send_signal(number)
+
+
+def how_it_ended(status: int) -> str:
+    """In words: "ended with status 1", "was ended by SIGKILL"."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
