@@ -27,7 +27,7 @@ class LevelName(StrEnum):
 
 
 def evaluate(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]")],
+    references: Annotated[list[str], typer.Argument(metavar="NAME[@REF]...")],
     data: Annotated[list[Path], typer.Option(help="Rows to ask; may be repeated.")],
     registry: Annotated[str | None, REGISTRY] = None,
     base: Annotated[str | None, typer.Option(help="Where the version's base lies.")] = None,
@@ -48,12 +48,15 @@ def evaluate(
         float, typer.Option(min=0, help="By what share its perplexity may rise.")
     ] = 0.2,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write evaluation.json and .png here.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write evaluation.json and .png here (of several: comparison)."
+        ),
     ] = None,
     post: Annotated[bool, typer.Option(help="State the result in the registry.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Measure a version on held-out rows, beside its bare base."""
+    """Measure versions on held-out rows, beside their bare base and one another."""
     import json
 
     from rich.console import Console
@@ -73,8 +76,8 @@ def evaluate(
             base=base,
         )
         console = Console(quiet=as_json)
-        report = run(
-            reference,
+        reports = run(
+            references,
             data,
             registry=registry,
             options=options,
@@ -83,7 +86,9 @@ def evaluate(
             console=console,
         )
     if as_json:
-        typer.echo(json.dumps(report.document(), indent=1, ensure_ascii=False))
+        documents = [report.document() for report in reports]
+        found = documents[0] if len(documents) == 1 else documents
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 def perplexity(

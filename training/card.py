@@ -33,6 +33,7 @@ def _card(recipe: Recipe, base: BaseRecord, metrics: Metrics) -> str:
         f"---\n{head}---\n# {recipe.output.name}",
         recipe.description or "A LoRA adapter trained with Hatstand.",
         _results(metrics),
+        _forgetting(metrics),
         _training(recipe, base, metrics),
         _prompt(recipe),
     ]
@@ -48,6 +49,20 @@ def _results(metrics: Metrics) -> str:
         f"| bare base, same prompt | {metrics.before.exact_match:.2f} |\n"
         f"| this adapter | {metrics.after.exact_match:.2f} |\n\n"
         f"{len(metrics.questions)} held-out rows, greedy; `metrics.json` has every answer."
+    )
+
+
+def _forgetting(metrics: Metrics) -> str:
+    kept = metrics.forgetting
+    if kept is None:
+        return ""
+    verdict = "within" if kept.is_kept else "**over**"
+    return (
+        "## What it costs\n\n"
+        "| | perplexity on general text |\n|---|---|\n"
+        f"| bare base | {kept.base.perplexity:.2f} |\n"
+        f"| with this adapter | {kept.adapter.perplexity:.2f} ({kept.rise:+.1%}) |\n\n"
+        f"{kept.base.tokens:,} tokens; {verdict} the recipe's budget of {kept.budget:.0%}."
     )
 
 

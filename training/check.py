@@ -15,6 +15,7 @@ from registry.errors import RegistryError
 
 from .commands import locate
 from .errors import BaseError, TrainingError
+from .evaluating.general import read_text
 from .examples import Examples, read_examples
 from .foundation import prepare
 from .licences import OPEN, licence_of
@@ -42,6 +43,8 @@ def check(recipe: Recipe) -> Iterator[Finding]:
     examples = yield from _tried("data", lambda: read_examples(recipe.data))
     if examples is not None:
         yield Finding("data", "good", _counts(examples))
+    if (forgetting := recipe.forgetting) is not None:
+        yield from _tried("forgetting", lambda: read_text(forgetting.data))
     base = yield from _tried("base", lambda: locate(recipe.serve_on or recipe.base))
     if recipe.serve_on is not None:
         yield from _tried("base", lambda: locate(recipe.base))

@@ -20,7 +20,7 @@ from .provenance import portable_recipe
 from .recipe import Recipe
 
 WEIGHTS_FILE = "trained.safetensors"
-_WATCHING = ("description", "evaluate", "tracking", "translated")
+_WATCHING = ("description", "evaluate", "forgetting", "tracking", "translated")
 _LENGTH = (
     "epochs",
     "max_steps",

@@ -8,9 +8,9 @@ import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from registry.canonical import digest_file, digest_of
+from registry.conversations import BadRow, columns, read_conversation
 
 from .data import Row, read_rows
 from .data_settings import DataSettings
@@ -19,8 +19,6 @@ from .hub_rows import read_hub_rows
 from .sources import HubDataset, Source
 
 Message = Mapping[str, str]
-
-_ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,6 @@ class Examples:
     digests: Mapping[str, str]
 
 
-class _BadRow(Exception):
-    """Why a row is no example."""
-
-
 @dataclass(frozen=True)
 class _Reader:
     """Reads source after source, and gathers what is wrong with any."""
@@ -71,7 +65,7 @@ class _Reader:
         for row in rows:
             try:
                 yield _example(row, self.settings)
-            except _BadRow as reason:
+            except BadRow as reason:
                 self.problems.append(f"{row.place}: {reason}")
 
     def _rows(self, source: Source) -> list[Row]:
@@ -140,9 +134,11 @@ def _question(example: Example) -> tuple[tuple[str, str], ...]:
 
 
 def _example(row: Row, settings: DataSettings) -> Example:
-    """Read a row as its format says. Raises `_BadRow`."""
+    """Read a row as its format says. Raises `BadRow`."""
     if settings.format == "messages":
-        return _from_messages(row)
+        found = read_conversation(row.fields)
+        *before, last = found.messages
+        return Example(row.place, tuple(before), last["content"], found.unlearned)
     if settings.format == "text" and settings.pattern is None:
         return Example(row.place, (), _text(row, settings.text_column))
     makers: dict[str, Callable[[Row], tuple[str, str]]] = {
@@ -156,7 +152,7 @@ def _example(row: Row, settings: DataSettings) -> Example:
     }
     prompt, answer = makers[settings.format](row)
     if not answer.strip():
-        raise _BadRow("the answer is empty")
+        raise BadRow("the answer is empty")
     return Example(row.place, ({"role": "user", "content": prompt},), answer)
 
 
@@ -165,7 +161,7 @@ def _from_alpaca(row: Row) -> tuple[str, str]:
     instruction = _text(row, "instruction")
     context = row.fields.get("input") or ""
     if not isinstance(context, str):
-        raise _BadRow(f"`input` must be text, not {type(context).__name__}")
+        raise BadRow(f"`input` must be text, not {type(context).__name__}")
     prompt = f"{instruction}\n\n{context}" if context.strip() else instruction
     return prompt, _text(row, "output")
 
@@ -173,62 +169,18 @@ def _from_alpaca(row: Row) -> tuple[str, str]:
 def _found(text: str, pattern: str) -> tuple[str, str]:
     found = re.fullmatch(pattern, text)
     if found is None:
-        raise _BadRow(f"`data.pattern` does not match {text[:60]!r}…")
+        raise BadRow(f"`data.pattern` does not match {text[:60]!r}…")
     return found["prompt"], found["answer"]
-
-
-def _from_messages(row: Row) -> Example:
-    """OpenAI's format; an assistant's message with `weight` 0 is read and not learned."""
-    value = row.fields.get("messages")
-    if not isinstance(value, list) or not value:
-        raise _BadRow(f"expected a list `messages`, found {_columns(row)}")
-    messages = [_message(item, index) for index, item in enumerate(value)]
-    if messages[-1]["role"] != "assistant":
-        raise _BadRow("the last message must be the assistant's: it is what is learned")
-    if not any(message["role"] == "user" for message in messages[:-1]):
-        raise _BadRow("there is no user message before the answer")
-    if not messages[-1]["content"].strip():
-        raise _BadRow("the answer is empty")
-    weights = [item.get("weight") for item in value]
-    if weights[-1] == 0:
-        raise _BadRow("the last message has weight 0: there is nothing to learn")
-    unlearned = frozenset(index for index, weight in enumerate(weights) if weight == 0)
-    return Example(row.place, tuple(messages[:-1]), messages[-1]["content"], unlearned)
-
-
-def _message(item: Any, index: int) -> dict[str, str]:
-    if not isinstance(item, dict):
-        raise _BadRow(f"messages[{index}] must be an object with `role` and `content`")
-    role, content = item.get("role"), item.get("content")
-    if role not in _ROLES:
-        raise _BadRow(f"messages[{index}].role must be one of {', '.join(_ROLES)}, not {role!r}")
-    if isinstance(content, list):
-        content = _joined(content, index)
-    if not isinstance(content, str):
-        raise _BadRow(f"messages[{index}].content must be text, not {type(content).__name__}")
-    if item.get("weight") not in (None, 0, 1):
-        raise _BadRow(f"messages[{index}].weight must be 0 or 1")
-    if item.get("tool_calls") or item.get("function_call"):
-        raise _BadRow(f"messages[{index}] calls a tool, which cannot be trained on")
-    return {"role": role, "content": content}
-
-
-def _joined(parts: list[Any], index: int) -> str:
-    """Content in parts, all of which must be text."""
-    texts = [p.get("text") for p in parts if isinstance(p, dict) and p.get("type") == "text"]
-    if len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        raise _BadRow(f"messages[{index}].content has a part that is no text")
-    return "".join(map(str, texts))
 
 
 def _text(row: Row, column: str) -> str:
     value = row.fields.get(column)
     if value is None:
-        raise _BadRow(f"there is no column `{column}`, found {_columns(row)}")
+        raise BadRow(f"there is no column `{column}`, found {columns(row.fields)}")
     if not isinstance(value, str):
-        raise _BadRow(f"`{column}` must be text, not {type(value).__name__}")
+        raise BadRow(f"`{column}` must be text, not {type(value).__name__}")
     if not value.strip():
-        raise _BadRow(f"`{column}` is empty")
+        raise BadRow(f"`{column}` is empty")
     return value
 
 
@@ -240,12 +192,8 @@ def _fill(template: str, row: Row) -> str:
             parts.append(literal)
             if column is not None:
                 if spec or conversion:
-                    raise _BadRow(f"`{{{column}}}` may hold only a column's name")
+                    raise BadRow(f"`{{{column}}}` may hold only a column's name")
                 parts.append(_text(row, column))
     except ValueError as error:
-        raise _BadRow(f"the template {template!r} cannot be read: {error}") from error
+        raise BadRow(f"the template {template!r} cannot be read: {error}") from error
     return "".join(parts)
-
-
-def _columns(row: Row) -> str:
-    return ", ".join(f"`{name}`" for name in row.fields) or "no columns"

@@ -6,10 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .evaluation import Score
 from .progress import Curves
+
+if TYPE_CHECKING:
+    from .evaluating.forgetting import Forgetting
 
 METRICS_FILE = "metrics.json"
 
@@ -35,6 +38,7 @@ class Metrics:
     seconds: Mapping[str, float]  # by phase
     saved_step: int  # the step that the saved weights are of
     captured: float | None = None  # see `methods.Adapter`
+    forgetting: Forgetting | None = None
 
     @property
     def best(self) -> int | None:
@@ -60,6 +64,8 @@ class Metrics:
             numbers["exact_match_before"] = self.before.exact_match
             numbers["exact_match"] = self.after.exact_match
             numbers["heldout_rows"] = float(len(self.questions))
+        if self.forgetting is not None:
+            numbers["forgetting"] = self.forgetting.rise
         return numbers
 
     def write(self, folder: Path) -> None:
@@ -68,8 +74,10 @@ class Metrics:
         (folder / METRICS_FILE).write_text(text, encoding="utf-8")
 
     def _document(self) -> dict[str, Any]:
+        kept = self.forgetting
         return {
             **self.numbers,
+            **({} if kept is None else {"general_text": kept.document()}),
             "train_rows": self.num_train_rows,
             "exact_match_how": _HOW,
             "seconds": {phase: round(value, 1) for phase, value in self.seconds.items()},

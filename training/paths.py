@@ -15,6 +15,7 @@ _PATHS: tuple[KeyPath, ...] = (
     ("data", "heldout"),
     ("hat", "chat_template_file"),
     ("train", "deepspeed"),
+    ("forgetting", "data"),
     ("tracking", "folder"),
 )
 # A base is a name or a path; only what names a folder beside the recipe is a path.

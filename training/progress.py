@@ -43,6 +43,10 @@ class Progressing:
         """One line of its own."""
         self.console.print(f"[dim]·[/dim] {text}", highlight=False)
 
+    def warn(self, text: str) -> None:
+        """One line that should not be missed."""
+        self.console.print(f"[yellow]! {text}[/yellow]", highlight=False)
+
     @contextmanager
     def phase(self, name: str, text: str) -> Iterator[None]:
         """Say what begins, and keep how long it took."""

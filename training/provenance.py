@@ -27,6 +27,8 @@ _PACKAGES = (
     "accelerate",
     "tokenizers",
 )
+# Keys that name one file or folder.
+_FILES = (("train", "deepspeed"), ("tracking", "folder"), ("forgetting", "data"))
 
 
 def make_lock(
@@ -83,8 +85,9 @@ def portable_recipe(recipe: Recipe) -> dict[str, Any]:
     values = recipe.model_dump(mode="json", exclude={"output"})
     for key in ("base", "serve_on"):
         values[key] = _by_name(values[key])
-    for section, key in (("train", "deepspeed"), ("tracking", "folder")):
-        values[section][key] = _by_name(values[section][key])
+    for section, key in _FILES:
+        if values[section] is not None:
+            values[section][key] = _by_name(values[section][key])
     for key in ("train", "validation", "heldout"):
         if isinstance(sources := values["data"][key], list):
             values["data"][key] = [_by_name(source) for source in sources]

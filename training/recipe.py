@@ -14,12 +14,13 @@ from pydantic import Field, model_validator
 from registry.hats import Hat, Sampling
 
 from .data_settings import DataSettings
-from .sections import Count, Positive, Section, Text
+from .sections import Count, NotNegative, Positive, Section, Text
 from .train_settings import TrainSettings
 
 __all__ = [
     "DataSettings",
     "EvaluateSettings",
+    "ForgettingSettings",
     "HatSettings",
     "LoadSettings",
     "LoraSettings",
@@ -107,6 +108,17 @@ class EvaluateSettings(Section):
     """Left out: the hat's own limit, else 128."""
 
 
+class ForgettingSettings(Section):
+    """What the adapter may cost on text that has nothing to do with its task."""
+
+    data: Path | None = None
+    """A text file; left out: the general text that comes along."""
+    budget: NotNegative = 0.2
+    """By what share the perplexity of that text may rise."""
+    over_budget: Literal["warn", "fail"] = "warn"
+    """`fail` keeps the adapter folder, and ends the run with an error before anything is pushed."""
+
+
 class WandbSettings(Section):
     """Weights & Biases."""
 
@@ -149,6 +161,8 @@ class Recipe(Section):
     lora: LoraSettings = LoraSettings()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    forgetting: ForgettingSettings | None = None
+    """Whether to measure what the base's general knowledge loses; `{}` takes all defaults."""
     tracking: TrackingSettings = TrackingSettings()
     translated: tuple[str, ...] = ()
     """Written by the reader: what it took from other programs' spellings."""

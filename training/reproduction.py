@@ -144,6 +144,8 @@ def _recipe(lock: Lock, base: Path, *, data: Path, output: Path) -> Recipe:
         sources = values["data"].get(part)
         if isinstance(sources, list):
             values["data"][part] = [_find(name, data, lock.data, problems) for name in sources]
+    if (forgetting := values.get("forgetting")) and forgetting["data"]:
+        forgetting["data"] = _find(forgetting["data"], data, lock.data, problems)
     if values["train"].get("deepspeed"):
         values["train"]["deepspeed"] = str(data / values["train"]["deepspeed"])
     if problems:

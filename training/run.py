@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,17 @@ import yaml
 from transformers import AutoTokenizer, set_seed
 
 from registry.bases import BaseRecord, read_base
+from registry.canonical import digest_file
 from registry.errors import RegistryError
 
 from . import processes
 from .card import write_card
 from .checkpoints import identity_of
-from .errors import BaseError
+from .errors import BaseError, ForgetsTooMuch
+from .evaluating.forgetting import Forgetting
+from .evaluating.general import Window, read_text, windows
+from .evaluating.likelihood import total
+from .evaluating.pair import Pair
 from .evaluation import Score, score
 from .examples import Example, Examples
 from .export import target_modules, write_adapter
@@ -60,13 +65,13 @@ class Run:
         """Train, measure and write the adapter folder.
 
         It appears whole or not at all. Raises a `TrainingError`, and `Followed` in a process that
-        is not the first of several.
+        is not the first of several; `ForgetsTooMuch` when the folder is there.
         """
         processes.take_device()
         whole = render(self.examples.train, self._renderer, self.recipe.data.loss)
         lengths = Lengths(whole, self.recipe.train.max_length, self.recipe.train.batch_size)
         self.progress.say(lengths.describe())
-        train, validation = self._fit(whole), self._validation()
+        train, validation, _ = self._fit(whole), self._validation(), self._general
         set_seed(self.recipe.train.seed)
         model, before = self._load()
         method = method_for(self.recipe, self.record, self.base)
@@ -88,9 +93,12 @@ class Run:
             after = self._score(model, "after", "asking the saved adapter the same questions")
             with self.progress.phase("receipt", "writing the receipt"):
                 write_receipt(self._receipt(model), folder)
+            kept = self._forgetting(model)
             metrics = self._metrics(fitted, before, after, adapter, (len(train), trainable))
+            metrics = replace(metrics, forgetting=kept)
             self._write(folder, metrics, adapter)
             lengths.plot(folder / "lengths.png", title=self.recipe.output.name)
+        self._judge(kept)
         return metrics
 
     @cached_property
@@ -117,6 +125,20 @@ class Run:
         """The rows for exact match; without held-out rows, those of validation."""
         rows = self.examples.heldout or self.examples.validation
         return tuple(row for row in rows if row.prompt)[: self.recipe.evaluate.rows]
+
+    @cached_property
+    def _general(self) -> tuple[Window, ...]:
+        """The text that shows what is forgotten; nothing where the recipe does not ask."""
+        settings = self.recipe.forgetting
+        return () if settings is None else windows(read_text(settings.data), self._tokenizer)
+
+    @property
+    def _digests(self) -> dict[str, str]:
+        """Of every file that the run reads, by name."""
+        settings, digests = self.recipe.forgetting, dict(self.examples.digests)
+        if settings is not None and settings.data is not None:
+            digests[settings.data.name] = digest_file(settings.data)
+        return digests
 
     @property
     def _probes(self) -> tuple[Example, ...]:
@@ -179,6 +201,30 @@ class Run:
             generator = self._generator(model, self.recipe.max_answer_tokens)
             return score(self._asked, self._renderer, generator)
 
+    def _forgetting(self, model: Any) -> Forgetting | None:
+        settings = self.recipe.forgetting
+        if settings is None:
+            return None
+        text = "reading general text without and with the adapter"
+        with self.progress.phase("forgetting", text):
+            base, adapter = Pair(model.eval(), self.recipe.evaluate.batch_size).measure(
+                self._general
+            )
+        return Forgetting(total(base), total(adapter), settings.budget)
+
+    def _judge(self, kept: Forgetting | None) -> None:
+        """Say what was forgotten; whether too much of it is an error, the recipe decides."""
+        settings = self.recipe.forgetting
+        if kept is None or settings is None:
+            return
+        if kept.is_kept:
+            self.progress.say(str(kept))
+        elif settings.over_budget == "warn":
+            self.progress.warn(f"it forgets more than `forgetting.budget`: {kept}")
+        else:
+            name = self.recipe.output.name
+            raise ForgetsTooMuch(f"{name} forgets more than `forgetting.budget`: {kept}")
+
     def _receipt(self, model: Any) -> dict[str, Any]:
         return make_receipt(self._probes, self._renderer, self._generator(model, MAX_TOKENS))
 
@@ -211,7 +257,7 @@ class Run:
             recipe,
             record,
             self._renderer,
-            data=self.examples.digests,
+            data=self._digests,
             golden=[example.prompt for example in self._probes[:1]],
             tokenizer=self.served / "tokenizer.json",
             target_modules=target_modules(adapter.config),

@@ -16,6 +16,7 @@ from training.recipe import LoadSettings
 
 GPTQ = LoadSettings(quantization="gptq")
 GROUP = 32
+Quantized = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 def pack(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
@@ -27,27 +28,37 @@ def pack(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
     return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
 
 
-def quantize(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Round to nearest in groups along the inputs; the packed parts and what they stand for."""
+def quantize(weight: torch.Tensor, group: int = GROUP, *, by_activation: bool = True) -> Quantized:
+    """Round to nearest in groups of inputs; the packed parts and what they stand for.
+
+    `by_activation` is GPTQ's `desc_act`: groups are of inputs that are alike in size, wherever they
+    stand. The last group is smaller where the inputs do not divide.
+    """
     out_features, in_features = weight.shape
-    groups = weight.float().view(out_features, -1, GROUP)
-    low, high = groups.amin(-1), groups.amax(-1)  # [out, groups]
-    scales = ((high - low) / 15).clamp(min=1e-6).half()
-    zeros = (-low / scales.float()).round().clamp(1, 15)
-    index = torch.arange(in_features) // GROUP
-    values = (weight.float() / scales.float()[:, index] + zeros[:, index]).round().clamp(0, 15)
-    dense = scales.float()[:, index] * (values - zeros[:, index])
+    order = torch.arange(in_features)
+    if by_activation:
+        order = weight.float().norm(dim=0).argsort(descending=True)
+    index = torch.empty(in_features, dtype=torch.int32)
+    index[order] = (torch.arange(in_features) // group).to(torch.int32)
+    num_groups = -(-in_features // group)
+    scales, zeros = torch.zeros(2, out_features, num_groups)
+    for number in range(num_groups):
+        own = weight.float()[:, index == number]
+        low, high = own.amin(-1).clamp(max=0), own.amax(-1).clamp(min=0)
+        scales[:, number] = ((high - low) / 15).clamp(min=1e-6).half().float()
+        zeros[:, number] = (-low / scales[:, number]).round().clamp(0, 15)
+    values = (weight.float() / scales[:, index] + zeros[:, index]).round().clamp(0, 15)
     parts = {
         "qweight": pack(values).t().contiguous(),
-        "qzeros": pack(zeros.t() - 1),
-        "scales": scales.t().contiguous(),
-        "g_idx": index.to(torch.int32),
+        "qzeros": pack((zeros.t() - 1) % 16),
+        "scales": scales.t().half().contiguous(),
+        "g_idx": index,
         "bias": torch.zeros(out_features, dtype=torch.float16),
     }
-    return parts, dense
+    return parts, scales[:, index] * (values - zeros[:, index])
 
 
-def gptq_checkpoint(base: Path, folder: Path) -> dict[str, torch.Tensor]:
+def gptq_checkpoint(base: Path, folder: Path, group: int = GROUP) -> dict[str, torch.Tensor]:
     """Write `base` in GPTQ; returns what each projection's weight has become."""
     import shutil
 
@@ -58,13 +69,15 @@ def gptq_checkpoint(base: Path, folder: Path) -> dict[str, torch.Tensor]:
     for name, tensor in tensors.items():
         if "_proj." in name:
             module = name.removesuffix(".weight")
-            parts, dense[module] = quantize(tensor)
+            parts, dense[module] = quantize(tensor, group)
             written |= {f"{module}.{part}": value for part, value in parts.items()}
         else:
             written[name] = tensor
     save_file(written, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": GROUP}
+    config["quantization_config"] = {
+        "quant_method": "gptq", "bits": 4, "group_size": group, "desc_act": True, "sym": False,
+    }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
     return dense
 
@@ -88,6 +101,19 @@ def test_a_checkpoint_answers_as_its_dense_weights(tiny_base: Path, tmp_path: Pa
         plain.get_submodule(name).weight.data = weight
     ids = torch.arange(3, 30)[None]
     torch.testing.assert_close(loaded(ids).logits, plain(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("by_activation", [True, False])
+def test_groups_need_not_divide_the_inputs(by_activation: bool) -> None:
+    """SmolLM2's 576 inputs are four and a half groups of 128; zero points reach from 0 to 15."""
+    weight = torch.randn(16, 576)
+    weight[0] = weight[0].abs()  # its zero points are 0, which the format stores as 15
+    weight[1] = -weight[1].abs()
+    parts, dense = quantize(weight, 128, by_activation=by_activation)
+    assert parts["scales"].shape == (5, 16)
+    layer = GptqLinear(parts, bits=4, zero_offset=1)
+    torch.testing.assert_close(layer.dense(), dense, rtol=0, atol=1e-6)
+    assert (layer.dense() - weight).abs().max() < 0.5  # it is the weight, but for rounding
 
 
 def test_gradients_pass_through_the_packed_weights() -> None:

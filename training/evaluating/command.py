@@ -23,6 +23,7 @@ from training.foundation import prepare
 from training.progress import Progressing
 from training.provenance import environment
 
+from .comparison import Comparison
 from .difficulty import BUCKETS, Bucket, groups
 from .forgetting import BUDGET, Forgetting
 from .general import read_text, windows
@@ -57,6 +58,16 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True)
+class BaseAnswers:
+    """What a bare base answered under a hat: asked again, it would say the same."""
+
+    fingerprint: str
+    hat: Hat
+    examples: tuple[Example, ...]
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One version on some rows, beside its base."""
 
@@ -65,9 +76,13 @@ class Evaluation:
     files: tuple[Path, ...]
     options: EvaluationOptions
     progress: Progressing
+    known: Sequence[BaseAnswers] = ()
 
-    def run(self) -> Report:
-        """Measure everything; raises a `TrainingError` or `RegistryError`."""
+    def run(self) -> tuple[Report, BaseAnswers]:
+        """Measure everything; raises a `TrainingError` or `RegistryError`.
+
+        The base's answers that are in `known` already are not asked for again.
+        """
         from transformers import AutoTokenizer
 
         from training.rendering import Renderer
@@ -84,12 +99,13 @@ class Evaluation:
         measured = self._measure(base, [*samples, *pieces])
         rows = [side[: len(samples)] for side in measured]
         base_answers, adapter_answers = self._ask(base, hat, examples)
-        return self._report(
+        report = self._report(
             examples,
             base=Side(base_answers, tuple(rows[0])),
             adapter=Side(adapter_answers, tuple(rows[1])),
             forgetting=self._forgetting(*(side[len(samples) :] for side in measured)),
         )
+        return report, BaseAnswers(lock.base.fingerprint, hat, examples, base_answers)
 
     def _base(self, lock: Lock) -> Path:
         """The folder of the version's base; raises `BaseError` when it is another."""
@@ -121,9 +137,15 @@ class Evaluation:
             host as h,
         ):
             prompts = [h.prompt_ids(hat, example.prompt) for example in examples]
-            return self._answers(h, None, prompts, hat), self._answers(
-                h, self.version, prompts, hat
-            )
+            base_answers = self._known(hat, examples) or self._answers(h, None, prompts, hat)
+            return base_answers, self._answers(h, self.version, prompts, hat)
+
+    def _known(self, hat: Hat, examples: Sequence[Example]) -> tuple[str, ...] | None:
+        wanted = (self.version.base_fingerprint, hat, tuple(examples))
+        for each in self.known:
+            if (each.fingerprint, each.hat, each.examples) == wanted:
+                return each.answers
+        return None
 
     def _answers(
         self, host: AnsweringHost, version: Version | None, prompts: Any, hat: Hat
@@ -155,7 +177,7 @@ class Evaluation:
 
 
 def evaluate(
-    reference: str,
+    references: Sequence[str],
     files: Sequence[Path],
     *,
     registry: Path | str | None = None,
@@ -163,42 +185,61 @@ def evaluate(
     output: Path | None = None,
     post: bool = True,
     console: Console | None = None,
-) -> Report:
-    """Evaluate a version on the rows of `files`, print a table, and state it in the registry.
+) -> tuple[Report, ...]:
+    """Evaluate versions on the rows of `files`, print a table, and state it in the registry.
 
-    `output` is a folder for `evaluation.json` and `evaluation.png`. Raises `ForgetsTooMuch` at
-    the end when the adapter is over its budget on general text; everything is stated by then.
+    `output` is a folder for `evaluation.json` and `evaluation.png`, or of several versions
+    `comparison.json` and `comparison.png`. Raises `ForgetsTooMuch` at the end when an adapter is
+    over its budget on general text; everything is stated by then.
     """
     console = console or Console()
     missing = [f"{path}: no such file" for path in files if not path.is_file()]
     if missing:
         raise DataError(missing)
     prepare()
-    store = open_registry(registry)
-    version = store.resolve(reference)
-    report = Evaluation(
-        store, version, tuple(files), options or EvaluationOptions(), Progressing(console)
-    ).run()
-    console.print(report.table())
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        report.write(output / REPORT_FILE)
-        plot_groups(report.groups, output / PLOT_FILE, title=report.subject)
-    if post:
-        state(store, version, EVALUATION, report.document())
-        console.print(f"stated about [bold]{version.ref}[/bold] in the registry")
-    _judge(report, console)
-    return report
+    store, options = open_registry(registry), options or EvaluationOptions()
+    versions = [store.resolve(reference) for reference in references]
+    reports: list[Report] = []
+    known: list[BaseAnswers] = []
+    for version in versions:
+        progress = Progressing(console)
+        work = Evaluation(store, version, tuple(files), options, progress, known)
+        report, answers = work.run()
+        reports.append(report)
+        known.append(answers)
+    _show(reports, output, console)
+    for version, report in zip(versions, reports, strict=True):
+        if post:
+            state(store, version, EVALUATION, report.document())
+            console.print(f"stated about [bold]{version.ref}[/bold] in the registry")
+    _judge(reports, console)
+    return tuple(reports)
 
 
-def _judge(report: Report, console: Console) -> None:
-    kept = report.forgetting
-    if kept is None:
+def _show(reports: Sequence[Report], output: Path | None, console: Console) -> None:
+    """Print the table, and write it and its chart into `output`."""
+    comparison = Comparison(tuple(reports))
+    is_one = len(reports) == 1
+    console.print(reports[0].table() if is_one else comparison.table())
+    if output is None:
         return
-    line = (
-        f"general text: perplexity {kept.base.perplexity:.2f} → {kept.adapter.perplexity:.2f} "
-        f"({kept.rise:+.1%}, budget {kept.budget:.0%})"
-    )
-    if not kept.is_kept:
-        raise ForgetsTooMuch(f"{report.subject} forgets more than it may: {line}")
-    console.print(line)
+    output.mkdir(parents=True, exist_ok=True)
+    if is_one:
+        [report] = reports
+        report.write(output / REPORT_FILE)
+        plot_groups(report.groups, report.sides, output / PLOT_FILE, title=report.subject)
+    else:
+        comparison.write(output)
+
+
+def _judge(reports: Sequence[Report], console: Console) -> None:
+    """Say what each forgets; too much of it is an error."""
+    over = []
+    for report in reports:
+        kept = report.forgetting
+        if kept is not None:
+            console.print(f"{report.subject}: {kept}", highlight=False)
+            if not kept.is_kept:
+                over.append(f"{report.subject} forgets more than it may: {kept}")
+    if over:
+        raise ForgetsTooMuch("\n".join(over))

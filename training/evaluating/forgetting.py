@@ -28,6 +28,12 @@ class Forgetting:
         """Whether the rise is within the budget."""
         return self.rise <= self.budget
 
+    def __str__(self) -> str:
+        return (
+            f"general text: perplexity {self.base.perplexity:.2f} → "
+            f"{self.adapter.perplexity:.2f} ({self.rise:+.1%}, budget {self.budget:.0%})"
+        )
+
     def document(self) -> dict[str, Any]:
         return {
             "base_perplexity": self.base.perplexity,

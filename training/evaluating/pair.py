@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from registry.versions import Version
-from training.model import load_base
+from training.model import load_base, quiet
 
 from .likelihood import Labelled, Likelihood, likelihoods
 
@@ -40,7 +40,8 @@ class Pair:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "adapter"
             registry.pull(f"{version.name}@{version.digest}", folder)
-            model = PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False)
+            with quiet():
+                model = PeftModel.from_pretrained(model, str(folder), autocast_adapter_dtype=False)
         if dtype is torch.float32:
             model.float()  # quantized weights are bytes, which this leaves alone
         return cls(model.eval(), batch_size)

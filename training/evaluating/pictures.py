@@ -7,25 +7,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .scores import Group
+from .tables import Sides
 
 if TYPE_CHECKING:
     from .levels import Level
 
-_BASE, _ADAPTER = "#9db7d5", "#1f5a94"
-_WIDTH = 0.38  # of a bar; two stand beside each other
+_LINE = "#1f5a94"
+_COLORS = ("#9db7d5", _LINE, "#c2541b", "#2f7d32", "#7a4d9c", "#8a8a8a")
+_WIDTH = 0.8  # of a group's bars together
 
 
-def plot_groups(groups: Sequence[Group], path: Path, *, title: str) -> None:
-    """A PNG with BLEU and exact match of base and adapter, group by group (seed 001's chart)."""
-    figure = _figure(9, 4)
+def plot_groups(groups: Sequence[Group], sides: Sides, path: Path, *, title: str) -> None:
+    """A PNG with BLEU and exact match of each side, group by group (seed 001's chart)."""
+    figure = _figure(min(14, max(9, len(groups) * len(sides))), 4)
+    width = _WIDTH / len(sides)
     for axes, (key, label) in zip(
         figure.subplots(1, 2), (("bleu", "BLEU"), ("exact_match", "exact match")), strict=True
     ):
-        for offset, side, color in ((-0.5, "base", _BASE), (0.5, "adapter", _ADAPTER)):
-            heights = [getattr(getattr(group, side), key) for group in groups]
-            places = [index + offset * _WIDTH for index in range(len(groups))]
-            bars = axes.bar(places, heights, _WIDTH, color=color, label=side)
-            axes.bar_label(bars, fmt="%.2f", fontsize=8)
+        for place, (side, scores) in enumerate(sides.items()):
+            offset = (place - (len(sides) - 1) / 2) * width
+            bars = axes.bar(
+                [index + offset for index in range(len(groups))],
+                [getattr(score, key) for score in scores],
+                width,
+                color=_COLORS[place % len(_COLORS)],
+                label=side,
+            )
+            axes.bar_label(bars, fmt="%.0f" if key == "bleu" else "%.2f", fontsize=8)
         axes.set_xticks(range(len(groups)), [f"{g.name}\n{g.num_rows} rows" for g in groups])
         axes.set(title=label, ylim=(0, None))
         axes.legend()
@@ -39,7 +47,7 @@ def plot_levels(levels: Sequence[Level], path: Path, *, title: str) -> None:
     axes = figure.subplots()
     sizes = [level.num_bytes / 1e6 for level in levels]
     values = [level.likelihood.perplexity for level in levels]
-    axes.plot(sizes, values, color=_ADAPTER, marker="o")
+    axes.plot(sizes, values, color=_LINE, marker="o")
     for level, size, value in zip(levels, sizes, values, strict=True):
         axes.annotate(level.name, (size, value), xytext=(4, 6), textcoords="offset points")
     axes.set(title=title, xlabel="weights (MB)", ylabel="perplexity")

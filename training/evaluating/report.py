@@ -12,21 +12,10 @@ from rich.table import Table
 
 from .difficulty import EVERYTHING
 from .forgetting import Forgetting
-from .scores import Group
+from .scores import Group, Scores
+from .tables import score_table
 
 REPORT_FILE = "evaluation.json"
-_COLUMNS = (
-    # key, heading, format
-    ("loss", "loss", ".3f"),
-    ("perplexity", "perplexity", ".2f"),
-    ("token_accuracy", "token acc.", ".3f"),
-    ("exact_match", "exact", ".3f"),
-    ("bleu", "BLEU", ".1f"),
-    ("accuracy", "accuracy", ".3f"),
-    ("precision", "precision", ".3f"),
-    ("recall", "recall", ".3f"),
-    ("f1", "F1", ".3f"),
-)
 
 
 @dataclass(frozen=True)
@@ -76,24 +65,17 @@ class Report:
         text = json.dumps(self.document(), indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8")
 
+    @property
+    def sides(self) -> dict[str, tuple[Scores, ...]]:
+        """Base and adapter, group by group."""
+        return {
+            "base": tuple(group.base for group in self.groups),
+            "adapter": tuple(group.adapter for group in self.groups),
+        }
+
     def table(self) -> Table:
         """Two lines a group: base and adapter."""
-        present = self.groups[0].adapter.numbers | self.groups[0].base.numbers
-        columns = [column for column in _COLUMNS if column[0] in present]
-        table = Table(title=f"{self.subject} against its base")
-        for heading in ("rows", "", *(heading for _, heading, _ in columns)):
-            table.add_column(heading, justify="left" if heading in ("rows", "") else "right")
-        for group in self.groups:
-            sides = (("base", group.base), ("adapter", group.adapter))
-            for place, (side, scores) in enumerate(sides):
-                numbers = scores.numbers
-                cells = [
-                    format(numbers[key], style) if key in numbers else "–"
-                    for key, _, style in columns
-                ]
-                title = f"{group.name} ({group.num_rows})" if place == 0 else ""
-                table.add_row(title, side, *cells, end_section=place == 1)
-        return table
+        return score_table(self.groups, self.sides, title=f"{self.subject} against its base")
 
 
 def _group_document(group: Group) -> dict[str, Any]:

@@ -21,6 +21,7 @@ REFUSED: Mapping[str, frozenset[str]] = {
     "hat": frozenset({"chat_template_file"}),
     "lora": frozenset(),
     "evaluate": frozenset(),
+    "forgetting": frozenset({"data"}),
 }
 TRAIN_FILE, VALIDATION_FILE = "training_file.jsonl", "validation_file.jsonl"
 

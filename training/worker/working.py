@@ -21,6 +21,7 @@ from registry.tuning.claims import Claims
 from registry.tuning.files import RESULTS
 from training.errors import (
     DataError,
+    ForgetsTooMuch,
     PushError,
     RecipeError,
     TrainingDiverged,
@@ -48,6 +49,7 @@ _CODES: Mapping[type[TrainingError], tuple[str, str | None]] = {
     RecipeError: ("invalid_recipe", "recipe"),
     TrainingDiverged: ("training_diverged", None),
     PushError: ("push_failed", None),
+    ForgetsTooMuch: ("forgets_too_much", None),
 }
 
 

@@ -11,8 +11,10 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from registry.conversations import find_bad_rows
 from registry.tuning import Queue
-from registry.tuning.files import PIECE, TRAINING
+from registry.tuning.errors import InvalidUpload
+from registry.tuning.files import PIECE, TRAINING, StoredFile
 from server.api.errors import MissingParameter
 from server.errors import InvalidRequest
 
@@ -38,9 +40,18 @@ class FileRoutes:
                 raise MissingParameter("'file' is required.", param="file")
             if purpose != TRAINING:
                 raise InvalidRequest(f"'purpose' must be '{TRAINING}'.", param="purpose")
-            add = partial(self._files.add, file.filename or "", TRAINING, _read(file.file))
+            add = partial(self._add, file.filename or "", file.file)
             stored = await anyio.to_thread.run_sync(add)
         return JSONResponse(file_document(stored))
+
+    def _add(self, name: str, file: BinaryIO) -> StoredFile:
+        """Keep a file of good rows; raises `InvalidUpload` that names the bad ones."""
+        stored = self._files.add(name, TRAINING, _read(file))
+        file.seek(0)
+        if problems := find_bad_rows(file):
+            self._files.remove(stored.id)
+            raise InvalidUpload(f"{name}: " + "; ".join(problems), param="file")
+        return stored
 
     async def index(self, request: Request) -> Response:
         paging = read_paging(request, default=_MOST_FILES, most=_MOST_FILES)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FileId = Annotated[str, Field(min_length=1, max_length=64)]
 LabelName = Annotated[str, Field(max_length=64)]
 Label = Annotated[str, Field(max_length=512)]
-Section = Literal["lora", "train", "hat", "evaluate"]
+Section = Literal["lora", "train", "hat", "evaluate", "forgetting"]
 
 
 class _Part(BaseModel):
@@ -36,7 +36,7 @@ class Method(_Part):
 
 
 class JobBody(_Part):
-    """`recipe` is ours: sections of a recipe (lora, train, hat, evaluate) beyond OpenAI's three."""
+    """`recipe` is ours: sections of a recipe beyond OpenAI's three."""
 
     model: Annotated[str, Field(min_length=1, max_length=255)]
     training_file: FileId

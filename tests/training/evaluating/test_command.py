@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,8 @@ from rich.console import Console
 from registry import Registry
 from registry.referrers import EVALUATION, list_referrers
 from training.errors import BaseError, DataError, ForgetsTooMuch
-from training.evaluating.command import EvaluationOptions, evaluate
+from training.evaluating.command import Evaluation, EvaluationOptions, evaluate
+from training.evaluating.comparison import Comparison
 from training.evaluating.difficulty import Bucket
 from training.evaluating.report import Report
 
@@ -25,8 +27,8 @@ GENEROUS = 1e9  # a random base has no general knowledge to lose
 def evaluated(colors: Colors, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path, str]:
     output = tmp_path_factory.mktemp("evaluation")
     console = Console(file=io.StringIO(), width=160)
-    report = evaluate(
-        "colors@prod",
+    [report] = evaluate(
+        ["colors@prod"],
         [colors.heldout],
         registry=colors.registry,
         options=EvaluationOptions(
@@ -82,7 +84,7 @@ def test_an_adapter_over_its_budget_is_named(colors: Colors, tmp_path: Path) -> 
     options = EvaluationOptions(base=str(colors.base), budget=0.0, general=text, most_rows=2)
     with pytest.raises(ForgetsTooMuch, match=r"colors@1 forgets .* budget 0%"):
         evaluate(
-            "colors",
+            ["colors"],
             [colors.heldout],
             registry=colors.registry,
             options=options,
@@ -94,12 +96,42 @@ def test_an_adapter_over_its_budget_is_named(colors: Colors, tmp_path: Path) -> 
 def test_another_base_is_refused(colors: Colors, embedded_base: Path) -> None:
     options = EvaluationOptions(base=str(embedded_base))
     with pytest.raises(BaseError, match="another base"):
-        evaluate("colors", [colors.heldout], registry=colors.registry, options=options)
+        evaluate(["colors"], [colors.heldout], registry=colors.registry, options=options)
 
 
 def test_files_and_formats_are_checked_first(colors: Colors, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
-        evaluate("colors", [tmp_path / "none.jsonl"], registry=colors.registry)
+        evaluate(["colors"], [tmp_path / "none.jsonl"], registry=colors.registry)
     options = EvaluationOptions(base=str(colors.base), data={"format": "alpaca"})
     with pytest.raises(DataError, match=r"heldout\.jsonl:1: there is no column `instruction`"):
-        evaluate("colors", [colors.heldout], registry=colors.registry, options=options)
+        evaluate(["colors"], [colors.heldout], registry=colors.registry, options=options)
+
+
+def test_versions_are_compared_and_the_base_is_asked_once(
+    colors: Colors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    original = Evaluation._answers
+
+    def counting(self: Evaluation, host: Any, version: Any, *rest: Any) -> tuple[str, ...]:
+        asked.append("base" if version is None else version.ref)
+        return original(self, host, version, *rest)
+
+    monkeypatch.setattr(Evaluation, "_answers", counting)
+    console = Console(file=io.StringIO(), width=160)
+    options = EvaluationOptions(base=str(colors.base), budget=GENEROUS)
+    reports = evaluate(
+        ["colors@prod", "colors@1"],
+        [colors.heldout],
+        registry=colors.registry,
+        options=options,
+        output=tmp_path,
+        post=False,
+        console=console,
+    )
+    assert asked == ["base", "colors@1", "colors@1"]
+    assert reports[0].groups == reports[1].groups
+    assert list(Comparison(reports).sides) == ["base", "colors@1"]
+    document = json.loads((tmp_path / "comparison.json").read_text())
+    assert [report["version"] for report in document["reports"]] == [reports[0].digest] * 2
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")

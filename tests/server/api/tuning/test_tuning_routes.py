@@ -17,7 +17,10 @@ from server.api.keys import parse_keys
 from server.settings import ApiSettings
 from tests.server.api.fakes import LiveServer, Site, make_site, open_client
 
-ROWS = b'{"messages": []}\n'
+ROWS = (
+    b'{"messages": [{"role": "user", "content": "2 + 2?"}, '
+    b'{"role": "assistant", "content": "4"}]}\n'
+)
 JOB = {"model": "tiny-mistral", "training_file": "file-0"}
 
 
@@ -44,7 +47,7 @@ def client(queue: Queue) -> Iterator[openai.OpenAI]:
 
 
 def test_files_by_the_official_client(client: openai.OpenAI) -> None:
-    large = ROWS * (8 << 16)  # over what other bodies may have
+    large = ROWS * (1 << 16)  # over what other bodies may have
     stored = client.files.create(file=("rows.jsonl", large), purpose="fine-tune")
     assert (stored.filename, stored.bytes, stored.object) == ("rows.jsonl", len(large), "file")
     assert client.files.retrieve(stored.id) == stored
@@ -147,6 +150,23 @@ async def test_wrong_uploads(queue: Queue) -> None:
         limit = await http.get("/v1/files", params={"limit": 0})
     assert [r.status_code for r in (no_form, no_file, batch, limit)] == [400, 400, 400, 400]
     assert (huge.status_code, huge.json()["error"]["code"]) == (413, "file_too_large")
+    assert queue.files.page() == ([], False)
+
+
+def test_rows_that_cannot_be_trained_on_are_named_at_upload(
+    client: openai.OpenAI, queue: Queue
+) -> None:
+    rows = ROWS + b'\n{"messages": []}\n' + ROWS + b'{"messages": [\n["no", "object"]\n'
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")
+    assert (caught.value.code, caught.value.param) == ("invalid_file", "file")
+    message = caught.value.body["message"]  # type: ignore[index]
+    assert [part.partition(":")[0] for part in message.split("; ")] == [
+        "rows.jsonl", "line 5", "line 6",
+    ]  # fmt: skip
+    assert message.startswith("rows.jsonl: line 3: expected a list `messages`, found `messages`")
+    with pytest.raises(openai.BadRequestError, match="holds no rows"):
+        client.files.create(file=("rows.jsonl", b"\n"), purpose="fine-tune")
     assert queue.files.page() == ([], False)
 
 
