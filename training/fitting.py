@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import TrainerCallback
@@ -16,7 +16,10 @@ from . import checkpoints, processes
 from .best import BestWeights
 from .callback import CurveCallback
 from .collator import Collator
+from .flat import FlatCollator
+from .fused import fused
 from .packing import PackCollator, pack
+from .precision import device
 from .progress import Curves, Progressing
 from .recipe import Recipe
 from .samples import Sample
@@ -65,6 +68,7 @@ class Fitting:
         best = BestWeights(keep=settings.best, patience=settings.early_stop)
         with (
             self._folder() as folder,
+            self._layers(model),
             self.progress.training(num_steps(settings, len(rows), processes.count())) as bar,
         ):
             start = checkpoints.newest(folder) if self.session.resume else None
@@ -103,12 +107,34 @@ class Fitting:
             checkpoints.clear(folder)
         yield folder
 
+    @contextmanager
+    def _layers(self, model: Any) -> Iterator[None]:
+        """With the model's layers fused, where the recipe has them so."""
+        settings = self.recipe.train
+        if not self._is_on(settings.fused):
+            yield
+            return
+        with fused(model, flat=self._is_flat, checkpointed=settings.gradient_checkpointing):
+            yield
+
+    @property
+    def _is_flat(self) -> bool:
+        return self._is_on(self.recipe.train.unpadded)
+
+    def _is_on(self, setting: bool | Literal["auto"]) -> bool:
+        """`auto` is on where it pays: on a GPU that holds whole weights."""
+        if setting == "auto":
+            return device().type == "cuda" and self.recipe.train.deepspeed is None
+        return setting
+
     def _rows(self, samples: Sequence[Sample]) -> Sequence[Row]:
         settings = self.recipe.train
         return pack(samples, settings.max_length) if settings.packing else tuple(samples)
 
-    def _collator(self, model: Any) -> Collator | PackCollator:
+    def _collator(self, model: Any) -> Collator | PackCollator | FlatCollator:
         settings, data = self.recipe.train, self.recipe.data
+        if self._is_flat:
+            return FlatCollator(settings.batch_size * settings.max_length)
         length = settings.max_length if data.pad_to_max_length else None
         if settings.packing:
             return PackCollator(self.pad_token_id, length)

@@ -191,6 +191,11 @@ class Recipe(Section):
             )
         if lora.dora and lora.init in ("pissa", "olora"):
             raise ValueError("`lora.dora` and `lora.init: pissa` or `olora` do not go together")
+        if self.train.deepspeed and True in (self.train.fused, self.train.unpadded):
+            raise ValueError(
+                "`train.fused` and `train.unpadded` need whole weights in each process, which "
+                "DeepSpeed divides: leave them out"
+            )
         if load.quantization == "gptq" and self.serve_on is None:
             raise ValueError(
                 "a GPTQ checkpoint is not what is served: name the base that is in `serve_on`"

@@ -51,6 +51,12 @@ class TrainSettings(Section):
     """Tokens of prompt and answer together."""
     packing: bool = False
     """Several rows behind one another in one of `max_length` tokens, none seeing another."""
+    unpadded: bool | Literal["auto"] = "auto"
+    """The rows of a step behind one another, none seeing another, in as few forward passes as
+    `batch_size` rows of `max_length` allow: the same step with nothing padded. `auto`: on GPUs."""
+    fused: bool | Literal["auto"] = "auto"
+    """Layers by our own kernels, which compute the same with fewer passes over memory and keep
+    less of it. `auto`: on GPUs."""
     group_by_length: bool = True
     """Batches of similar lengths waste less on padding."""
     gradient_checkpointing: bool = False

@@ -16,6 +16,7 @@ from . import processes
 from .checkpoints import WEIGHTS_FILE, load_trained, save_trained
 from .collator import Collator
 from .cross_entropy import linear_cross_entropy
+from .flat import FlatCollator, passes
 from .packing import Pack, PackCollator
 from .precision import autocast
 from .sampler import LengthGroupedSampler
@@ -49,7 +50,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         *,
         train: Sequence[Row],
         validation: Sequence[Row],
-        collator: Collator | PackCollator,
+        collator: Collator | PackCollator | FlatCollator,
         folder: Path,
         callbacks: Sequence[TrainerCallback],
         identity: str = "",
@@ -63,7 +64,12 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         self._identity = identity
         self._shuffle = shuffle
         arguments = training_arguments(
-            settings, folder, len(train), validates=bool(validation), resumes=resumes
+            settings,
+            folder,
+            len(train),
+            validates=bool(validation),
+            resumes=resumes,
+            flat=isinstance(collator, FlatCollator),
         )
         super().__init__(
             model=model,
@@ -90,7 +96,19 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         In training the sum is divided by `num_items_in_batch` (the answer tokens of all
         accumulated batches on all devices), in evaluation by the batch's own answer tokens.
         """
-        inputs = dict(inputs)
+        pieces = list(passes(inputs))
+        found = [self._summed(model, piece) for piece in pieces]
+        loss = torch.stack([total for total, _ in found]).sum()
+        if num_items_in_batch is None:
+            count = sum((piece["labels"][:, 1:] != IGNORED).sum() for piece in pieces)
+            loss = loss / torch.as_tensor(count).clamp(min=1)
+        else:
+            # Gradients are averaged over processes, but the count already covers all of them.
+            loss = loss / num_items_in_batch * self.accelerator.num_processes
+        return (loss, found[-1][1]) if return_outputs else loss
+
+    def _summed(self, model: torch.nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """One forward pass: the cross entropy of its answer tokens, and what the model gave."""
         labels = inputs.pop("labels")[:, 1:]  # the logits at a position are for the next token
         kept = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
         cache = self._prefix_cache(model, inputs)
@@ -106,12 +124,22 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
             )
         else:
             loss = linear_cross_entropy(last, head.weight, labels.flatten())
-        if num_items_in_batch is None:
-            loss = loss / (labels != IGNORED).sum().clamp(min=1)
-        else:
-            # Gradients are averaged over processes, but the count already covers all of them.
-            loss = loss / num_items_in_batch * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        return loss, outputs
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Forward and backward of each pass in turn; gradients are exchanged in the last one."""
+        *early, last = passes(inputs)
+        total = torch.zeros((), device=self.args.device)
+        for piece in early:
+            with self.accelerator.no_sync(model):
+                total += super().training_step(model, piece, num_items_in_batch)
+        total += super().training_step(model, last, num_items_in_batch)
+        return total
 
     def _head(self) -> torch.nn.Linear | None:
         """The layer that makes logits; None where its weight is only there while it runs."""
@@ -197,9 +225,16 @@ def _per_epoch(settings: TrainSettings, num_rows: int, num_processes: int = 1) -
 
 
 def training_arguments(
-    settings: TrainSettings, folder: Path, num_rows: int, *, validates: bool, resumes: bool = False
+    settings: TrainSettings,
+    folder: Path,
+    num_rows: int,
+    *,
+    validates: bool,
+    resumes: bool = False,
+    flat: bool = False,
 ) -> TrainingArguments:
-    """transformers' own words for `settings`."""
+    """transformers' own words for `settings`; a `flat` batch has the rows of a whole step."""
+    accumulated = settings.gradient_accumulation
     cuda = torch.cuda.is_available()
     precision = autocast(settings.precision)
     evaluation = _strategy(settings.eval_every) if validates else "no"
@@ -207,9 +242,9 @@ def training_arguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size * (accumulated if flat else 1),
         per_device_eval_batch_size=settings.eval_batch_size or max(settings.batch_size, 16),
-        gradient_accumulation_steps=settings.gradient_accumulation,
+        gradient_accumulation_steps=1 if flat else accumulated,
         learning_rate=settings.learning_rate,
         # Ours is made in `create_scheduler`; a name that transformers knows must stand here.
         lr_scheduler_type="linear" if settings.scheduler == "warmup_decay" else settings.scheduler,

@@ -1,0 +1,247 @@
+"""Training at 7B shape beside plain transformers + PEFT + bitsandbytes: tokens a second, memory.
+
+    python3 -m tests.gpu.bench_training 32
+    torchrun --nproc-per-node 2 -m tests.gpu.bench_training 32 --recipes qlora --ways ours
+
+Each recipe as it stands, on random weights and random rows of the lengths that its data has; both
+sides train one model on the same rows in the same order. Tokens are those of rows, padding left
+out, after warm-up steps that nobody counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
+
+from registry.bases import NF4, BaseRecord, shape_fields
+from tests.gpu.plain_training import bare, train_plainly
+from training import processes
+from training.fitting import Fitting, Session
+from training.methods import method_for
+from training.model import load_base
+from training.progress import Progressing
+from training.reading import read_recipe
+from training.recipe import Recipe
+from training.samples import Sample
+
+RECIPES = Path("training/recipes")
+WARM_UP = 2  # steps
+WAYS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "unpadded": ("train.unpadded=true", "train.fused=false"),
+    "ours": ("train.unpadded=true", "train.fused=true"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A recipe, how many steps of it are timed, and the lengths of its rows: log-normal around
+    `median` tokens, cut at the recipe's `max_length`; the last 40% are learned.
+    """
+
+    name: str
+    file: str
+    steps: int
+    median: int
+    spread: float
+    settings: tuple[str, ...] = ()
+
+    def recipe(self, base: Path, way: str) -> Recipe:
+        """The recipe as it stands, but for what would write, watch or ask."""
+        return read_recipe(
+            RECIPES / self.file,
+            [
+                f"base={base}", f"train.max_steps={WARM_UP + self.steps}", "train.best=false",
+                "train.save_every=never", "train.eval_every=never", "data.shuffle=false",
+                "tracking.report_to=[]", *self.settings, *WAYS[way],
+            ],
+        )  # fmt: skip
+
+    def rows(self, recipe: Recipe, vocabulary: int, per_step: int) -> tuple[Sample, ...]:
+        """As many as warm-up and timed steps take."""
+        source, limit = random.Random(7), recipe.train.max_length
+        count = (WARM_UP + self.steps) * per_step
+        tokens, found = 0, []
+        while (tokens < count * limit) if recipe.train.packing else (len(found) < count):
+            length = min(limit, max(16, round(self.median * source.lognormvariate(0, self.spread))))
+            ids = tuple(source.randrange(3, vocabulary) for _ in range(length))
+            found.append(Sample(ids, round(0.6 * length), str(len(found))))
+            tokens += length
+        return tuple(found)
+
+
+CASES = (
+    Case("seed 1: NF4, r 8, 1 row x 4, 512", "seed-1-finance-qlora.yaml", 10, 180, 0.6),
+    Case("seed 2: 16 bit, r 8 q v, 8 x 2,048", "seed-2-sql-lora.yaml", 5, 300, 0.6),
+    Case("seed 4: NF4, r 32, packed 8,192", "seed-4-axolotl.yaml", 4, 130, 0.6),
+    Case("qlora: NF4, r 16, 4 rows x 4, 2,048", "qlora-mistral-7b.yaml", 4, 400, 0.7),
+)
+
+
+@dataclass
+class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """When each step ended, and its loss."""
+
+    ends: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+    def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+        if "loss" in logs:
+            self.losses.append(logs["loss"])
+
+    @property
+    def seconds(self) -> float:
+        """Of the steps that count."""
+        return self.ends[-1] - self.ends[WARM_UP - 1]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One way through one case."""
+
+    case: str
+    way: str
+    tokens_per_second: float
+    step: float  # seconds
+    gigabytes: float
+    loss: float
+
+    def line(self, plain: float | None) -> str:
+        ratio = "" if plain is None else f"{self.tokens_per_second / plain:6.2f}x"
+        return (
+            f"{self.case:38}{self.way:10}{self.tokens_per_second:9,.0f} tok/s{ratio:>8}"
+            f"{1000 * self.step:9.0f} ms/step{self.gigabytes:8.2f} GB   loss {self.loss:.4f}"
+        )
+
+
+def measure(model: Any, base: Path, case: Case, way: str) -> Measured:
+    """Train as `way` says, from a fresh adapter."""
+    recipe = case.recipe(base, way)
+    settings = recipe.train
+    per_step = settings.batch_size * settings.gradient_accumulation * processes.count()
+    rows = case.rows(recipe, int(model.config.vocab_size), per_step)
+    clock = Clock()
+    torch.manual_seed(0)
+    _start_counting()
+    if way == "plain":
+        train_plainly(model, recipe, rows, [clock])
+    else:
+        method = method_for(recipe, record_of(base), base)
+        adapted = method.prepare(model)
+        session = Session(callbacks=(clock,))
+        Fitting(recipe, 0, Progressing(Console(quiet=True)), session, "bench").fit(
+            adapted, rows, ()
+        )
+        bare(adapted, settings)
+    return Measured(
+        case.name,
+        way,
+        _tokens(recipe, rows, per_step) / clock.seconds,
+        clock.seconds / case.steps,
+        torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0,
+        clock.losses[0],
+    )
+
+
+def _tokens(recipe: Recipe, rows: Sequence[Sample], per_step: int) -> int:
+    """Of the rows in timed steps."""
+    from training.packing import pack
+
+    units: Sequence[Any] = pack(rows, recipe.train.max_length) if recipe.train.packing else rows
+    steps = recipe.train.max_steps or 0
+    return sum(map(len, units[WARM_UP * per_step : steps * per_step]))
+
+
+def _start_counting() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def record_of(base: Path) -> BaseRecord:
+    """A record without a fingerprint: nobody reads the shards."""
+    config = json.loads((base / "config.json").read_text())
+    return BaseRecord(
+        name=base.name,
+        source=base.name,
+        fingerprint="sha256:" + 64 * "0",
+        quantization=NF4,
+        config=shape_fields(config),
+    )
+
+
+def model_for(recipe: Recipe, base: Path) -> Any:
+    """The base as the recipe loads it; in 16 bits, random again, since the file holds NF4."""
+    if recipe.load.quantization == "nf4":
+        return load_base(base, recipe.load, max_length=recipe.train.max_length)
+    config = AutoConfig.from_pretrained(base)
+    del config.quantization_config
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return AutoModelForCausalLM.from_config(
+            config, dtype=torch.bfloat16, attn_implementation="sdpa"
+        )
+
+
+def main() -> None:
+    words = argparse.ArgumentParser()
+    words.add_argument("layers", type=int)
+    words.add_argument("--base", type=Path, default=Path("/dev/shm/hatstand-training/base"))
+    words.add_argument("--recipes", nargs="+", default=[case.file for case in CASES])
+    words.add_argument("--ways", nargs="+", default=list(WAYS))
+    words.add_argument("--tiny", action="store_true", help="a small shape, to try the script")
+    options = words.parse_args()
+    processes.take_device()
+    if not options.base.exists():
+        write_base(options.base, options.layers, tiny=options.tiny)
+    found: list[Measured] = []
+    held: tuple[str, Any] = ("", None)
+    for case in CASES:
+        if not any(each in case.file for each in options.recipes):
+            continue
+        recipe = case.recipe(options.base, "ours")
+        if held[0] != recipe.load.quantization:
+            held = ("", None)
+            _start_counting()
+            held = (recipe.load.quantization, model_for(recipe, options.base))
+        for way in options.ways:
+            found.append(measure(held[1], options.base, case, way))
+            if processes.is_first():
+                print(found[-1].line(None), flush=True)
+    if processes.is_first():
+        plain = {each.case: each.tokens_per_second for each in found if each.way == "plain"}
+        print(f"\n{processes.count()} process(es), {options.layers} layers")
+        for each in found:
+            print(each.line(plain.get(each.case)))
+
+
+def write_base(folder: Path, layers: int, *, tiny: bool) -> None:
+    """Random weights in NF4, made on the device."""
+    from tests.gpu.nf4_base import write_nf4_base
+    from tests.gpu.shapes import MISTRAL_7B
+
+    shape = {**MISTRAL_7B, "num_hidden_layers": layers}
+    if tiny:
+        small = {"vocab_size": 640, "hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+        shape |= {**small, "num_attention_heads": 4, "num_key_value_heads": 2}
+    write_nf4_base(folder, shape, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+if __name__ == "__main__":
+    main()
