@@ -61,6 +61,14 @@ def serve(
     device: Annotated[Device, typer.Option(help="Where the base lives.")] = Device.auto,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    replicas: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Engines behind the one port, each in a process and on a GPU of its own; requests "
+            "go where their adapter is.",
+        ),
+    ] = 1,
     pin: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Load at start, never evict.")
     ] = None,
@@ -164,6 +172,7 @@ def serve(
             base=base,
             host=host,
             port=port,
+            replicas=replicas,
             insecure=insecure,
             fine_tuning=fine_tuning,
             keep_responses=keep_responses,

@@ -53,12 +53,26 @@ def serve(settings: Settings) -> None:
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
         settings = replace(settings, port=listener.getsockname()[1])
-        if not settings.supervised:
-            serve_on(listener, settings)
-            return
-        from server.supervision import supervise
+        if settings.replicas > 1:
+            _serve_replicas(settings, listener)
+        elif settings.supervised:
+            from server.supervision import supervise
 
-        supervise(settings, listener)
+            supervise(settings, listener)
+        else:
+            serve_on(listener, settings)
+
+
+def _serve_replicas(settings: Settings, listener: socket.socket) -> None:
+    """Serve with a process for each replica, all behind one socket."""
+    from server.replicas import serve_replicas
+
+    _check_base(settings.base)
+    line = f"Serving {settings.base} on {settings.url} with {settings.replicas} replicas"
+    console = Console(stderr=True)
+    serve_replicas(
+        settings, listener, assemble, lambda: console.print(f"{line} (Ctrl-C stops)", markup=False)
+    )
 
 
 def serve_on(

@@ -75,6 +75,7 @@ class Settings:
     registry: str | Path = field(default_factory=default_registry)
     host: str = "127.0.0.1"
     port: int = 8000
+    replicas: int = 1  # engines behind one socket, each in a process and on a GPU of its own
     insecure: bool = False  # serve other machines without any key
     fine_tuning: bool = False  # take jobs for `hatstand worker`
     keep_responses: bool = True  # of /v1/responses, for conversations to go on from

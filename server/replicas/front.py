@@ -1,0 +1,167 @@
+"""The one socket: takes connections, and gives each to the replica that should answer it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from server.api.errors import RequestTimeout, error_response
+from server.errors import ServingError, Unavailable
+
+from .choice import choose
+from .exposition import FleetMetrics
+from .fleet import Fleet
+from .visit import MODEL_IN_BODY, UNLOAD, Visit, read_visit
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+PAUSE = 0.1  # seconds after a connection could not be taken
+MOST_ATTEMPTS = 2  # replicas that may die over one request
+RETRY_AFTER = 5.0  # seconds, told while no replica is up
+JSON = "application/json"
+
+
+class Front:
+    """Answers for the host as a whole itself: /healthz, /readyz, /metrics."""
+
+    def __init__(self, fleet: Fleet, max_body: int) -> None:
+        self._fleet = fleet
+        self._max_body = max_body
+        self._metrics = FleetMetrics(fleet)
+        self._visits: set[asyncio.Task[None]] = set()
+
+    async def run(self, listener: socket.socket) -> None:
+        """Take connections until cancelled."""
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                logger.warning("no connection could be taken: %s", error)
+                await asyncio.sleep(PAUSE)
+                continue
+            connection.setblocking(False)
+            self._begin(self._attend(connection))
+
+    async def finish(self) -> None:
+        """Wait until everybody who was let in has been attended to."""
+        await asyncio.gather(*self._visits)
+
+    def rehome(self, visit: Visit) -> None:
+        """Give a visit that was not answered to another replica, if it can be asked again."""
+        self._begin(self._answered_or_told(visit.connection, self._place_again(visit)))
+
+    async def _attend(self, connection: socket.socket) -> None:
+        await self._answered_or_told(connection, self._receive(connection))
+
+    async def _receive(self, connection: socket.socket) -> None:
+        try:
+            visit = await read_visit(connection, self._max_body)
+        except TimeoutError:
+            raise RequestTimeout("The request did not arrive in time.") from None
+        if visit is None:
+            connection.close()
+        elif visit.method == "GET" and visit.path in ("/healthz", "/readyz", "/metrics"):
+            await _reply(connection, *self._own(visit.path))
+        elif visit.path == UNLOAD:
+            await self._tell_all(visit)
+        else:
+            await self._place(visit)
+
+    async def _place(self, visit: Visit) -> None:
+        taking = self._fleet.taking
+        if not taking:
+            raise Unavailable("No replica is up at the moment.", retry_after=RETRY_AFTER)
+        # What no adapter matters to goes to the same one: uploads come in several requests.
+        replica = choose(visit.model, taking) if visit.path in MODEL_IN_BODY else taking[0]
+        if visit.path in MODEL_IN_BODY:
+            level = replica.level_of(visit.model).name.lower()
+            self._metrics.handed.labels(replica=str(replica.number), adapter=level).inc()
+        await replica.hand(visit)
+
+    async def _place_again(self, visit: Visit) -> None:
+        visit.attempts += 1
+        if not visit.is_whole or visit.attempts >= MOST_ATTEMPTS:
+            raise Unavailable("The replica that had this request ended before it answered.")
+        await self._place(visit)
+
+    async def _tell_all(self, visit: Visit) -> None:
+        """Unload wherever it is; the answer is that of one that had it, if any did."""
+        answers = await asyncio.gather(*(each.ask(visit.raw) for each in self._fleet.taking))
+        if not answers:
+            raise Unavailable("No replica is up at the moment.", retry_after=RETRY_AFTER)
+        best = min(answers, key=lambda answer: answer.status)
+        await asyncio.get_running_loop().sock_sendall(visit.connection, best.raw)
+        visit.connection.close()
+
+    def _own(self, path: str) -> tuple[int, str, bytes]:
+        """(status, content type, body) of what is answered for the host as a whole."""
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_PLAIN_0_0_4, self._metrics.render()
+        if path == "/healthz":
+            return 200, JSON, json.dumps({"status": "ok"}).encode()
+        replicas = {str(each.number): each.reasons for each in self._fleet.replicas}
+        reasons = ["the server is draining"] if self._fleet.is_leaving else []
+        if not any(each.is_ready for each in self._fleet.replicas):
+            reasons.append("no replica is ready")
+        body = {
+            "status": "not ready" if reasons else "ready",
+            "reasons": reasons,
+            "replicas": replicas,
+        }
+        return 503 if reasons else 200, JSON, json.dumps(body).encode()
+
+    async def _answered_or_told(
+        self, connection: socket.socket, work: Coroutine[Any, Any, None]
+    ) -> None:
+        """Do the work; what goes wrong is told to whoever asked."""
+        try:
+            await work
+        except ServingError as error:
+            told = error_response(error)
+            await _reply(connection, told.status_code, JSON, bytes(told.body), dict(told.headers))
+        except OSError:
+            connection.close()  # it left meanwhile
+        except Exception:
+            connection.close()
+            raise
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._visits.add(task)
+        task.add_done_callback(self._visits.discard)
+
+
+async def _reply(
+    connection: socket.socket,
+    status: int,
+    content_type: str,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+) -> None:
+    """A whole answer, after which the connection is closed."""
+    fields = {
+        **(headers or {}),
+        "content-type": content_type,
+        "content-length": str(len(body)),
+        "connection": "close",
+    }
+    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    head += [f"{name}: {value}" for name, value in fields.items()]
+    message = "\r\n".join(head).encode() + b"\r\n\r\n" + body
+    try:
+        await asyncio.get_running_loop().sock_sendall(connection, message)
+    except OSError:
+        logger.debug("the client left before its answer")
+    finally:
+        connection.close()

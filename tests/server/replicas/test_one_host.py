@@ -1,0 +1,218 @@
+"""`--replicas 2`: two engines behind one port, and adapters that stay where they are.
+
+All in one file, so that its processes are started once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from registry import Registry
+from registry.bases import read_base
+from tests.server.replicas.processes import ENGINE, Process, eventually, free_port, process
+from tests.support.tiny import TinyAdapter
+
+ADAPTERS = [f"task{number}" for number in range(8)]
+ZIPF = [1 / rank for rank in range(1, len(ADAPTERS) + 1)]
+TRAFFIC = random.Random(7).choices(ADAPTERS, ZIPF, k=100)
+REPLICAS, SLOTS = 2, 4
+OPTIONS = (f"--replicas={REPLICAS}", f"--max-slots={SLOTS}")
+ACTIVATIONS = 'vllm:lora_adapter_load_seconds_count{{replica="{}",transition="activate"}}'
+
+
+@pytest.fixture(scope="module")
+def host(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    root = tmp_path_factory.mktemp("one-host")
+    registry = Registry.open(root / "registry")
+    for seed, name in enumerate(ADAPTERS):
+        adapter = TinyAdapter(name, seed=seed, targets=("q_proj",)).write(base, root / name)
+        registry.push(adapter, name, base=read_base(base))
+    port = free_port()
+    command = [sys.executable, "-m", "clients", "serve", f"--base={base}", f"--port={port}"]
+    command += [*ENGINE, *OPTIONS, f"--registry={registry.folder}"]
+    environ = {"HATSTAND_HOME": str(root / "home")}
+    with process(command, f"http://127.0.0.1:{port}", root / "log", environ) as host:
+        eventually("both are ready", lambda: num_ready(host) == REPLICAS)
+        yield host
+
+
+def num_ready(host: Process) -> int:
+    assert host.popen.poll() is None, host.log.read_text()[-3000:]
+    return round(sum(series(host, "hatstand_replica_ready").values()))
+
+
+def series(host: Process, name: str) -> dict[str, float]:
+    """A metric's values by the replica's number ("" where it has none)."""
+    found = {}
+    for line in host.get("/metrics").text.splitlines():
+        labels, _, value = line.rpartition(" ")
+        if labels.partition("{")[0] == name:
+            replica = re.search('replica="(.)"', labels)
+            found[replica[1] if replica else ""] = float(value)
+    return found
+
+
+def activations(host: Process) -> list[int]:
+    """How many adapters each engine itself counts as written into a slot."""
+    text = host.get("/metrics").text
+    starts = [ACTIVATIONS.format(number) + " " for number in range(REPLICAS)]
+    lines = [line for line in text.splitlines() if line.startswith(tuple(starts))]
+    return [int(float(line.rpartition(" ")[2])) for line in lines]
+
+
+def hits_at_random() -> float:
+    """Share of TRAFFIC that finds its adapter in a slot when sent anywhere."""
+    chance, hits = random.Random(1), 0
+    slots = [OrderedDict[str, None]() for _ in range(REPLICAS)]
+    for name in TRAFFIC:
+        held = chance.choice(slots)
+        hits += name in held
+        held[name] = held.pop(name, None)
+        if len(held) > SLOTS:
+            held.popitem(last=False)
+    return hits / len(TRAFFIC)
+
+
+def test_adapters_stay_where_they_are(host: Process) -> None:
+    before = sum(activations(host))
+    answered: dict[str, set[str]] = {name: set() for name in ADAPTERS}
+    with httpx.Client(base_url=host.url, timeout=60) as client:
+        for name in TRAFFIC:
+            body = {"model": name, "prompt": "x", "max_tokens": 1}
+            answer = client.post("/v1/completions", json=body)
+            assert answer.headers["x-hatstand-adapter"] == f"{name}@1"
+            answered[name].add(answer.headers["x-hatstand-replica"])
+    loaded = activations(host)
+    hits = 1 - (sum(loaded) - before) / len(TRAFFIC)
+    print(f"in a slot: {hits:.1%}; at random {hits_at_random():.1%}")
+    assert all(len(replicas) == 1 for replicas in answered.values())
+    assert loaded == [SLOTS, SLOTS]  # each adapter was loaded once
+    assert hits > 0.9 > hits_at_random()
+
+
+def test_what_was_sent_arrives(host: Process) -> None:
+    """Bodies that come in many pieces, and requests that replicas refuse."""
+    words = "word " * 40_000
+    longer = host.ask("task0", prompt=words)
+    assert (longer.status_code, longer.json()["error"]["code"]) == (400, "context_length_exceeded")
+    assert str(len(words)) in longer.text  # a token for each byte of it
+    assert host.ask("task0", prompt="x" * (9 << 20)).status_code == 413
+    assert host.ask("nobody").status_code == 404
+    nameless = httpx.post(f"{host.url}/v1/completions", content=b"[1, 2")
+    assert nameless.json()["error"]["code"] == "invalid_json"
+    assert {model["id"] for model in host.get("/v1/models").json()["data"]} >= set(ADAPTERS)
+    assert host.get("/nowhere").status_code == 404
+
+
+def test_what_is_no_http_is_refused(host: Process) -> None:
+    assert said_to(host, b"\x00\x01\x02\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_client_may_wait_to_be_told_to_send_its_body(host: Process) -> None:
+    body = b'{"model": "task0", "prompt": "x", "max_tokens": 1}'
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+    head += b"content-length: %d\r\n\r\n" % len(body)
+    with connected(host) as connection:
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        assert b"HTTP/1.1 200 " in read_all(connection)
+
+
+def test_unloading_reaches_whoever_has_it(host: Process) -> None:
+    assert host.ask("task3").status_code == 200
+    url, body = f"{host.url}/v1/unload_lora_adapter", {"lora_name": "task3"}
+    assert httpx.post(url, json=body, timeout=60).text.startswith("Success")
+    assert httpx.post(url, json=body, timeout=60).status_code == 404
+    gone = 'hatstand_adapter_resident{adapter="task3@1"'
+    eventually("no replica has it", lambda: gone not in host.get("/metrics").text)
+
+
+def test_who_leaves_is_not_generated_for(host: Process) -> None:
+    body = {"model": "task0", "prompt": "x", "max_tokens": 400, "ignore_eos": True, "stream": True}
+    with httpx.stream("POST", f"{host.url}/v1/completions", json=body, timeout=60) as answer:
+        next(answer.iter_lines())
+    eventually(
+        "nothing runs", lambda: sum(series(host, "hatstand_sequences_running").values()) == 0
+    )
+
+
+def test_what_a_killed_replica_had_not_answered_is_answered_by_another(host: Process) -> None:
+    with ThreadPoolExecutor(len(ADAPTERS)) as callers:
+        answers = [callers.submit(partial(host.ask, max_tokens=300), name) for name in ADAPTERS]
+        eventually("both work", lambda: all(series(host, "hatstand_sequences_running").values()))
+        victim, *_ = replica_processes(host)
+        os.kill(victim, signal.SIGKILL)
+        told = [answer.result() for answer in answers]
+    assert [answer.status_code for answer in told] == [200] * len(ADAPTERS)
+    assert {answer.json()["usage"]["completion_tokens"] for answer in told} == {300}
+    assert len({answer.headers["x-hatstand-replica"] for answer in told}) == 1
+    eventually("another is started", lambda: len(replica_processes(host)) == REPLICAS)
+    assert victim not in replica_processes(host)
+    assert series(host, "hatstand_replica_restarts_total") == {"": 1}
+
+
+def test_sigterm_lets_everybody_finish_and_turns_new_ones_away(host: Process) -> None:
+    lines: dict[str, list[str]] = {name: [] for name in ADAPTERS}
+    readers = [threading.Thread(target=read_stream, args=(host, *each)) for each in lines.items()]
+    for reader in readers:
+        reader.start()
+    eventually("all streams have begun", lambda: all(lines.values()))
+    host.terminate()
+    eventually("it says so", lambda: host.get("/readyz").status_code == 503)
+    while (answer := host.ask("task1")).status_code == 200:  # until the drain's delay is over
+        assert answer.json()["usage"]["completion_tokens"] == 2
+    assert answer.status_code == 503
+    assert float(answer.headers["retry-after"]) > 0
+    assert host.popen.wait(60) == 0
+    for reader in readers:
+        reader.join()
+    assert {each[-1] for each in lines.values()} == {"data: [DONE]"}
+    assert "Traceback" not in host.log.read_text()
+
+
+def read_stream(host: Process, model: str, lines: list[str]) -> None:
+    body = {"model": model, "prompt": "x", "max_tokens": 500, "ignore_eos": True, "stream": True}
+    with httpx.stream("POST", f"{host.url}/v1/completions", json=body, timeout=60) as answer:
+        lines.extend(line for line in answer.iter_lines() if line)
+
+
+def replica_processes(host: Process) -> list[int]:
+    """Process ids of the replicas that run."""
+    pid = host.popen.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if "spawn_main" in _command_line(child)]
+
+
+def _command_line(pid: str) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def connected(host: Process) -> socket.socket:
+    address = urlsplit(host.url)
+    return socket.create_connection((address.hostname, address.port), timeout=60)
+
+
+def said_to(host: Process, data: bytes) -> bytes:
+    with connected(host) as connection:
+        connection.sendall(data)
+        return read_all(connection)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    return b"".join(iter(partial(connection.recv, 4096), b""))
