@@ -54,7 +54,10 @@ class BlobCache:
         copies = sorted(self._blobs.list(), key=lambda blob: blob.modified_at)
         excess = sum(blob.size for blob in copies) + size - self._limit
         for blob in copies:
-            if excess <= 0 or time.time() - blob.modified_at.timestamp() < _IN_USE:
+            if excess <= 0:
                 return
+            # A use in the future is from before the clock was set back: of unknown age.
+            if 0 <= time.time() - blob.modified_at.timestamp() < _IN_USE:
+                continue
             self._blobs.delete(blob.digest)
             excess -= blob.size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import time
@@ -64,21 +65,42 @@ class StagingArea:
         self.sweep()
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with _held(folder):
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self, *, older_than: float = _STALE_AFTER) -> int:
-        """Remove what killed pushes left; returns how many folders went. Times are seconds."""
+        """Remove what killed pushes left; returns how many folders went. Times are seconds.
+
+        A folder in use is held by its process, so a clock that jumps ahead takes none away.
+        """
         swept = 0
         for folder in list(self._folder.iterdir()):
             with contextlib.suppress(OSError):  # another process may be sweeping too
                 newest = max(entry.stat().st_mtime for entry in (folder, *folder.iterdir()))
                 if time.time() - newest > older_than:
-                    shutil.rmtree(folder)
-                    swept += 1
+                    with _held(folder) as is_abandoned:
+                        if is_abandoned:
+                            shutil.rmtree(folder)
+                            swept += 1
         return swept
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold a folder against others, if nobody else does; the system lets go when a process ends."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_mine = True
+    except BlockingIOError:
+        is_mine = False
+    try:
+        yield is_mine
+    finally:
+        os.close(handle)
 
 
 class Staging:

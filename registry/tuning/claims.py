@@ -132,7 +132,10 @@ class Claims:
 
     def _waiting(self) -> sa.Select[Any]:
         job = tables.job.c
-        is_free = sa.or_(job.worker.is_(None), job.seen_at < time.time() - LEASE)
+        # A sign of life from the future is from before the clock was set back: none.
+        now = time.time()
+        is_alive = job.seen_at.between(now - LEASE, now + LEASE)
+        is_free = sa.or_(job.worker.is_(None), sa.not_(is_alive))
         return (
             sa.select(tables.job)
             .where(job.base_fingerprint == self._fingerprint)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,14 @@ ROOT = Path(__file__).parents[2]
 ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=8)
 
 
-def make_settings(folder: Path, names: Sequence[str], engine: EngineOptions = ENGINE) -> Settings:
-    """A base and a registry with an adapter by each name, all of other weights."""
-    base = write_tiny_base(folder / "tiny", head_dim=24)  # of a shape that plain torch runs
+def make_settings(
+    folder: Path, names: Sequence[str], engine: EngineOptions = ENGINE, *, head_dim: int = 24
+) -> Settings:
+    """A base and a registry with an adapter by each name, all of other weights.
+
+    head_dim: plain torch runs heads of 24, the compiled kernels those of 16.
+    """
+    base = write_tiny_base(folder / "tiny", head_dim=head_dim)
     registry = Registry.open(folder / "registry")
     first = TinyAdapter("first").write(base, folder / "first")
     weights = load_file(first / "adapter_model.safetensors")
@@ -43,15 +49,18 @@ def make_settings(folder: Path, names: Sequence[str], engine: EngineOptions = EN
 
 
 @contextlib.contextmanager
-def server_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`hatstand serve` as users start it, once it is ready."""
+def server_process(
+    settings: Settings, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`hatstand serve` as users start it, once it is ready; with more in its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-c", "from clients.cli import main; main()", "serve"]
     engine = [
         piece
-        for name in ("max_slots", "max_rank", "kv_memory")
+        for name in ("max_slots", "max_rank", "max_batch", "kv_memory")
+        if getattr(settings.engine, name) is not None
         for piece in (f"--{name.replace('_', '-')}", str(getattr(settings.engine, name)))
     ]
     options = ["--base", settings.base, "--registry", str(settings.registry), "--device", "cpu"]
@@ -59,7 +68,12 @@ def server_process(settings: Settings) -> Iterator[tuple[str, subprocess.Popen[b
     log = Path(settings.registry).parent / "log"  # a pipe that nobody reads would stop the server
     with (
         log.open("w") as lines,
-        subprocess.Popen(command + options + where, cwd=ROOT, stderr=lines) as process,
+        subprocess.Popen(
+            command + options + where,
+            cwd=ROOT,
+            stderr=lines,
+            env={**os.environ, **(environment or {})},
+        ) as process,
     ):
         try:
             while not is_ready(url):

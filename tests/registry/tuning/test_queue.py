@@ -160,6 +160,17 @@ def test_a_lost_worker_is_replaced_a_few_times(
     assert failed.error["code"] == "worker_lost"
 
 
+def test_a_clock_set_back_keeps_no_job_of_a_lost_worker(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.jobs.add(new_job(queue))
+    assert worker(queue, "w0").take() is not None
+    assert worker(queue, "w1").take() is None
+    now = time.time()
+    monkeypatch.setattr(claiming.time, "time", lambda: now - 24 * 3600)
+    assert worker(queue, "w1").take() is not None
+
+
 def test_a_job_needs_its_files_and_the_queue_has_an_end(queue: Queue) -> None:
     with pytest.raises(FileNotFound) as caught:
         queue.jobs.add(new_job(queue, validation_file="file-0"))
