@@ -43,6 +43,7 @@ RegistryError                     500 registry_error
     ├── HubUnavailable            503 hub_unavailable
     ├── CatalogUnavailable        503 catalog_unavailable
     ├── StoreUnavailable          503 store_unavailable
+    │   └── StoreFull             507 store_full
     └── RegistryUnreachable       503 registry_unreachable
 
 `message` is for people and says what to do next; `code`, `status` (an HTTP status) and `param`
@@ -368,6 +369,13 @@ class StoreUnavailable(Unavailable):
     """The bucket that holds the blobs does not answer, or refuses."""
 
     code = "store_unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The disk that holds the blobs has no room left."""
+
+    status = 507
+    code = "store_full"
 
 
 class RegistryUnreachable(Unavailable):

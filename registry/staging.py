@@ -17,6 +17,7 @@ from pathlib import Path
 from .blobs import Blobs
 from .canonical import CHUNK, Progress
 from .errors import FileRefused, TooLarge
+from .full_disk import full_disks_told, is_full
 from .hashing import FollowingHash, hashing_thread
 
 _SYNCS = 4  # files synced at once: small ones do not wait for a large one
@@ -55,8 +56,16 @@ class StagingArea:
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Staging]:
-        """A place to collect blobs; what is not published vanishes at the end."""
-        with self.folder() as folder, hashing_thread() as hasher, _syncing_threads() as syncer:
+        """A place to collect blobs; what is not published vanishes at the end.
+
+        Raises `StoreFull` where the disk has no room.
+        """
+        with (
+            full_disks_told(),
+            self.folder() as folder,
+            hashing_thread() as hasher,
+            _syncing_threads() as syncer,
+        ):
             yield Staging(folder, hasher, syncer)
 
     @contextlib.contextmanager
@@ -122,6 +131,8 @@ class Staging:
                 limit = os.fstat(file.fileno()).st_size
                 return self._add(_pieces(file, source.name, limit, progress))
         except OSError as failure:
+            if is_full(failure):
+                raise
             raise FileRefused(
                 f"{source.name} cannot be copied: {failure.strerror}", param=source.name
             ) from failure

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from .blobs import Blobs
 from .canonical import digest_file
 from .errors import FileRefused, TooLarge, UploadConflict, UploadNotFound
+from .full_disk import full_disks_told
 from .staging import write_all
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class LocalUploads:
         if sum(1 for _ in self._folder.iterdir()) >= MOST:
             raise TooLarge(f"{MOST} uploads are under way: finish some, or try again later")
         upload = uuid.uuid4().hex
-        (self._folder / upload).touch(mode=0o600, exist_ok=False)
+        with full_disks_told():
+            (self._folder / upload).touch(mode=0o600, exist_ok=False)
         return upload
 
     def offset(self, upload: str) -> int:
@@ -128,7 +130,7 @@ class LocalUploads:
         """
         path = self._path(upload)
         size = self.offset(upload)
-        with path.open("rb") as file:
+        with path.open("rb") as file, full_disks_told():
             os.fsync(file.fileno())
         found = digest_file(path)
         if found != digest:
@@ -137,7 +139,8 @@ class LocalUploads:
                 f"the upload is {found}, not {digest}: begin it again", param="digest"
             )
         path.chmod(0o444)
-        blobs.put(digest, path)
+        with full_disks_told():
+            blobs.put(digest, path)
         path.unlink(missing_ok=True)  # stores elsewhere copy it
         return size
 
@@ -169,7 +172,8 @@ class LocalAppending:
         """Add bytes; raises `TooLarge`."""
         if self.offset + len(piece) > self._size_limit:
             raise TooLarge(f"the upload is over the limit of {self._size_limit} bytes")
-        write_all(self._file, piece)
+        with full_disks_told():
+            write_all(self._file, piece)
         self.offset += len(piece)
 
     def close(self) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from registry import Registry
 from registry.bases import read_base
-from registry.errors import CatalogUnavailable, FileRefused
+from registry.errors import CatalogUnavailable, StoreFull
+from registry.opening import open_registry
 from server.serve import serving
 from server.settings import EngineOptions
 from tests.server.test_registry_link import eventually, registry_server
@@ -148,7 +149,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     first = registry.push(folders[0], "sql", base=read_base(base))
     ballast = small_disk / "ballast"
     fill(ballast)
-    with pytest.raises((FileRefused, CatalogUnavailable), match=r"No space|full|disk"):
+    with pytest.raises((StoreFull, CatalogUnavailable), match=r"No space|full|disk"):
         registry.push(folders[1], "sql", base=read_base(base))
     with contextlib.suppress(CatalogUnavailable):  # SQLite may want room for reading, too
         assert [version.digest for version in registry.versions("sql")] == [first.digest]
@@ -156,6 +157,21 @@ def test_a_full_disk_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     assert [version.digest for version in registry.versions("sql")] == [first.digest]
     assert all(check.is_sound for check in registry.verify())
     assert registry.push(folders[1], "sql", base=read_base(base)).number == 2
+    assert all(check.is_sound for check in registry.verify())
+
+
+def test_a_full_disk_is_told_over_http(small_disk: Path, tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, [])
+    base = Path(settings.base)
+    folder = TinyAdapter("x").write(base, tmp_path / "x")
+    registry = Registry.open(small_disk / "registry", database=str(tmp_path / "catalog.sqlite"))
+    with registry_server(registry) as url, contextlib.closing(open_registry(url)) as remote:
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        with pytest.raises(StoreFull, match="registry gc"):
+            remote.push(folder, "sql", base=read_base(base))
+        ballast.unlink()
+        assert remote.push(folder, "sql", base=read_base(base)).number == 1
     assert all(check.is_sound for check in registry.verify())
 
 
