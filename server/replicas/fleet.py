@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from server.errors import StartupError
 from server.settings import Settings
+from server.supervision.child import how_it_ended
 
 from .places import Place
 from .process import NOT_AS_ASKED, Assemble
@@ -84,7 +85,8 @@ class Fleet:
                 raise StartupError(f"Replica {place.number} could not start; the log says why.")
             self.num_restarts += 1
             pause = FIRST_PAUSE if replica.was_ready else min(2 * pause, LONGEST_PAUSE)
-            logger.error("replica %d ended (status %d): again in %g s", place.number, status, pause)
+            ended = how_it_ended(status)
+            logger.error("replica %d %s: again in %g s", place.number, ended, pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), pause)
                 return

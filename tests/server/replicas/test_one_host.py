@@ -6,13 +6,11 @@ All in one file, so that its processes are started once.
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import socket
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,15 +20,16 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from registry import Registry
-from registry.bases import read_base
 from tests.server.replicas.processes import ENGINE, Process, eventually, free_port, process
-from tests.support.tiny import TinyAdapter
+from tests.server.replicas.traffic import (
+    ADAPTERS,
+    REPLICAS,
+    SLOTS,
+    TRAFFIC,
+    hits_at_random,
+    push_adapters,
+)
 
-ADAPTERS = [f"task{number}" for number in range(8)]
-ZIPF = [1 / rank for rank in range(1, len(ADAPTERS) + 1)]
-TRAFFIC = random.Random(7).choices(ADAPTERS, ZIPF, k=100)
-REPLICAS, SLOTS = 2, 4
 OPTIONS = (f"--replicas={REPLICAS}", f"--max-slots={SLOTS}")
 ACTIVATIONS = 'vllm:lora_adapter_load_seconds_count{{replica="{}",transition="activate"}}'
 
@@ -38,10 +37,7 @@ ACTIVATIONS = 'vllm:lora_adapter_load_seconds_count{{replica="{}",transition="ac
 @pytest.fixture(scope="module")
 def host(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     root = tmp_path_factory.mktemp("one-host")
-    registry = Registry.open(root / "registry")
-    for seed, name in enumerate(ADAPTERS):
-        adapter = TinyAdapter(name, seed=seed, targets=("q_proj",)).write(base, root / name)
-        registry.push(adapter, name, base=read_base(base))
+    registry = push_adapters(root, base)
     port = free_port()
     command = [sys.executable, "-m", "clients", "serve", f"--base={base}", f"--port={port}"]
     command += [*ENGINE, *OPTIONS, f"--registry={registry.folder}"]
@@ -73,19 +69,6 @@ def activations(host: Process) -> list[int]:
     starts = [ACTIVATIONS.format(number) + " " for number in range(REPLICAS)]
     lines = [line for line in text.splitlines() if line.startswith(tuple(starts))]
     return [int(float(line.rpartition(" ")[2])) for line in lines]
-
-
-def hits_at_random() -> float:
-    """Share of TRAFFIC that finds its adapter in a slot when sent anywhere."""
-    chance, hits = random.Random(1), 0
-    slots = [OrderedDict[str, None]() for _ in range(REPLICAS)]
-    for name in TRAFFIC:
-        held = chance.choice(slots)
-        hits += name in held
-        held[name] = held.pop(name, None)
-        if len(held) > SLOTS:
-            held.popitem(last=False)
-    return hits / len(TRAFFIC)
 
 
 def test_adapters_stay_where_they_are(host: Process) -> None:
