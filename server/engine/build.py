@@ -47,9 +47,9 @@ def build_engine(
     max_context = context_limit(base, settings, memory)
     if settings.device == "cpu":
         keep_freed_memory()
-    with ThreadPoolExecutor(1, thread_name_prefix="pinned-memory") as beside:
+    with ThreadPoolExecutor(2, thread_name_prefix="beside-weights") as beside:
         pinned = beside.submit(_pinned_memory, settings)  # takes 0.6 s a GiB
-        make_linear = device_linears(settings)
+        make_linear = device_linears(settings, beside)
         weights = load_weights(base.folder, base.config, settings, progress, make_linear)
     sizes = {"num_blocks": memory.num_blocks, "max_context": max_context}
     executor: Executor

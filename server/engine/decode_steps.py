@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -46,12 +47,14 @@ class DecodeSteps:
 
     def record(self, recorder: Recorder) -> None:
         """Record every size, with adapters and without; the largest first, for the memory pool."""
-        for size in reversed(self.sizes):
-            for adapted in (True, False):
-                self._recorded[size, adapted] = recorder.record(
-                    partial(self._compute, size, adapted)
-                )
-            self._draws[size] = recorder.record(partial(self._draw, size))
+        # Its result is an index, which nobody may look up before it has run.
+        self._model.kernels.known_tokens(self._rows.token_ids, self._chosen)
+        draws = {size: partial(self._draw, size) for size in reversed(self.sizes)}
+        recorder.prepare([*self._works(self._model.shallow).values(), *draws.values()])
+        for key, work in self._works(self._model).items():
+            self._recorded[key] = recorder.record(work)
+        for size, draw_rows in draws.items():
+            self._draws[size] = recorder.record(draw_rows)
 
     def size_for(self, count: int) -> int:
         """Rows of the smallest recorded step that takes `count` sequences."""
@@ -65,25 +68,33 @@ class DecodeSteps:
         """Replace what the first `size` rows chose by a drawn token, where their parameters ask."""
         self._draws[size]()
 
+    def _works(self, model: DeviceModel) -> Mapping[tuple[int, bool], Work]:
+        """Each size with adapters and without, through a model."""
+        return {
+            (size, adapted): partial(self._compute, model, size, adapted)
+            for size in reversed(self.sizes)
+            for adapted in (True, False)
+        }
+
     def _draw(self, size: int) -> None:
         rows, chosen = self._rows.first(size), self._chosen[:size]
         draw(chosen, self.logits[:size], rows.sampling, rows.positions, self._model.kernels)
 
-    def _compute(self, size: int, adapted: bool) -> None:
+    def _compute(self, model: DeviceModel, size: int, adapted: bool) -> None:
         rows = self._rows.first(size)
-        hidden = self._model.forward(
+        hidden = model.forward(
             Rows(
-                self._model.kernels.known_tokens(rows.token_ids, self._chosen),
+                model.kernels.known_tokens(rows.token_ids, self._chosen),
                 rows.positions,
                 rows.kv_slots,
                 rows.tiles if adapted else None,
                 partial(self._attend, rows, self._splits(size)),
-                None if self._model.invariant else rows.row_slots,
+                None if model.invariant else rows.row_slots,
             )
         )
-        logits = self._model.logits(hidden)
+        logits = model.logits(hidden)
         self.logits[:size] = logits
-        choose(logits, self._model.kernels, out=self._chosen[:size])
+        choose(logits, model.kernels, out=self._chosen[:size])
 
     def _splits(self, size: int) -> int:
         model = self._model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -13,13 +13,20 @@ Work = Callable[[], None]
 class Recorder(Protocol):
     """Turns work over static memory into something cheap to repeat."""
 
+    def prepare(self, works: Iterable[Work]) -> None:
+        """Have everything that they launch compiled and loaded; they may be done for that."""
+        ...
+
     def record(self, work: Work) -> Work:
-        """What repeats `work`, reading and writing the same memory."""
+        """What repeats `work`, reading and writing the same memory; it is prepared for."""
         ...
 
 
 class NoRecorder:
     """Repeats work by doing it again: for CPU, and for kernels that cannot be captured."""
+
+    def prepare(self, works: Iterable[Work]) -> None:
+        pass
 
     def record(self, work: Work) -> Work:
         return work
@@ -35,12 +42,24 @@ class GraphRecorder:
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
 
+    def prepare(self, works: Iterable[Work]) -> None:
+        from server.kernels.triton.together import compiled_together  # loads the compiler
+
+        works = list(works)
+        with compiled_together():
+            _do(works)
+        _do(works)  # loads what cannot be loaded while capturing
+
     def record(self, work: Work) -> Work:
-        work()  # compiles and loads what cannot be compiled or loaded while capturing
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             work()
         return graph.replay
+
+
+def _do(works: Iterable[Work]) -> None:
+    for work in works:
+        work()
 
 
 def bucket_sizes(most: int) -> tuple[int, ...]:

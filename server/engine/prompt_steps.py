@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
+from collections.abc import Mapping
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import partial
@@ -116,8 +117,9 @@ class PromptSteps:
         """Record every size, over rows that are written nowhere."""
         self._device.rows.kv_slots.fill_(NOWHERE)
         self._device.rows.tiles.slots.fill_(NOWHERE)
-        for size in reversed(self.sizes):
-            self._recorded[size] = recorder.record(partial(self._compute, size))
+        recorder.prepare(self._works(self._model.shallow).values())
+        for size, work in self._works(self._model).items():
+            self._recorded[size] = recorder.record(work)
 
     def takes(self, chunks: Items[Chunk]) -> bool:
         """Whether a recorded pass is large enough for them."""
@@ -137,9 +139,13 @@ class PromptSteps:
         self._passes.shape_choice(self._chosen[: len(sampling)], logits, sampling)
         return logits
 
-    def _compute(self, size: int) -> None:
+    def _works(self, model: DeviceModel) -> Mapping[int, Work]:
+        """Each size, through a model."""
+        return {size: partial(self._compute, model, size) for size in reversed(self.sizes)}
+
+    def _compute(self, model: DeviceModel, size: int) -> None:
         rows = self._device.rows.first(size)
-        hidden = self._model.forward(
+        hidden = model.forward(
             Rows(
                 rows.token_ids,
                 rows.positions,
@@ -148,9 +154,9 @@ class PromptSteps:
                 self._passes.attention(rows.chunks, size),
             )
         )
-        logits = self._model.logits(hidden[rows.sample_rows])
+        logits = model.logits(hidden[rows.sample_rows])
         self._logits[:] = logits
-        self._chosen[: self._most_sequences] = choose(logits, self._model.kernels)
+        self._chosen[: self._most_sequences] = choose(logits, model.kernels)
 
     def _write(self, to: PromptRows, chunks: Items[Chunk], size: int) -> None:
         lengths = [chunk.num_tokens for chunk in chunks]

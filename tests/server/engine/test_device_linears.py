@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 
 import bitsandbytes.functional as bnb
@@ -17,19 +19,25 @@ ON_CUDA = EngineSettings(device="cuda", weights="nf4")
 
 
 @pytest.fixture
+def beside() -> Iterator[Executor]:
+    with ThreadPoolExecutor(1) as threads:
+        yield threads
+
+
+@pytest.fixture
 def _without_cuda_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "server.kernels.cuda.gemm", None)
 
 
-def test_plain_torch_multiplies_where_ours_do_not_run() -> None:
-    assert device_linears(replace(ON_CUDA, device="cpu")) is None
-    assert device_linears(replace(ON_CUDA, dtype=torch.float32)) is None
+def test_plain_torch_multiplies_where_ours_do_not_run(beside: Executor) -> None:
+    assert device_linears(replace(ON_CUDA, device="cpu"), beside) is None
+    assert device_linears(replace(ON_CUDA, dtype=torch.float32), beside) is None
 
 
 @pytest.mark.usefixtures("_without_cuda_core")
-def test_triton_stands_in_for_cuda_core(caplog: pytest.LogCaptureFixture) -> None:
+def test_triton_stands_in_for_cuda_core(beside: Executor, caplog: pytest.LogCaptureFixture) -> None:
     triton = pytest.importorskip("server.kernels.triton.nf4", reason="triton is not installed")
-    make = device_linears(ON_CUDA)
+    make = device_linears(ON_CUDA, beside)
     assert make is not None
     assert "hatstand[server,cuda]" in caplog.text
     dense = torch.randn(8, 64, dtype=torch.bfloat16)
@@ -41,6 +49,6 @@ def test_triton_stands_in_for_cuda_core(caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.usefixtures("_without_cuda_core")
 @pytest.mark.parametrize("gemm", ["fast", "batch-invariant"])
-def test_a_mode_that_only_cuda_core_has_names_the_extra(gemm: str) -> None:
+def test_a_mode_that_only_cuda_core_has_names_the_extra(gemm: str, beside: Executor) -> None:
     with pytest.raises(StartupError, match=rf"{gemm}.*hatstand\[server,cuda\]"):
-        device_linears(replace(ON_CUDA, gemm=gemm))  # type: ignore[arg-type]
+        device_linears(replace(ON_CUDA, gemm=gemm), beside)  # type: ignore[arg-type]

@@ -31,7 +31,9 @@ def test_every_prompt_has_a_pass(most: int) -> None:
 
 def test_without_a_device_work_is_simply_done_again() -> None:
     done: list[int] = []
-    work = NoRecorder().record(lambda: done.append(1))
+    recorder = NoRecorder()
+    recorder.prepare([lambda: done.append(0)])
+    work = recorder.record(lambda: done.append(1))
     assert done == []
     work()
     work()
