@@ -7,6 +7,7 @@ ServingError                      500 internal_error
 ├── ModelNotFound                 404 model_not_found
 ├── AdapterNotServable            409 adapter_not_servable
 ├── AdapterLoadError              503 adapter_load_failed
+│   └── CompositionTooLarge       400 invalid_value
 ├── AdapterCold                   503 adapter_cold
 ├── QueueFull                     429 queue_full
 ├── NonFiniteLogits               500 non_finite_logits
@@ -76,6 +77,14 @@ class AdapterLoadError(ServingError):
 
     status = 503
     code = "adapter_load_failed"
+
+
+class CompositionTooLarge(AdapterLoadError):
+    """The ranks of a request's adapters come to more than a slot takes."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
 
 
 class AdapterCold(ServingError):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from server.engine.composition import members
 from server.errors import AdapterNotFound, InvalidRequest
 
 from .adapter_body import LoadBody, UnloadBody
@@ -60,15 +63,20 @@ class AdapterRoutes:
         return model
 
     async def _resident(self, name: str) -> list[str]:
-        """Digests of the loaded versions that `name` stands for."""
-        resident = self._engine.stats().resident
+        """Digests of the loaded versions that `name` stands for, and of what they are part of."""
         if "@" not in name:
             # The name's older versions too: an alias may have moved since they were loaded.
-            return [held.digest for held in resident if held.label.partition("@")[0] == name]
-        for held in resident:
-            if held.label == name:
-                return [held.digest]  # also when the registry no longer knows it
-        return [(await self._models.find(name)).digest]
+            return self._holding(lambda label: label.partition("@")[0] == name)
+        if any(held.label == name for held in self._engine.stats().resident):
+            # Also when the registry no longer knows it.
+            return self._holding(lambda label: label == name)
+        model = await self._models.find(name)
+        return [model.digest, *self._holding(lambda label: label == model.label)]
+
+    def _holding(self, is_meant: Callable[[str], bool]) -> list[str]:
+        """Digests of what is loaded and has a version with such a label in it."""
+        resident = self._engine.stats().resident
+        return [held.digest for held in resident if any(map(is_meant, members(held.label)))]
 
     async def _unload(self, digest: str) -> bool:
         self._readiness.forget_pin(digest)

@@ -128,7 +128,7 @@ class Generation:
             async for delta in deltas:
                 if sequence.note(delta):
                     self._metrics.time_to_first_token.observe(sequence.first_at - job.arrived)
-                self._meter.add(job.model.label, len(delta.token_ids))
+                self._meter.add(job.model.counted_as, len(delta.token_ids))
                 check_ending(delta)
                 begun[index].set()
                 yield _without_text(delta) if job.body.completion_limit == 0 else delta

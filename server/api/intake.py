@@ -113,7 +113,7 @@ class Intake:
 
     def _model(self, body: Parameters, wishes: Wishes) -> ServedModel:
         session = wishes.session or body.user or ""
-        return self._choice.choose(body.model, replace(wishes, session=session))
+        return self._choice.choose(body.model, replace(wishes, session=session), body.composition)
 
     def _template(self, model: ServedModel) -> str:
         template = model.hat.chat_template or self._base.tokenizer.chat_template

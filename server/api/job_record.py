@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.tracing import Attributes, Span
+from server.engine.composition import is_composed
 from server.engine.request import FinishReason, GenerationDelta, SequenceTimes
 
 from .errors import as_serving_error
@@ -144,7 +145,8 @@ def _asked(job: Job, operation: str) -> Attributes:
 
 
 def _adapter(label: str, digest: str) -> dict[str, str]:
-    name, _, version = label.rpartition("@")
+    """A composition is no version of anything, and is named by its label."""
+    name, _, version = (label, "", "") if is_composed(digest) else label.rpartition("@")
     return {
         "hatstand.adapter.name": name,
         "hatstand.adapter.version": version,

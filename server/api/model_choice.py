@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio.from_thread
@@ -12,6 +13,8 @@ from registry.errors import RegistryError
 from server.engine.request import AdapterRef, EngineStats
 from server.errors import AdapterCold, InvalidRequest, ServingError
 
+from .composition_body import WeightedName
+from .compositions import composed
 from .leases import Leases
 from .models import Models, ServedModel
 from .ports import Engine
@@ -29,17 +32,23 @@ class ModelChoice:
         self._leases = leases
         self._warming: set[asyncio.Task[None]] = set()
 
-    def choose(self, name: str, wishes: Wishes) -> ServedModel:
-        """Call it on a thread of anyio's: it reads the catalog.
+    def choose(self, name: str, wishes: Wishes, parts: Sequence[WeightedName] = ()) -> ServedModel:
+        """The model of that name, or the sum of `parts` with its hat.
 
-        Raises what `Models.choose` does, InvalidRequest where header and body name two adapters,
-        and AdapterCold where the caller would rather not wait.
+        Call it on a thread of anyio's: it reads the catalog. Raises what `Models.choose` and
+        `composed` do, InvalidRequest where header and body name two adapters, and AdapterCold where
+        the caller would rather not wait.
         """
-        model = self._models.choose(self._name(name, wishes.adapter), wishes.session)
+        name = self._name(name, wishes.adapter)
+        if parts:
+            model = composed(self._models, name, parts)
+        else:
+            model = self._models.choose(name, wishes.session)
         if model.adapter is not None and wishes.cold != "wait":
             model = self._warm_or_else(model, model.adapter, wishes)
         if model.adapter is not None:
-            self._leases.cover(model.adapter.digest)
+            for version in model.adapter.versions:
+                self._leases.cover(version.digest)
         return model
 
     def _name(self, in_body: str, in_header: str) -> str:
@@ -107,10 +116,12 @@ class ModelChoice:
 def _is_older(label: str, than: str) -> bool:
     """Whether "sql@3" is an earlier version of "sql@7".
 
-    A later one may be there too: one that was rolled back, or a canary.
+    A later one may be there too: one that was rolled back, or a canary. A composition has
+    no number.
     """
     (name, _, number), (wanted, _, newest) = label.partition("@"), than.partition("@")
-    return name == wanted and int(number) < int(newest)
+    are_versions = number.isdecimal() and newest.isdecimal()
+    return name == wanted and are_versions and int(number) < int(newest)
 
 
 def _load_seconds(stats: EngineStats) -> float:

@@ -21,6 +21,7 @@ from registry.replay import check_rendering
 from registry.tracing import current_span
 from registry.versions import DEFAULT_ALIAS, Version
 from server.canary.arms import Arm, Arms
+from server.engine.composition import is_composed
 from server.engine.request import AdapterRef, ResidentAdapter
 from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
 from server.proof import ReceiptGate, SignatureGuard
@@ -29,6 +30,7 @@ from server.proof.rendering import Renderer
 from .ports import AdapterRegistry, Base
 
 SHORT = 12  # hex digits of a digest that are enough to tell versions apart
+COMPOSITIONS = "compositions"  # no adapter's label: those have an @
 MOST_HATS = 256  # kept in memory
 NAMES_LAST = 1.0  # seconds; scrapes come every 50 ms and may see aliases this much later
 
@@ -48,15 +50,25 @@ class ServedModel:
 
     @property
     def headers(self) -> dict[str, str]:
-        label = quote(self.label, safe="@/ ")  # a base's name may be any folder's
+        label = quote(self.label, safe="@/ *+")  # a base's name may be any folder's
         return {"x-hatstand-adapter": label, "x-hatstand-digest": self.digest}
+
+    @property
+    def counted_as(self) -> str:
+        """The label of its tokens among the metrics: scales are the callers' to choose, so all
+        compositions have one.
+        """
+        if self.adapter is not None and is_composed(self.adapter.digest):
+            return COMPOSITIONS
+        return self.label
 
     @property
     def system_fingerprint(self) -> str:
         """Base and adapter by digest: the same fingerprint means the same weights."""
         parts = [f"base-{short_digest(self.base_fingerprint)}"]
         if self.adapter is not None:
-            parts.append(f"adapter-{short_digest(self.adapter.digest)}")
+            kind = "composition" if is_composed(self.adapter.digest) else "adapter"
+            parts.append(f"{kind}-{short_digest(self.adapter.digest)}")
         return "_".join(parts)
 
 
@@ -147,10 +159,12 @@ class Models:
         return names
 
     def request_names(self, adapter: AdapterRef | ResidentAdapter) -> list[str]:
-        """Every `model` that reaches this version: "sql@3", "sql@prod", "sql".
+        """Every `model` that reaches this version: "sql@3", "sql@prod", "sql"; a composition none.
 
         For metrics: an answer may be NAMES_LAST seconds old.
         """
+        if is_composed(adapter.digest):
+            return []
         until, names = self._names.get(adapter.label, (0.0, []))
         if time.monotonic() > until:
             names = self._look_names_up(adapter)
@@ -215,8 +229,8 @@ class Models:
 
 
 def short_digest(digest: str) -> str:
-    """The first hex digits of `sha256:…`."""
-    return digest.removeprefix("sha256:")[:SHORT]
+    """The first hex digits of `sha256:…`, or of a composition's."""
+    return digest.rpartition(":")[2][:SHORT]
 
 
 def _examples(known: list[str]) -> str:

@@ -6,11 +6,13 @@ values that change nothing are accepted, any other is refused as `unsupported_pa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from . import limits
+from .composition_body import WeightedName, WeightedNames
 from .errors import UnsupportedParameter
 from .only import Only
 from .structure_body import Choices, GuidedJson, ResponseFormat, StructuredOutputs
@@ -82,6 +84,8 @@ class Parameters(BaseModel):
     return_token_ids: bool | None = None
     skip_special_tokens: bool | None = None
 
+    adapters: WeightedNames | None = None  # whose updates are added up
+
     # What the answer has to look like; at most one of them.
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
@@ -109,7 +113,6 @@ class Parameters(BaseModel):
     allowed_token_ids: Annotated[Any, Only()] = None
     bad_words: Annotated[Any, Only([])] = None
     priority: Annotated[Any, Only(0)] = None
-    adapters: Annotated[Any, Only([])] = None
 
     def check(self) -> None:
         """Raise InvalidRequest about parameters that do not go together."""
@@ -117,6 +120,11 @@ class Parameters(BaseModel):
             raise UnsupportedParameter(
                 "'stream_options' only means something with 'stream': true.", param="stream_options"
             )
+
+    @property
+    def composition(self) -> Sequence[WeightedName]:
+        """The adapters to add up; none means the one that `model` names."""
+        return self.adapters or ()
 
     @property
     def wants_usage(self) -> bool:

@@ -27,7 +27,9 @@ from server.engine.weights import ModelWeights, Progress, load_weights
 from server.engine.worker import EngineWorker
 from server.errors import StartupError
 from server.residency import AdapterSource, Residency
+from server.residency.blob_composing import BlobAdder
 from server.residency.blobs import BlobPacker
+from server.residency.composing import Add, ComposingSource, add_packed
 from server.residency.pinned import PinnedMemory
 from server.residency.residency import Slots
 
@@ -54,9 +56,11 @@ def build_engine(
     sizes = {"num_blocks": memory.num_blocks, "max_context": max_context}
     executor: Executor
     slots: Slots
+    add: Add = add_packed
     if settings.is_fused:
         executor, slots = build_device(base, weights, settings, **sizes)
         source = source.packed_by(BlobPacker(pinned.result()))
+        add = BlobAdder(pinned.result(), base.config)
     elif is_compiled:
         from server.engine.compiled_build import build_compiled  # loads the compiler
 
@@ -70,10 +74,11 @@ def build_engine(
             device=torch.device(settings.device),
         )
         executor = _executor(base, weights, slots, settings, **sizes)
+    composing = ComposingSource(source, add, max_rank=settings.max_rank)
     parts = EngineParts(
         executor=executor,
         blocks=BlockPool(memory.num_blocks, settings.block_size, settings.prefix_cache),
-        adapters=Residency(source, slots, host_memory=settings.host_memory),
+        adapters=Residency(composing, slots, host_memory=settings.host_memory),
         tokenizer=base.tokenizer,
         settings=settings,
         max_context=max_context,

@@ -60,12 +60,27 @@ class SamplingParams:
 class AdapterRef:
     """Which adapter a sequence runs with: the version's digest, and a label ("sql@3").
 
-    `asked_in` is the request that loading it, should that be needed, is part of.
+    `asked_in` is the request that loading it, should that be needed, is part of. `parts` are what a
+    composition adds up (`composition.py` names it); a version has none.
     """
 
     digest: str
     label: str
     asked_in: Span = field(default=NO_SPAN, compare=False, repr=False)
+    parts: tuple[WeightedAdapter, ...] = ()
+
+    @property
+    def versions(self) -> tuple[AdapterRef, ...]:
+        """The version that this is, or those that it is composed of."""
+        return tuple(part.adapter for part in self.parts) or (self,)
+
+
+@dataclass(frozen=True)
+class WeightedAdapter:
+    """A version in a composition: its update is multiplied by `scale`."""
+
+    adapter: AdapterRef
+    scale: float
 
 
 @dataclass(frozen=True)

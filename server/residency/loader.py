@@ -15,7 +15,7 @@ from server.engine.request import AdapterRef
 from server.engine.threads import limit_threads
 from server.errors import AdapterLoadError
 from server.residency.host import HostAdapter
-from server.residency.source import AdapterSource
+from server.residency.source import HostSource
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Loader:
     barrier becomes a sleep, the engine's too, and its steps take twice as long.
     """
 
-    def __init__(self, source: AdapterSource, *, num_threads: int = NUM_THREADS) -> None:
+    def __init__(self, source: HostSource, *, num_threads: int = NUM_THREADS) -> None:
         self._source = source
         self._futures: dict[str, Future[Loaded]] = {}
         self._done: queue.SimpleQueue[tuple[str, Future[Loaded]]] = queue.SimpleQueue()

@@ -15,7 +15,7 @@ from server.errors import AdapterLoadError
 from server.residency.host import HostAdapter, HostCache
 from server.residency.loader import Loader
 from server.residency.moves import Moves
-from server.residency.source import AdapterSource
+from server.residency.source import HostSource
 from server.residency.tenant import Tenant
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Residency:
     is empty, so that a stream of requests for resident adapters cannot keep others out for ever.
     """
 
-    def __init__(self, source: AdapterSource, slots: Slots, *, host_memory: int) -> None:
+    def __init__(self, source: HostSource, slots: Slots, *, host_memory: int) -> None:
         self._slots = slots
         self._loader = Loader(source)
         self._host = HostCache(host_memory)

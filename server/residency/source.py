@@ -26,12 +26,16 @@ Pack = Callable[[AdapterRef, Path, AdapterSpec, ModelConfig], HostAdapter]
 """Reads an adapter's weights file into host memory, laid out as the slots hold it."""
 
 
-class AdapterSource(Protocol):
+class HostSource(Protocol):
     """Gets adapters into host memory."""
 
     def load(self, adapter: AdapterRef) -> HostAdapter:
         """Read and pack one adapter, off the engine's thread. AdapterLoadError says why not."""
         ...
+
+
+class AdapterSource(HostSource, Protocol):
+    """Gets adapters into host memory, laid out for any slots."""
 
     def packed_by(self, pack: Pack) -> AdapterSource:
         """The same adapters, laid out for other slots."""

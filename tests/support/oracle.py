@@ -54,6 +54,12 @@ class Oracle:
             if tensor.dtype == torch.bfloat16:
                 tensor.data = tensor.data.float()
 
+    def add_up(self, name: str, scales: Mapping[str, float]) -> None:
+        """One more adapter: the exact weighted sum of others."""
+        self._model.add_weighted_adapter(
+            list(scales), list(scales.values()), name, combination_type="cat"
+        )
+
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids

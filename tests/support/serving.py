@@ -70,14 +70,14 @@ class Driver:
     def submit(
         self,
         prompt: Sequence[int],
-        adapter: str | None = None,
+        adapter: str | AdapterRef | None = None,
         *,
         constraint: Constraint | None = None,
         **params: object,
     ) -> str:
         request_id = f"request-{next(_ids)}"
         chosen = {"temperature": 0.0, "ignore_eos": True, **params}
-        ref = AdapterRef(adapter, adapter) if adapter else None
+        ref = AdapterRef(adapter, adapter) if isinstance(adapter, str) else adapter
         self.deltas[request_id] = []
         sampling = SamplingParams(**chosen)
         self.engine.add(GenerationRequest(request_id, tuple(prompt), sampling, ref, constraint))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from server.api import limits
+from server.api.composition_body import WeightedNames
 from server.api.only import Only
 from server.api.structure_body import NAME, JsonSchema
 from server.api.tool_body import FunctionName
@@ -107,6 +108,8 @@ class ResponsesBody(BaseModel):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     metadata: dict[str, Any] | None = None  # comes back with the response
+
+    adapters: WeightedNames | None = None  # whose updates are added up, as in chats
 
     # vLLM's, as in chats.
     top_k: int | None = Field(default=None, ge=-1)

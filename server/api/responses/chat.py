@@ -19,6 +19,16 @@ _NAMES = (
     ("max_tokens", "max_output_tokens"),
     ("messages", "input"),
 )
+_SAME = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "parallel_tool_calls",
+    "user",
+    "adapters",
+)
 
 
 def chat_body(body: ResponsesBody, before: Sequence[Message]) -> ChatBody:
@@ -33,8 +43,7 @@ def chat_body(body: ResponsesBody, before: Sequence[Message]) -> ChatBody:
         "tools": None if body.tools is None else [_tool(tool) for tool in body.tools],
         "tool_choice": _tool_choice(body),
     }
-    same = ("temperature", "top_p", "top_k", "min_p", "seed", "parallel_tool_calls", "user")
-    values |= {name: getattr(body, name) for name in same}
+    values |= {name: getattr(body, name) for name in _SAME}
     return ChatBody.model_validate(
         {key: value for key, value in values.items() if value is not None}
     )

@@ -98,7 +98,6 @@ def test_names_the_parameter(body: dict[str, Any], param: str, code: str | None)
         {"echo": True},
         {"prompt_logprobs": 3},
         {"reasoning_effort": "low"},
-        {"adapters": [{"name": "sql"}]},
     ],
 )
 def test_refuses_unsupported_parameters_by_name(field: dict[str, Any]) -> None:

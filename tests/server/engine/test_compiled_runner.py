@@ -16,17 +16,24 @@ from hypothesis import strategies as st
 from server.engine.batch import Batch, Chunk
 from server.engine.compiled_runner import CompiledRunner
 from server.engine.compiled_slots import CompiledSlots
+from server.engine.composition import compose
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.detokenizer import Detokenizer
 from server.engine.kernel_choice import can_run
 from server.engine.layout import Layout
-from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
+from server.engine.request import (
+    AdapterRef,
+    GenerationRequest,
+    SamplingParams,
+    WeightedAdapter,
+)
 from server.engine.row_layout import RowLayout
 from server.engine.runner import MistralRunner
 from server.engine.sequence import Sequence
 from server.engine.slots import SlotPool
 from server.engine.weights import load_weights
 from server.kernels.cpu.support import is_supported
+from server.residency.composing import ComposingSource, add_packed
 from tests.support.serving import FolderSource, open_base
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
@@ -49,7 +56,7 @@ BLOCKS, BLOCK_SIZE = 200, 16
 
 
 class Pair:
-    """Both runners over one base with the adapters in slots 0 to 3."""
+    """Both runners over one base, the adapters in slots 0 to 3, and some of their sum in slot 4."""
 
     def __init__(self, folder: Path, *, weights: str, num_threads: int, **shape: Any) -> None:
         base = write_tiny_base(folder / "base", **shape)
@@ -57,15 +64,16 @@ class Pair:
         chosen = EngineSettings(weights=weights, max_rank=16)
         assert can_run(config, chosen)
         self.slots = SlotPool(
-            config, num_slots=4, max_rank=16, dtype=torch.bfloat16, device=torch.device("cpu")
+            config, num_slots=5, max_rank=16, dtype=torch.bfloat16, device=torch.device("cpu")
         )
-        compiled_slots = CompiledSlots(config, num_slots=4, max_rank=16)
+        compiled_slots = CompiledSlots(config, num_slots=5, max_rank=16)
         opened = open_base(str(base))
-        for slot, adapter in enumerate(ADAPTERS):
-            source = FolderSource(
-                {adapter.name: adapter.write(base, folder / adapter.name)}, opened
-            )
-            packed = source.load(AdapterRef(adapter.name, adapter.name))
+        folders = {made.name: made.write(base, folder / made.name) for made in ADAPTERS}
+        source = ComposingSource(FolderSource(folders, opened), add_packed, max_rank=16)
+        refs = [AdapterRef(name, name) for name in folders]
+        a, b, _, d = refs
+        refs.append(compose([WeightedAdapter(r, s) for r, s in ((a, 0.7), (b, -1.5), (d, 2.0))]))
+        for slot, packed in enumerate(map(source.load, refs)):
             self.slots.write(slot, packed)
             compiled_slots.write(slot, packed)
         loaded = load_weights(base, config, chosen)
@@ -128,7 +136,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
 @given(
     which=st.integers(0, len(SHAPES)),
     numbers=st.lists(
-        st.tuples(st.integers(0, 30), st.none() | st.integers(0, 3)), min_size=1, max_size=9
+        st.tuples(st.integers(0, 30), st.none() | st.integers(0, 4)), min_size=1, max_size=9
     ),
     chunk=st.sampled_from([1, 7, 30, 256]),
 )
@@ -153,8 +161,8 @@ def test_logits_are_those_of_the_plain_runner(
 )
 @given(
     which=st.integers(0, len(SHAPES)),
-    slot=st.none() | st.integers(0, 3),
-    company=st.lists(st.tuples(st.integers(1, 30), st.none() | st.integers(0, 3)), max_size=9),
+    slot=st.none() | st.integers(0, 4),
+    company=st.lists(st.tuples(st.integers(1, 30), st.none() | st.integers(0, 4)), max_size=9),
     chunks=st.tuples(*[st.sampled_from([1, 7, 30, 256])] * 2),
     delay=st.integers(0, 3),
 )

@@ -334,7 +334,7 @@ async def test_an_adapter_that_cannot_be_loaded_can_be_asked_for_again(
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker()
-    folders = engine_of(worker).adapters._loader._source.folders  # type: ignore[attr-defined]
+    folders = engine_of(worker).adapters._loader._source._source.folders  # type: ignore[attr-defined]
     folder = folders.pop("a")
     try:
         with pytest.raises(AdapterLoadError):
