@@ -15,6 +15,7 @@ import gc
 import json
 import random
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,7 +222,14 @@ def main() -> None:
             _start_counting()
             held = (recipe.load.quantization, model_for(recipe, options.base))
         for way in options.ways:
-            found.append(measure(held[1], options.base, case, way))
+            try:
+                found.append(measure(held[1], options.base, case, way))
+            except Exception:  # the other ways are still worth the machine's time
+                traceback.print_exc()
+                held = ("", None)
+                _start_counting()
+                held = (recipe.load.quantization, model_for(recipe, options.base))
+                continue
             if processes.is_first():
                 print(found[-1].line(None), flush=True)
     if processes.is_first():
