@@ -37,9 +37,10 @@ def prefill_attention(
     _, _, block_size, kv_heads, _ = cache.shape
     output = torch.empty(tokens, heads, head_dim, dtype=query.dtype, device=query.device)
     queries = QUERIES if query.dtype != torch.float32 else EXACT_QUERIES
-    tiles = triton.cdiv(chunks.longest, queries)
+    sequences = len(chunks.context_lengths)
+    tiles = min(sequences * triton.cdiv(chunks.longest, queries), tokens // queries + sequences)
     early = starts_early(query)
-    _prefill_kernel[(tiles, heads, len(chunks.context_lengths))](
+    _prefill_kernel[(heads, tiles)](
         output,
         query,
         cache,
@@ -54,6 +55,8 @@ def prefill_attention(
         kv_scales[0] * LOG2_E * head_dim**-0.5,
         kv_scales[1],
         window or 0,
+        sequences,
+        places=triton.next_power_of_2(sequences),
         head_dim=head_dim,
         group=heads // kv_heads,
         lanes=triton.next_power_of_2(head_dim),
@@ -68,7 +71,7 @@ def prefill_attention(
     return output
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["sequences"])  # or one would be compiled as a constant
 def _prefill_kernel(
     output,
     query,
@@ -87,6 +90,8 @@ def _prefill_kernel(
     key_scale,
     value_scale,
     window,
+    sequences,
+    places: tl.constexpr,
     head_dim: tl.constexpr,
     group: tl.constexpr,
     lanes: tl.constexpr,
@@ -95,13 +100,17 @@ def _prefill_kernel(
     keys: tl.constexpr,
     early: tl.constexpr,
 ):
+    """A head and a tile of queries of one sequence; spare programs find none.
+
+    All heads of a sequence's last tile come first, since that one takes the longest.
+    """
     let_next_start(early)
+    head = tl.program_id(0)
+    sequence, tile = _tile_of(tl.program_id(1), starts, sequences, queries, places)
     wait_for_inputs(early)
-    head, sequence = tl.program_id(1), tl.program_id(2)
-    tile = tl.num_programs(0) - 1 - tl.program_id(0)  # the longest first
-    first_row = tl.load(starts + sequence)
-    count = tl.load(starts + sequence + 1) - first_row
-    if tile * queries < count:
+    if tile >= 0:
+        first_row = tl.load(starts + sequence)
+        count = tl.load(starts + sequence + 1) - first_row
         length = tl.load(context_lengths + sequence)
         number = tile * queries + tl.arange(0, queries)
         position = length - count + number
@@ -166,3 +175,16 @@ def _prefill_kernel(
         gathered *= (value_scale / tl.where(total > 0, total, 1.0))[:, None]
         output_at = output + row[:, None] * output_stride + head * head_dim + lane[None, :]
         tl.store(output_at, gathered, mask=inside)
+
+
+@triton.jit
+def _tile_of(number, starts, sequences, queries: tl.constexpr, places: tl.constexpr):
+    """The sequence and its tile that come `number`th from the end; tile -1 where there is none."""
+    place = tl.arange(0, places)
+    is_sequence = place < sequences
+    first = tl.load(starts + place, mask=is_sequence, other=0)
+    tiles = tl.cdiv(tl.load(starts + place + 1, mask=is_sequence, other=0) - first, queries)
+    number = tl.sum(tiles, 0) - 1 - number
+    sequence = tl.sum((tl.cumsum(tiles, 0) <= number).to(tl.int32), 0)
+    tile = number - tl.sum(tl.where(place < sequence, tiles, 0), 0)
+    return sequence, tl.where(number >= 0, tile, -1)
