@@ -161,7 +161,9 @@ class DeviceBench:
         slots = self.settings.max_slots
         cases.make_resident(self.work.num_adapters)
         cases.make_resident(slots)
-        resident = cases.throughput([cases.adapter(number % slots) for number in numbers])
+        all_resident = [cases.adapter(number % slots) for number in numbers]
+        cases.throughput(all_resident)
+        resident = cases.throughput(all_resident)
         names = [cases.adapter(number) for number in numbers]
         cases.throughput(names)
         before = cases.engine.stats().num_adapter_evictions

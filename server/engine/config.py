@@ -137,7 +137,9 @@ class EngineSettings:
     kv_memory: bytes for the KV cache; None is half a GiB on CPU, and on a device what is left of
     `utilisation` of its free memory. max_batch: sequences decoding together. chunk: prompt tokens
     that one step may take beside them; lone_chunk: what one may take with nobody decoding, who
-    would have to wait for it; None: no more. max_waiting: sequences that may wait beyond max_batch.
+    would have to wait for it; None: no more. patience: steps that prompts beside decoding sequences
+    wait for others whose adapters are on their way, to be computed together. max_waiting: sequences
+    that may wait beyond max_batch.
     max_slots, max_rank: adapters ready at once, and the highest rank each may have. host_memory:
     bytes of adapters kept in host memory beside the slots. weights: `nf4` keeps 4-bit weights only;
     `nf4-shadow` holds the same values dequantized (same tokens, about four times the memory,
@@ -155,6 +157,7 @@ class EngineSettings:
     max_batch: int = 32
     chunk: int = 256
     lone_chunk: int | None = None
+    patience: int = 0
     max_waiting: int = 256
     max_context: int | None = None
     max_slots: int = 16
@@ -174,7 +177,9 @@ class EngineSettings:
         """The defaults for a device: one that is not the CPU takes more at once."""
         if device == "cpu":
             return cls()
-        return cls(device=device, block_size=32, max_batch=128, chunk=2048, lone_chunk=4096)
+        return cls(
+            device=device, block_size=32, max_batch=128, chunk=2048, lone_chunk=4096, patience=2
+        )
 
     @property
     def kv_dtype(self) -> torch.dtype:

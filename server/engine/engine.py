@@ -124,6 +124,7 @@ class Engine:
             max_batch=parts.settings.max_batch,
             chunk=parts.settings.chunk,
             lone_chunk=parts.settings.lone_chunk,
+            patience=parts.settings.patience,
         )
         self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}

@@ -47,7 +47,8 @@ class Scheduler:
     running sequence gives its up and waits at the head of its line.
 
     chunk: prompt tokens of a step beside decoding sequences, who wait for them; lone_chunk: of one
-    that holds nobody up.
+    that holds nobody up. patience: steps that new prompts beside decoding sequences wait for others
+    whose adapters are on their way, where prompts that come together are computed in one pass.
     """
 
     def __init__(
@@ -58,12 +59,16 @@ class Scheduler:
         max_batch: int,
         chunk: int,
         lone_chunk: int | None = None,
+        patience: int = 0,
     ) -> None:
         self._pool = pool
         self._adapters = adapters
         self._max_batch = max_batch
         self._chunk = chunk
         self._lone_chunk = lone_chunk or chunk
+        self._patience = patience
+        self._num_held = 0  # steps for which the prompts at hand have waited for others
+        self._is_awaited = False  # whether anybody waits for an adapter alone
         self.waiting = WaitingLines()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
@@ -89,7 +94,7 @@ class Scheduler:
                 prefilling.append(Chunk.of(sequence, budget))
                 budget -= prefilling[-1].num_tokens
         prefilling += self._admit_waiting(budget)
-        batch = Batch.of(decoding, prefilling)
+        batch = Batch.of(decoding, [] if decoding and self._holds(prefilling) else prefilling)
         for chunk in batch.chunks:
             chunk.sequence.num_computed = chunk.end
             chunk.sequence.num_pending += chunk.samples
@@ -127,6 +132,19 @@ class Scheduler:
             if digest is not None and self.waiting.first(digest) is None:
                 self._adapters.unwant(digest)
 
+    def _holds(self, prefilling: Iterable[Chunk]) -> bool:
+        """Whether prompts that have just been admitted wait a step for those that come next.
+
+        What has begun goes on, and so does what fills a step.
+        """
+        are_new = all(chunk.start == chunk.sequence.num_cached for chunk in prefilling)
+        are_few = 0 < sum(chunk.num_tokens for chunk in prefilling) < self._chunk
+        if self._is_awaited and are_new and are_few and self._num_held < self._patience:
+            self._num_held += 1
+            return True
+        self._num_held = 0
+        return False
+
     def _decode(self) -> list[Chunk]:
         chunks = []
         for sequence in list(self.running):
@@ -158,13 +176,17 @@ class Scheduler:
     def _admit_waiting(self, budget: int) -> list[Chunk]:
         """Admit sequences in their turn; a line whose adapter is not there is passed over."""
         chunks: list[Chunk] = []
+        self._is_awaited = False
         if not self.waiting:
             return chunks
         running = Counter(sequence.adapter_digest for sequence in self.running)
         heads = self.waiting.heads(running)
         while heads and budget and len(self.running) < self._max_batch:
             sequence = heads.pop(0)
-            if sequence.num_pending or not self._enter(sequence):
+            if sequence.num_pending:
+                continue
+            if not self._enter(sequence):
+                self._is_awaited = True
                 continue
             if not self._admit(sequence):
                 self._leave(sequence)

@@ -59,11 +59,17 @@ class Run:
         max_batch: int = 8,
         chunk: int = 8,
         lone_chunk: int | None = None,
+        patience: int = 0,
     ) -> None:
         self.door = door or Door("a", "b")
         self.pool = BlockPool(blocks + 1, SIZE)
         self.scheduler = Scheduler(
-            self.pool, self.door, max_batch=max_batch, chunk=chunk, lone_chunk=lone_chunk
+            self.pool,
+            self.door,
+            max_batch=max_batch,
+            chunk=chunk,
+            lone_chunk=lone_chunk,
+            patience=patience,
         )
         self._tokens = itertools.count(1000)
 
@@ -113,6 +119,27 @@ def test_a_long_prompt_is_computed_in_chunks_and_sampled_at_its_end() -> None:
     assert [batch.sampling for batch in batches] == [[], [], [sequence], [sequence]]
     assert decoded(batches[3]) == [sequence]
     assert sequence.num_generated == 2
+
+
+def test_a_new_prompt_waits_a_few_steps_for_one_whose_adapter_is_on_its_way() -> None:
+    run = Run(Door("a"), patience=2)
+    run.add(2)
+    run.step()
+    early, late = run.add(3, "a"), run.add(3, "b")
+    assert prefilled(run.step()) == []
+    run.door.ready.append("b")
+    assert prefilled(run.step()) == [(early, 3), (late, 3)]
+
+
+def test_new_prompts_wait_no_longer_than_their_patience_and_for_nobody_who_is_there() -> None:
+    run = Run(Door("a"), patience=2)
+    run.add(3, "b")
+    alone = run.add(2, "a")
+    assert prefilled(run.step()) == [(alone, 2)]  # it holds nobody up
+    ready = run.add(5, "a")
+    assert [prefilled(run.step()) for _ in range(3)] == [[], [], [(ready, 5)]]
+    full = run.add(12, "a", first=50)
+    assert [prefilled(run.step()) for _ in range(2)] == [[(full, 8)], [(full, 4)]]
 
 
 def test_a_prompt_takes_more_at_once_where_it_holds_nobody_up() -> None:
