@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CACHE
+
 RAM_DISK = Path("/dev/shm")
+
+
+@pytest.fixture(autouse=True)
+def _kept_kernels(hatstand_home: Path) -> None:
+    """Compiled kernels outlast the test, whose home does not."""
+    (CACHE / "kernels").mkdir(parents=True, exist_ok=True)
+    hatstand_home.mkdir(parents=True)
+    (hatstand_home / "kernels").symlink_to(CACHE / "kernels")
 
 
 @pytest.fixture(scope="module")
