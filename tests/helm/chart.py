@@ -113,6 +113,8 @@ def pod_specs(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The specification of every pod that a release makes."""
     templates = [m["spec"]["template"] for m in manifests if m["kind"] in ("Deployment", "Job")]
     pods = [manifest for manifest in manifests if manifest["kind"] == "Pod"]
+    jobs = [job for m in manifests if m["kind"] == "JobSet" for job in m["spec"]["replicatedJobs"]]
+    templates += [job["template"]["spec"]["template"] for job in jobs]
     return [template["spec"] for template in [*templates, *pods]]
 
 

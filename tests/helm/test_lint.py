@@ -11,7 +11,10 @@ from .chart import CHART, MINIMAL, RELEASE, VARIANTS, find, helm, render, varian
 
 NEWEST = ["1.35.0", "1.36.0", "1.37.0"]
 KUBERNETES = NEWEST[-1]
-ADDED = ("coreos.com", "keda.sh", "gateway.networking", "inference.networking", "llm-d.ai")
+ADDED = (
+    *("coreos.com", "keda.sh", "jobset.x-k8s.io"),
+    *("gateway.networking", "inference.networking", "llm-d.ai"),
+)
 by_name = pytest.mark.parametrize("path", VARIANTS, ids=lambda path: path.stem)
 
 

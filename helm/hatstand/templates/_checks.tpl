@@ -41,6 +41,17 @@ this first, so that nothing of such a release is ever rendered.
 {{- fail "training: give training.recipeConfigMap and training.push." }}
 {{- end }}
 {{- end }}
+{{- with .Values.worker }}
+{{- if and .enabled (not $shared) }}
+{{- fail "worker: a worker can push only to a registry that is not the server's own: give registry.url or say registry.deploy.enabled=true." }}
+{{- end }}
+{{- if and .enabled (not .queue.existingSecret) }}
+{{- fail "worker: servers and workers share the queue of jobs: give worker.queue.existingSecret, a Secret with the URL of a PostgreSQL." }}
+{{- end }}
+{{- if and .enabled (hasKey $.Values.server.options "fine-tuning") }}
+{{- fail "worker: with worker.enabled servers take jobs: take server.options.fine-tuning away." }}
+{{- end }}
+{{- end }}
 {{- with .Values.autoscaling }}
 {{- if gt (int .minReplicas) (int .maxReplicas) }}
 {{- fail (printf "autoscaling.minReplicas: %d is more than maxReplicas, %d." (int .minReplicas) (int .maxReplicas)) }}

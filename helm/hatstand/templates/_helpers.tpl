@@ -119,11 +119,16 @@ http://{{ include "hatstand.registryName" . }}:{{ .Values.registry.deploy.port }
 {{- end }}
 {{- end }}
 
-{{/* Resources with one GPU added, where GPUs are used. Takes (dict "root" $ "resources" …). */}}
+{{/* Where fine-tuning jobs wait, for servers and workers. */}}
+{{- define "hatstand.tuningQueue" -}}
+{{- include "hatstand.secretVariable" (dict "variable" "HATSTAND_TUNING" "secret" .Values.worker.queue.existingSecret "key" .Values.worker.queue.secretKey) }}
+{{- end }}
+
+{{/* Resources with GPUs added, where GPUs are used: "count", or one. Takes (dict "root" $ "resources" …). */}}
 {{- define "hatstand.withGpu" -}}
 {{- $resources := deepCopy .resources }}
 {{- if .root.Values.server.gpu.enabled }}
-{{- $_ := set $resources.limits .root.Values.server.gpu.resourceName 1 }}
+{{- $_ := set $resources.limits .root.Values.server.gpu.resourceName (.count | default 1) }}
 {{- end }}
 {{- toYaml $resources }}
 {{- end }}

@@ -14,6 +14,9 @@
 {{- with include "hatstand.registryUrl" . }}
 - --registry={{ . }}
 {{- end }}
+{{- if .Values.worker.enabled }}
+- --fine-tuning
+{{- end }}
 {{- range $name, $value := .Values.server.options }}
 {{- if kindIs "bool" $value }}
 - {{ printf "--%s%s" (ternary "" "no-" $value) $name }}
@@ -29,6 +32,9 @@
 {{- define "hatstand.server.secrets" -}}
 {{- if not .Values.auth.insecure }}
 {{- include "hatstand.secretVariable" (dict "variable" "HATSTAND_API_KEYS" "secret" (include "hatstand.keysSecret" .) "key" .Values.auth.secretKey) }}
+{{ end }}
+{{- if .Values.worker.enabled }}
+{{- include "hatstand.tuningQueue" . }}
 {{ end }}
 {{- if and .Values.registry.existingSecret (include "hatstand.registryUrl" .) }}
 {{- include "hatstand.secretVariable" (dict "variable" "HATSTAND_REGISTRY_KEY" "secret" .Values.registry.existingSecret "key" .Values.registry.secretKey) }}
