@@ -7,6 +7,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from .log_writer import LogWriter
+
 LogFormat = Literal["text", "json"]
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -17,7 +19,7 @@ _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160
 
 def configure_logging(log_format: LogFormat = "text") -> None:
     """Have everything that this process logs, uvicorn's lines included, written to stderr so."""
-    handler = logging.StreamHandler()
+    handler = LogWriter()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
