@@ -78,6 +78,15 @@ def serve(
         int | None, _count("Sequences that run together.", "32; on a GPU 128")
     ] = None,
     max_queue: Annotated[int | None, _count("Sequences that may wait beyond those.", "256")] = None,
+    adapter_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The part of the batch, and of the prompt tokens of a step, that one adapter may "
+            "have while others are asked for too.",
+        ),
+    ] = 1.0,
     max_context: Annotated[
         int | None, _count("Tokens of prompt and answer together.", "the base's, if the KV fits")
     ] = None,
@@ -191,6 +200,7 @@ def serve(
                 max_rank=max_rank,
                 max_batch=max_batch,
                 max_queue=max_queue,
+                adapter_share=adapter_share,
                 max_context=max_context,
                 kv_memory=kv_memory,
                 host_memory=host_memory,

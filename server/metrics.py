@@ -184,7 +184,11 @@ def _own_counters(stats: EngineStats) -> Iterator[Metric]:
         ("prompt_tokens", "Prompt tokens taken in.", stats.num_prompt_tokens),
         ("generated_tokens", "Tokens generated.", stats.num_generated_tokens),
         ("prefix_hit_tokens", "Prompt tokens from the prefix cache.", stats.num_prefix_hits),
-        ("preemptions", "Sequences put back for want of blocks.", stats.num_preemptions),
+        (
+            "preemptions",
+            "Sequences put back for want of blocks, or for others' turn.",
+            stats.num_preemptions,
+        ),
         ("adapter_loads", "Adapters read into host memory.", stats.num_adapter_loads),
         ("adapter_evictions", "Adapters that made room.", stats.num_adapter_evictions),
     ):

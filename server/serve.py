@@ -224,6 +224,7 @@ def engine_settings(options: EngineOptions, base: Base) -> EngineSettings:
         "max_rank": options.max_rank,
         "max_batch": options.max_batch,
         "max_waiting": options.max_queue,
+        "adapter_share": options.adapter_share,
         "max_context": options.max_context,
         "kv_memory": options.kv_memory,
         "host_memory": options.host_memory,

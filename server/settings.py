@@ -30,6 +30,7 @@ class EngineOptions:
     max_rank: int | None = None  # the largest LoRA rank a slot takes
     max_batch: int | None = None  # sequences that decode in one step
     max_queue: int | None = None  # sequences that wait before 429 is answered
+    adapter_share: float = 1.0  # of the batch, for one adapter while others are asked for
     max_context: int | None = None  # tokens, no more than the base's own
     kv_memory: int | None = None  # bytes
     host_memory: int | None = None  # bytes of adapters kept in host memory
@@ -38,9 +39,13 @@ class EngineOptions:
     fp8_kv: bool = False  # keys and values in 8 bits, on a GPU
 
     def __post_init__(self) -> None:
+        if not 0 < self.adapter_share <= 1:
+            raise StartupError(
+                f"--adapter-share must be over 0 and at most 1, not {self.adapter_share:g}."
+            )
         for name, value in vars(self).items():
             if (
-                name not in ("device", "shadow_bf16", "gemm", "fp8_kv")
+                name not in ("adapter_share", "device", "shadow_bf16", "gemm", "fp8_kv")
                 and value is not None
                 and value < 1
             ):

@@ -7,6 +7,7 @@ from collections import deque
 
 REMEMBERED = 32
 AT_FIRST = 1.0  # seconds, before anything has ended
+LONGEST = 60.0  # seconds that anybody is told to wait
 
 
 class Departures:
@@ -14,6 +15,18 @@ class Departures:
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=REMEMBERED)
+        self._booked_until = 0.0  # by the same clock
+
+    def book(self) -> float:
+        """Seconds until a place should be free that nobody else was told of.
+
+        Whoever is refused gets the end after the one that the last was told to come back for, so
+        that they do not all come back for one place.
+        """
+        now = time.monotonic()
+        first = max(self._booked_until, now)
+        self._booked_until = min(first + self.next_in(), now + LONGEST)
+        return self._booked_until - now
 
     def note(self) -> None:
         """A sequence has ended, or was given up."""

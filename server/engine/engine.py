@@ -125,11 +125,13 @@ class Engine:
             chunk=parts.settings.chunk,
             lone_chunk=parts.settings.lone_chunk,
             patience=parts.settings.patience,
+            adapter_share=parts.settings.adapter_share,
         )
         self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}
         self._recent: deque[Mapping[str, int]] = deque(maxlen=REMEMBERED_BATCHES)
         self._departures = Departures()
+        self._displaced: list[str] = []  # who gave their place in the queue up, and is to be told
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
 
     @property
@@ -166,6 +168,7 @@ class Engine:
         Where steps run beside the host, the next one is begun before this one's tokens are read.
         """
         self.adapters.settle()
+        self._tell_displaced(emit)
         self._fail_unloadable(emit)
         batch = self._scheduler.next()
         if batch:
@@ -232,12 +235,27 @@ class Engine:
                 param="max_tokens",
             )
         # Between two steps those that the batch has places for wait too, and are not the queue.
-        places, queue = self._settings.max_batch, self._settings.max_waiting
-        if len(self._sequences) >= places + queue:
-            raise QueueFull(
-                f"{places} requests may run and {queue} wait, and all these places are taken",
-                retry_after=self._departures.next_in(),
-            )
+        if len(self._sequences) < self._settings.max_batch + self._settings.max_waiting:
+            return
+        longest = self._scheduler.waiting.newest_of_longest(than=_digest(request))
+        if longest is None:
+            raise self._queue_full()
+        self._scheduler.remove(longest)
+        self._displaced.append(longest.request.request_id)
+        del self._sequences[longest.request.request_id]  # no departure: its place is taken again
+
+    def _queue_full(self) -> QueueFull:
+        return QueueFull(
+            f"{self._settings.max_batch} requests may run and {self._settings.max_waiting} wait, "
+            "and all these places are taken",
+            retry_after=self._departures.book(),
+        )
+
+    def _tell_displaced(self, emit: Emit) -> None:
+        """Refuse those of the longest line whose places others came to have a right to."""
+        displaced, self._displaced = self._displaced, []
+        for request_id in displaced:
+            emit(request_id, self._queue_full())
 
     def _fail_unloadable(self, emit: Emit) -> None:
         for digest, error in self.adapters.failures.items():
@@ -357,6 +375,10 @@ class Engine:
         text = self._tokenizer.token_text
         top = tuple((token_id, text(token_id), value) for token_id, value in choice.top)
         return TokenLogprob(choice.token_id, text(choice.token_id), logprob, top)
+
+
+def _digest(request: GenerationRequest) -> str | None:
+    return request.adapter.digest if request.adapter else None
 
 
 def _completes(sequence: Sequence, token_id: int) -> bool:

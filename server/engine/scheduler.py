@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from server.engine.batch import Batch, Chunk
+from server.engine.fair_turns import FairTurns, Share
 from server.engine.kv_cache import BlockPool
 from server.engine.request import AdapterRef
 from server.engine.sequence import Sequence
@@ -38,17 +39,21 @@ class AdapterDoor(Protocol):
 
 
 class Scheduler:
-    """Continuous batching with chunked prefill.
+    """Continuous batching with chunked prefill, fair among adapters.
 
-    Decoding sequences go first, one token each. What is left of the step's prompt budget continues
-    unfinished prompts, then admits waiting sequences, those of the adapters with the fewest running
-    first; one whose adapter is still loading is passed over and holds nobody up. While no more can
-    be admitted, the adapters of those who come next are fetched. When blocks run out, the newest
-    running sequence gives its up and waits at the head of its line.
+    Decoding sequences go first, one token each. What is left of the step's prompt budget goes to
+    prompts in their turns (`FairTurns`), and waiting sequences are admitted to it, those of the
+    adapters with the fewest running first; one whose adapter is still loading is passed over and
+    holds nobody up. Where places or blocks are wanting, an adapter that has two sequences more than
+    another that waits gives its newest up, which waits at the head of its line and finds what it
+    computed in the prefix cache. While no more can be admitted, the adapters of those who come next
+    are fetched.
 
     chunk: prompt tokens of a step beside decoding sequences, who wait for them; lone_chunk: of one
     that holds nobody up. patience: steps that new prompts beside decoding sequences wait for others
     whose adapters are on their way, where prompts that come together are computed in one pass.
+    adapter_share: what one adapter may have of places and of a chunk while others are asked for,
+    0 to 1.
     """
 
     def __init__(
@@ -60,6 +65,7 @@ class Scheduler:
         chunk: int,
         lone_chunk: int | None = None,
         patience: int = 0,
+        adapter_share: float = 1.0,
     ) -> None:
         self._pool = pool
         self._adapters = adapters
@@ -69,6 +75,8 @@ class Scheduler:
         self._patience = patience
         self._num_held = 0  # steps for which the prompts at hand have waited for others
         self._is_awaited = False  # whether anybody waits for an adapter alone
+        self._turns = FairTurns()
+        self._share = Share(adapter_share)
         self.waiting = WaitingLines()
         self.running: list[Sequence] = []
         self.num_preemptions = 0
@@ -79,6 +87,7 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     def add(self, sequence: Sequence) -> None:
+        self._share.note(sequence.adapter_digest)
         self.waiting.add(sequence)
 
     def next(self) -> Batch:
@@ -88,12 +97,9 @@ class Scheduler:
         """
         decoding = self._decode()
         budget = self._chunk if decoding else self._lone_chunk
-        prefilling: list[Chunk] = []
-        for sequence in self.running:
-            if budget and not sequence.is_decoding:
-                prefilling.append(Chunk.of(sequence, budget))
-                budget -= prefilling[-1].num_tokens
-        prefilling += self._admit_waiting(budget)
+        self._admit_waiting(budget)
+        decoding = [chunk for chunk in decoding if chunk.sequence in self.running]
+        prefilling = self._prefill(budget)
         batch = Batch.of(decoding, [] if decoding and self._holds(prefilling) else prefilling)
         for chunk in batch.chunks:
             chunk.sequence.num_computed = chunk.end
@@ -161,11 +167,16 @@ class Scheduler:
             if blocks is not None:
                 sequence.blocks += blocks
                 continue
-            newest = max(self.running, key=lambda running: running.arrival)
+            newest = self._least_owed()
             self._preempt(newest)
             if newest is sequence:
                 return False
         return True
+
+    def _least_owed(self) -> Sequence:
+        """Who gives way: of the adapter with the most running, the newest."""
+        running = Counter(sequence.adapter_digest for sequence in self.running)
+        return max(self.running, key=lambda each: (running[each.adapter_digest], each.arrival))
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
@@ -173,31 +184,97 @@ class Scheduler:
         self.waiting.put_back(sequence)
         self.num_preemptions += 1
 
-    def _admit_waiting(self, budget: int) -> list[Chunk]:
+    def _prefill(self, budget: int) -> list[Chunk]:
+        """The budget to the running prompts in their turns, each adapter within its share."""
+        prompts = self._prompts()
+        spent: Counter[str | None] = Counter()
+        chunks = []
+        for sequence in prompts:
+            digest = sequence.adapter_digest
+            own = self._limit(digest, self._chunk, budget) - spent[digest]
+            left = min(own, budget - spent.total())
+            if left > 0:
+                chunks.append(Chunk.of(sequence, left))
+                spent[digest] += chunks[-1].num_tokens
+        wanting = len({sequence.adapter_digest for sequence in prompts})
+        self._turns.advance(spent.total(), wanting)
+        return chunks
+
+    def _prompts(self) -> list[Sequence]:
+        """Running sequences that have more to compute than their newest token, in their turns."""
+        unfinished = (sequence for sequence in self.running if not sequence.is_decoding)
+        return sorted(unfinished, key=lambda sequence: sequence.turn)
+
+    def _admit_waiting(self, budget: int) -> None:
         """Admit sequences in their turn; a line whose adapter is not there is passed over."""
-        chunks: list[Chunk] = []
         self._is_awaited = False
         if not self.waiting:
-            return chunks
+            return
         running = Counter(sequence.adapter_digest for sequence in self.running)
-        heads = self.waiting.heads(running)
-        while heads and budget and len(self.running) < self._max_batch:
+        heads, later = self.waiting.heads(running), list[Sequence]()
+        while heads and self._has_place_for(heads[0].adapter_digest, running):
             sequence = heads.pop(0)
+            digest = sequence.adapter_digest
+            if not self._would_be_computed(sequence, budget, running[digest]):
+                later.append(sequence)
+                continue
             if sequence.num_pending:
                 continue
             if not self._enter(sequence):
                 self._is_awaited = True
                 continue
-            if not self._admit(sequence):
+            if not self._take_in(sequence, running):
                 self._leave(sequence)
                 break
-            chunks.append(Chunk.of(sequence, budget))
-            budget -= chunks[-1].num_tokens
-            running[sequence.adapter_digest] += 1
-            if (following := self.waiting.first(sequence.adapter_digest)) is not None:
+            running[digest] += 1
+            if (following := self.waiting.first(digest)) is not None:
                 insort(heads, following, key=lambda waiting: turn(waiting, running))
-        self._expect(heads[:EXPECTED])
-        return chunks
+        self._expect((later + heads)[:EXPECTED])
+
+    def _has_place_for(self, digest: str | None, running: Counter[str | None]) -> bool:
+        """Whether there is a place, or somebody whose place it is rather than theirs."""
+        return len(self.running) < self._max_batch or self._owes(running, digest) is not None
+
+    def _would_be_computed(self, sequence: Sequence, budget: int, num_running: int) -> bool:
+        """Whether this step has a place and prompt tokens for it within its adapter's share."""
+        digest = sequence.adapter_digest
+        if num_running >= self._limit(digest, self._max_batch, self._max_batch):
+            return False
+        its = self._turns.next(digest, sequence.num_tokens)
+        earlier = [prompt for prompt in self._prompts() if prompt.turn <= its]
+        of_its_own = sum(p.num_uncomputed for p in earlier if p.adapter_digest == digest)
+        if of_its_own >= self._limit(digest, self._chunk, budget):
+            return False
+        return sum(prompt.num_uncomputed for prompt in earlier) < budget
+
+    def _limit(self, digest: str | None, whole: int, alone: int) -> int:
+        """What an adapter may have of `whole`; `alone` where no other is asked for."""
+        if not self._share.limits:
+            return alone
+        beside = any(other.adapter_digest != digest for other in self.running)
+        share = self._share.of(digest, whole, beside=beside)
+        return alone if share == whole else share
+
+    def _take_in(self, sequence: Sequence, running: Counter[str | None]) -> bool:
+        """Admit it, if need be in the place of others whose adapter has more than its own."""
+        while len(self.running) >= self._max_batch or not self._admit(sequence):
+            newest = self._owes(running, sequence.adapter_digest)
+            if newest is None:
+                return False
+            self._preempt(newest)
+            running[newest.adapter_digest] -= 1
+        sequence.turn = self._turns.take(sequence.adapter_digest, sequence.num_uncomputed)
+        return True
+
+    def _owes(self, running: Counter[str | None], digest: str | None) -> Sequence | None:
+        """Whose place somebody else's is: of the adapter with the most running, the newest."""
+        most = max(running.values(), default=0)
+        if most < running[digest] + 2:
+            return None
+        return max(
+            (each for each in self.running if running[each.adapter_digest] == most),
+            key=lambda each: each.arrival,
+        )
 
     def _expect(self, sequences: Iterable[Sequence]) -> None:
         """Have adapters fetched while those who wait for them cannot be admitted anyway."""

@@ -43,6 +43,7 @@ class Sequence:
     blocks: list[int] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     num_published: int = 0  # leading blocks that the pool knows by key
+    turn: float = 0.0  # at which its prompt is computed, once it is admitted
     was_admitted: bool = False  # before it was preempted, if it waits
     num_cached: int = 0  # prompt tokens that were there when it was first admitted
     slot: int | None = None

@@ -13,8 +13,9 @@ class WaitingLines:
 
     Who comes next is the first of the line whose adapter has the fewest sequences running, and of
     several such the oldest: an adapter that is asked a hundred times as often as others has more
-    waiting for it, not more of the batch than they want. So a step looks at as many sequences as
-    there are adapters waited for, however many wait.
+    waiting for it, not more of the batch than they want. Where there is no place to wait either,
+    the longest line gives one up. So a step looks at as many sequences as there are adapters waited
+    for, however many wait.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,17 @@ class WaitingLines:
         """The first of each line, in their turn. `running`: sequences that run, by adapter."""
         firsts = (next(iter(line)) for line in self._lines.values())
         return sorted(firsts, key=lambda sequence: turn(sequence, running))
+
+    def newest_of_longest(self, *, than: str | None) -> Sequence | None:
+        """Who has to go where one more comes for the adapter `than` and there is no place.
+
+        The last of the longest line, if that has two more than the newcomer's and has not begun.
+        """
+        longest = max(self._lines.values(), key=len, default=None)
+        if longest is None or len(longest) < len(self._lines.get(than, ())) + 2:
+            return None
+        newest = next(reversed(longest))
+        return None if newest.was_admitted else newest
 
     def line(self, digest: str | None) -> list[Sequence]:
         """Everybody who waits for an adapter."""

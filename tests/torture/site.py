@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import socket
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,9 @@ from registry import Registry
 from registry.bases import read_base
 from server.settings import EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.torture.asking import Outcome, Question, stream
 
+PASSED_ON = ("max_slots", "max_rank", "max_batch", "max_queue", "kv_memory", "adapter_share")
 ROOT = Path(__file__).parents[2]
 ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=8)
 
@@ -59,9 +59,9 @@ def server_process(
     command = [sys.executable, "-c", "from clients.cli import main; main()", "serve"]
     engine = [
         piece
-        for name in ("max_slots", "max_rank", "max_batch", "kv_memory")
-        if getattr(settings.engine, name) is not None
-        for piece in (f"--{name.replace('_', '-')}", str(getattr(settings.engine, name)))
+        for name in PASSED_ON
+        if (value := getattr(settings.engine, name)) is not None
+        for piece in (f"--{name.replace('_', '-')}", str(value))
     ]
     options = ["--base", settings.base, "--registry", str(settings.registry), "--device", "cpu"]
     where = [*engine, "--port", url.rpartition(":")[2]]
@@ -106,52 +106,11 @@ def until_idle(url: str) -> None:
         time.sleep(0.05)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one stream ended: `done`, `refused`, an error's code, or `cut` if it just broke off."""
-
-    adapter: str
-    end: str
-    first: float = 0.0  # seconds to the first text
-    total: float = 0.0
-    retry_after: float | None = None
-
-
-async def stream(client: httpx.AsyncClient, model: str, num_tokens: int) -> Outcome:
-    """Ask for a stream and read it to its end, whatever that is."""
-    body = {"model": model, "prompt": "hello", "max_tokens": num_tokens, "ignore_eos": True}
-    asked = time.perf_counter()
-    first = 0.0
-    end = "cut"
-    try:
-        async with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as reply:
-            if reply.status_code != 200:
-                wait = reply.headers.get("retry-after")
-                return Outcome(model, "refused", retry_after=None if wait is None else float(wait))
-            async for line in reply.aiter_lines():
-                if line.startswith("data: "):
-                    first = first or time.perf_counter() - asked
-                    end = _end_of(line[6:]) or end
-    except httpx.ConnectError:
-        return Outcome(model, "refused")
-    except httpx.TransportError:
-        return Outcome(model, "cut")
-    return Outcome(model, end, first, time.perf_counter() - asked)
-
-
-def _end_of(data: str) -> str | None:
-    if data == "[DONE]":
-        return "done"
-    error = json.loads(data).get("error")
-    return None if error is None else str(error["code"])
-
-
 def in_loop(url: str, models: Sequence[str], num_tokens: int) -> list[Outcome]:
     """One stream for each of the models, all at once."""
 
     async def ask() -> list[Outcome]:
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
-            return await asyncio.gather(*(stream(client, model, num_tokens) for model in models))
+        question = Question(num_tokens)
+        return await asyncio.gather(*(stream(url, model, question) for model in models))
 
     return asyncio.run(ask())

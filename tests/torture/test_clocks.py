@@ -23,7 +23,8 @@ from registry import Registry
 from registry.bases import read_base
 from tests.registry.test_killing import check_whole
 from tests.support.tiny import TinyAdapter
-from tests.torture.site import Outcome, in_loop, make_settings, post, server_process
+from tests.torture.asking import Outcome
+from tests.torture.site import in_loop, make_settings, post, server_process
 
 pytestmark = pytest.mark.slow
 LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")

@@ -24,8 +24,9 @@ from server.serve import serving
 from server.settings import EngineOptions
 from tests.server.test_registry_link import eventually, registry_server
 from tests.support.tiny import TinyAdapter
+from tests.torture.asking import Outcome
 from tests.torture.faulty_proxy import FaultyProxy, Mode
-from tests.torture.site import Outcome, in_loop, make_settings, post, server_process, until_idle
+from tests.torture.site import in_loop, make_settings, post, server_process, until_idle
 
 pytestmark = [
     pytest.mark.slow,

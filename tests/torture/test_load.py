@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.torture.load import ENGINE, NUM_ADAPTERS, NUM_STREAMS, soak
+from tests.torture.load import ENGINE, EVERYBODY, NAMES, QUESTION
 from tests.torture.site import make_settings, server_process, until_idle
+from tests.torture.soak import COLUMNS, soak
+from tests.torture.watching import serving_process
 
 LONG = os.environ.get("HATSTAND_TORTURE")
 SECONDS = float(LONG or "3")
@@ -24,13 +25,19 @@ MOST_GROWTH = 64 << 20  # bytes in the second half of the long form; a short one
 @pytest.mark.timeout(SECONDS + 300)
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_every_accepted_stream_comes_to_an_end(tmp_path: Path) -> None:
-    names = [f"a{number}" for number in range(NUM_ADAPTERS)]
-    everybody = list(itertools.islice(itertools.cycle(names), NUM_STREAMS))
-    with server_process(make_settings(tmp_path, names, ENGINE)) as (url, process):
-        run = asyncio.run(soak(url, process.pid, everybody, SECONDS))
+    with server_process(make_settings(tmp_path, NAMES, ENGINE)) as (url, process):
+        pid = serving_process(process.pid)
+        run = asyncio.run(soak(url, pid, EVERYBODY, SECONDS, QUESTION))
         assert set(run.ends) <= {"done", "refused"}
-        assert {outcome.adapter for outcome in run.outcomes if outcome.end == "done"} == set(names)
-        assert all(o.retry_after for o in run.outcomes if o.end == "refused")
+        refused = [outcome for outcome in run.outcomes if outcome.end == "refused"]
+        assert all(outcome.status == 429 and outcome.retry_after for outcome in refused)
+        assert {o.adapter for o in run.outcomes if o.end == "done"} == set(NAMES)
+        assert ENGINE.max_queue is not None
+        assert 0 < run.most_waiting <= ENGINE.max_queue
         until_idle(url)
-        sizes = [size for _, size in run.memory]
+        sizes = [sample.resident for sample in run.samples]
         assert not LONG or sizes[-1] - sizes[len(sizes) // 2] < MOST_GROWTH
+    run.write_csv(tmp_path / "soak.csv", window=SECONDS)
+    header, *rows = (tmp_path / "soak.csv").read_text().splitlines()
+    assert header.split(",") == list(COLUMNS)
+    assert len(rows) >= 1

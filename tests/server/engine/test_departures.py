@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.departures import Departures
-from server.errors import QueueFull
+from server.engine.departures import LONGEST, Departures
+from server.errors import AdapterLoadError, QueueFull
 from tests.support.serving import Driver, make_engine
 
 
@@ -47,3 +47,31 @@ def test_a_full_engine_says_when_to_come_back(tiny_base: Path, clock: list[float
         driver.submit([1, 2, 3], max_tokens=4)
     assert full.value.retry_after == 7
     driver.run()
+
+
+def test_those_who_are_refused_are_not_all_told_to_come_for_the_same_place(
+    clock: list[float],
+) -> None:
+    departures = Departures()
+    for _ in range(3):
+        departures.note()
+        clock[0] += 2
+    assert [departures.book() for _ in range(3)] == [2, 4, 6]
+    clock[0] += 5
+    assert departures.book() == 1 + 7  # nothing has ended for 7 s
+    for _ in range(100):
+        assert departures.book() <= LONGEST
+
+
+def test_the_longest_line_makes_room_in_a_full_queue(tiny_base: Path) -> None:
+    driver = Driver(make_engine(tiny_base, max_batch=1, max_waiting=3, max_slots=1))
+    crowd = [driver.submit([1, 2, number], max_tokens=2) for number in range(4)]
+    guest = driver.submit([1, 2, 3], "nobody", max_tokens=2)
+    with pytest.raises(QueueFull):
+        driver.submit([1, 2, 3], max_tokens=2)
+    driver.run()
+    assert isinstance(driver.errors.pop(crowd[-1]), QueueFull)
+    assert isinstance(driver.errors.pop(guest), AdapterLoadError)
+    assert driver.errors == {}
+    assert all(len(driver.tokens(each)) == 2 for each in crowd[:-1])
+    driver.engine.check_idle()

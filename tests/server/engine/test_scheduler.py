@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from server.engine import scheduler
 from server.engine.batch import Batch
 from server.engine.detokenizer import Detokenizer
+from server.engine.fair_turns import RECENT, Share
 from server.engine.kv_cache import BlockPool
 from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
 from server.engine.scheduler import Scheduler
@@ -60,6 +61,7 @@ class Run:
         chunk: int = 8,
         lone_chunk: int | None = None,
         patience: int = 0,
+        adapter_share: float = 1.0,
     ) -> None:
         self.door = door or Door("a", "b")
         self.pool = BlockPool(blocks + 1, SIZE)
@@ -70,6 +72,7 @@ class Run:
             chunk=chunk,
             lone_chunk=lone_chunk,
             patience=patience,
+            adapter_share=adapter_share,
         )
         self._tokens = itertools.count(1000)
 
@@ -229,6 +232,101 @@ def test_an_adapter_asked_for_by_many_leaves_the_others_their_turn() -> None:
     run.scheduler.remove(crowd[3])
     run.step()
     assert run.scheduler.running[-1] is crowd[4]  # who has none running comes before a second
+
+
+def test_a_place_is_made_for_an_adapter_that_has_fewer() -> None:
+    run = Run(max_batch=4)
+    crowd = [run.add(2, "a", first=10 * n) for n in range(6)]
+    run.step()
+    guest = run.add(2, "b", first=90)
+    assert (guest, 2) in prefilled(run.step())
+    assert run.scheduler.running == [*crowd[:3], guest]
+    for _ in range(3):
+        run.step()
+    assert run.scheduler.num_preemptions == 1
+    run.scheduler.remove(guest)
+    run.step()
+    assert run.scheduler.running == crowd[:4]  # who gave way is the first to come back
+
+
+def test_nobody_gives_way_to_who_cannot_come_or_has_as_many() -> None:
+    run = Run(Door("a", "b"), max_batch=2)
+    first, second = run.add(2, "a"), run.add(2, "b", first=30)
+    run.step()
+    for number, name in enumerate(("late", "a", "b", None)):
+        run.add(2, name, first=10 * number + 50)
+    run.step()
+    assert run.scheduler.running == [first, second]
+    run = Run(Door("a"), max_batch=2)
+    crowd = [run.add(2, "a", first=10 * n) for n in range(2)]
+    run.step()
+    run.add(2, "late", first=50)
+    run.step()
+    assert run.scheduler.running == crowd
+    assert run.door.wanted == ["late"]
+
+
+def test_blocks_are_made_free_for_an_adapter_that_has_fewer() -> None:
+    run = Run(blocks=8, chunk=40)
+    crowd = [run.add(6, "a", first=10 * n) for n in range(2)]
+    run.step()
+    guest = run.add(12, "b", first=90)
+    assert (guest, 12) in prefilled(run.step())
+    assert run.scheduler.running == [crowd[0], guest]
+
+
+def test_a_short_prompt_does_not_wait_for_anothers_long_ones() -> None:
+    run = Run(chunk=8, blocks=100)
+    long = [run.add(40, "a", first=100 * n) for n in range(3)]
+    run.step()
+    short = run.add(6, "b", first=900)
+    assert prefilled(run.step()) == [(long[0], 2), (short, 6)]
+    for _ in range(4):
+        assert prefilled(run.step()) == [(long[0], 8)] or long[0].is_decoding
+
+
+def test_prompts_of_as_busy_adapters_are_computed_whole_one_after_the_other() -> None:
+    run = Run(Door("a", "b", "c"), chunk=8)
+    prompts = [run.add(8, name, first=10 * n) for n, name in enumerate("abcabc")]
+    assert [prefilled(run.step()) for _ in prompts] == [[(each, 8)] for each in prompts]
+
+
+def test_an_adapters_share_holds_while_others_are_asked_for() -> None:
+    run = Run(max_batch=8, chunk=8, blocks=200, adapter_share=0.25)
+    crowd = [run.add(1, "a", first=10 * n) for n in range(12)]
+    run.step()
+    assert len(run.scheduler.running) == 8  # nobody else is there
+    guest = run.add(1, "b", first=500)
+    run.step()
+    for gone in crowd[:7]:
+        run.scheduler.remove(gone)
+    for _ in range(2):
+        run.step()
+    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 2, "b": 1}
+    run.scheduler.remove(guest)
+    run.step()
+    assert len(run.scheduler.running) == 2  # somebody may come again at once
+
+
+def test_an_adapters_share_is_of_prompt_tokens_too() -> None:
+    run = Run(chunk=8, blocks=200, adapter_share=0.25)
+    long = run.add(30, "a")
+    assert prefilled(run.step()) == [(long, 8)]
+    short = run.add(1, "b", first=600)
+    assert sorted(prefilled(run.step()), key=lambda each: each[1]) == [(short, 1), (long, 2)]
+    assert prefilled(run.step()) == [(long, 2)]
+
+
+def test_who_was_asked_for_long_ago_limits_nobody() -> None:
+    now = [100.0]
+    share = Share(0.5, clock=lambda: now[0])
+    share.note("b")
+    share.note("a")
+    assert share.of("a", 8, beside=False) == 4
+    now[0] += RECENT + 1
+    share.note("a")
+    assert share.of("a", 8, beside=False) == 8
+    assert share.of("a", 8, beside=True) == 4
 
 
 def test_an_adapter_is_wanted_until_the_last_that_waits_for_it_has_gone() -> None:
