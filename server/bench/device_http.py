@@ -29,6 +29,7 @@ from server.bench import http_client
 from server.bench.device_cases import DeviceCases
 from server.bench.workload import PROMPT_TOKENS, RANK
 from server.engine.build import start_worker
+from server.engine.engine import Engine
 
 DRAIN = 10.0  # seconds
 Address = tuple[str, int]
@@ -96,7 +97,7 @@ def over_http(cases: DeviceCases, base: Base, counts: Sequence[int], *, rounds: 
 
     The best of some rounds. The engine ends with the server.
     """
-    with _serving(cases, base) as address:
+    with serving_engine(cases.engine, base) as address:
         _ask(address, _bodies(cases, 1))
         return [
             min(_ask(address, _bodies(cases, count)) for _ in range(rounds)) for count in counts
@@ -104,11 +105,11 @@ def over_http(cases: DeviceCases, base: Base, counts: Sequence[int], *, rounds: 
 
 
 @contextmanager
-def _serving(cases: DeviceCases, base: Base) -> Iterator[Address]:
-    """The app behind uvicorn in a thread of its own."""
+def serving_engine(engine: Engine, base: Base) -> Iterator[Address]:
+    """The app behind uvicorn in a thread of its own; any name is an adapter. Ends the engine."""
     listener = bind("127.0.0.1", 0)
     with closing(listener):
-        worker = start_worker(cases.engine)
+        worker = start_worker(engine)
         readiness = Readiness(worker, ())
         app = create_app(worker, NamesRegistry(base), base, readiness=readiness)
         server = DrainingServer(app, readiness, drain_timeout=DRAIN)

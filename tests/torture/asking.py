@@ -19,8 +19,8 @@ LATER = 0.05  # seconds until somebody who was cut off asks again
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one stream ended: `done`, `refused`, an error's code, `cut` if it just broke off, or
-    `forgotten`. Times in seconds; `ended` by `time.monotonic()`.
+    """How one stream ended: `done`, `refused` (429, or nobody listens), an error's code, `cut` if
+    it just broke off, or `forgotten`. Times in seconds; `ended` by `time.monotonic()`.
 
     gaps: between its texts after the first. came_back: asked again when Retry-After said so.
     """
@@ -68,6 +68,8 @@ async def stream(url: str, model: str, question: Question, number: int = 0) -> O
             writer.close()
     except TimeoutError:
         outcome = Outcome(model, "forgotten")
+    except ConnectionRefusedError:
+        outcome = Outcome(model, "refused")
     except (OSError, asyncio.IncompleteReadError, ValueError):
         outcome = Outcome(model, "cut")
     return replace(outcome, total=time.perf_counter() - began, ended=time.monotonic())
@@ -79,7 +81,8 @@ async def _read(reader: asyncio.StreamReader, model: str, began: float) -> Outco
     status = int(head.split(b" ", 2)[1])
     if status != 200:
         wait = _header(head, b"retry-after")
-        return Outcome(model, "refused", status=status, retry_after=wait)
+        code = "refused" if status == 429 else _end_of((await reader.read()).decode())
+        return Outcome(model, code or "refused", status=status, retry_after=wait)
     times: list[float] = []
     end = "cut"
     while True:

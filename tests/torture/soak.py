@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -135,3 +137,25 @@ async def soak(
         watch(url, pid, until=until, every=max(0.2, min(1.0, seconds / 100))),
     )
     return Soak(began, outcomes, samples)
+
+
+def main() -> None:
+    """`python -m tests.torture.soak URL PID SECONDS TOKENS WORDS NAMES.json OUT.csv`.
+
+    Warms up first; the curves go beside the table.
+    """
+    from tests.torture.curves import draw
+
+    url, pid, seconds, num_tokens, num_words, names, table = sys.argv[1:]
+    adapters: list[str] = json.loads(Path(names).read_text())
+    question, length = Question(int(num_tokens), int(num_words)), float(seconds)
+    asyncio.run(soak(url, int(pid), adapters, min(15.0, length), question))
+    run = asyncio.run(soak(url, int(pid), adapters, length, question))
+    title = f"{len(adapters)} streams over {len(set(adapters))} adapters, {length:.0f} s"
+    print(run.summary(title), flush=True)
+    run.write_csv(Path(table), window=max(1.0, length / 120))
+    draw(Path(table), Path(table).with_suffix(".png"), title)
+
+
+if __name__ == "__main__":
+    main()

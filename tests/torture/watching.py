@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +37,23 @@ def serving_process(parent: int) -> int:
     return int(listed[0]) if listed else parent
 
 
+def device_memory() -> int:
+    """What is in use on the first CUDA device, in bytes; 0 where there is none."""
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    if shutil.which(query[0]) is None:
+        return 0
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    return int(done.stdout) << 20 if done.stdout.strip().isdigit() else 0
+
+
 async def watch(url: str, pid: int, *, until: float, every: float) -> list[Sample]:
     """Samples until then (monotonic), so many seconds apart."""
     samples: list[Sample] = []
     while time.monotonic() < until:
         queue = await asyncio.to_thread(_queue, url)
-        samples.append(Sample(time.monotonic(), resident(pid), queue["running"], queue["waiting"]))
+        device = await asyncio.to_thread(device_memory)
+        places = queue["running"], queue["waiting"]
+        samples.append(Sample(time.monotonic(), resident(pid), *places, device))
         await asyncio.sleep(every)
     return samples
 

@@ -1,0 +1,124 @@
+"""256 streams over more adapters than slots on a device, through HTTP: what becomes of each.
+
+`python -m tests.gpu.bench_soak SECONDS [LAYERS] [DEVICE]`: a base of the 7B shape, its clients in a
+process of their own. Halfway all of the device's free memory is taken away for a second, while
+adapters come and go; whoever finds none is told so, and everybody else goes on. A table and curves
+go to $OUT, if it is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from server.bases import Base
+from server.bench.device_http import serving_engine
+from server.engine.build import build_engine
+from server.engine.config import EngineSettings
+from tests.gpu.nf4_base import write_nf4_base, write_random_adapter
+from tests.gpu.shapes import MISTRAL_7B, open_unhashed
+from tests.support.serving import FolderSource
+
+NUM_STREAMS, NUM_ADAPTERS, NUM_FILES = 256, 96, 8
+NUM_TOKENS, NUM_WORDS = 64, 20
+LARGEST, SMALLEST = 1 << 34, 1 << 20  # bytes of a piece of the memory that is taken away
+TINY = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "head_dim": 64}
+
+
+def settings_for(device: str) -> EngineSettings:
+    """Half as many slots as adapters, and host memory for two thirds of them."""
+    if device == "cpu":
+        return EngineSettings(max_slots=8, max_rank=16, kv_memory=64 << 20, host_memory=1 << 20)
+    return replace(
+        EngineSettings.on(device),
+        max_slots=NUM_ADAPTERS // 2,
+        max_rank=16,
+        kv_memory=24 << 30,
+        host_memory=6 << 30,
+        weights="nf4",
+    )
+
+
+def write_parts(folder: Path, layers: int, device: str) -> tuple[Base, dict[str, Path]]:
+    """A random base, and folders by adapter; several adapters share one's files."""
+    shape = {**MISTRAL_7B, "num_hidden_layers": layers, **({} if device == "cuda" else TINY)}
+    base = open_unhashed(write_nf4_base(folder / "base", shape, device=device))
+    files = [
+        write_random_adapter(folder / f"files{number}", base.record, rank=16)
+        for number in range(NUM_FILES)
+    ]
+    return base, {f"a{number}": files[number % NUM_FILES] for number in range(NUM_ADAPTERS)}
+
+
+@contextmanager
+def no_memory_left() -> Iterator[None]:
+    """Take all of the device's memory that is free, also what torch keeps for later."""
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    taken, size = [], LARGEST
+    while size >= SMALLEST:
+        try:
+            taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            size //= 2
+    yield
+    taken.clear()
+    torch.cuda.empty_cache()
+
+
+def take_memory_once(after: float) -> None:
+    """For a second, so many seconds from now."""
+    time.sleep(after)
+    with no_memory_left():
+        print("the device's memory is taken", flush=True)
+        time.sleep(1)
+    print("and given back", flush=True)
+
+
+def main(seconds: float, layers: int, device: str) -> None:
+    ram = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="hatstand-", dir=ram if ram.exists() else None))
+    out = Path(os.environ.get("OUT", folder))
+    try:
+        base, adapters = write_parts(folder, layers, device)
+        engine = build_engine(base, FolderSource(adapters, base), settings_for(device))
+        with serving_engine(engine, base) as (host, port):
+            names = [f"a{number % NUM_ADAPTERS}" for number in range(NUM_STREAMS)]
+            (folder / "names.json").write_text(json.dumps(names))
+            if device == "cuda":
+                threading.Thread(
+                    target=take_memory_once, args=(15 + seconds / 2,), daemon=True
+                ).start()
+            client = [sys.executable, "-m", "tests.torture.soak", f"http://{host}:{port}"]
+            numbers = map(str, (os.getpid(), seconds, NUM_TOKENS, NUM_WORDS))
+            subprocess.run(
+                [*client, *numbers, str(folder / "names.json"), str(out / "soak.csv")], check=True
+            )
+            stats = engine.stats()
+            print(f"steps {stats.num_steps}, tokens {stats.num_generated_tokens}")
+            print(
+                f"adapter loads {stats.num_adapter_loads}, evictions {stats.num_adapter_evictions}"
+            )
+            print(f"left: running {stats.num_running}, waiting {stats.num_waiting}")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main(
+        float(sys.argv[1]),
+        int(sys.argv[2]) if len(sys.argv) > 2 else 32,
+        sys.argv[3] if len(sys.argv) > 3 else "cuda",
+    )
