@@ -1,8 +1,8 @@
 """Risky code, known vulnerabilities, and what a release is made of.
 
-`python .ci/audit [FOLDER]`: bandit over the sources, pip-audit over constraints.txt, and where a
-folder is given, sbom.json (CycloneDX) and licences.txt of everything installed in .venv there. The
-tools are installed into .cache/audit on the first call.
+`python .ci/audit [FOLDER]`: bandit over the sources, zizmor over the release's workflow, pip-audit
+over constraints.txt, and where a folder is given, sbom.json (CycloneDX) and licences.txt of
+everything installed in .venv there. The tools are installed into .cache/audit on the first call.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SAMPLES = "clients/demo/sql.py"  # questions and queries to train on, which nobo
 def main() -> int:
     """0 if there is nothing to mend."""
     install_tools()
-    failed = check_sources() + check_pins()
+    failed = check_sources() + check_workflows() + check_pins()
     if len(sys.argv) > 1:
         describe_release(Path(sys.argv[1]))
     return int(failed > 0)
 
 
 def install_tools() -> None:
-    if not (TOOLS / "bin" / "bandit").exists():
+    if not (TOOLS / "bin" / "zizmor").exists():
         venv.create(TOOLS, with_pip=True)
         tool("python", "-m", "pip", "install", "-q", "-r", str(ROOT / ".ci/audit/requirements.txt"))
 
@@ -49,6 +49,10 @@ def tool(
 def check_sources() -> int:
     options = ("-q", "-ll", "--skip", SKIPPED_CHECKS, "--exclude", SAMPLES)
     return tool("bandit", *options, "-r", *SOURCES, check=False).returncode
+
+
+def check_workflows() -> int:
+    return tool("zizmor", "--offline", "--quiet", ".github", check=False).returncode
 
 
 def check_pins() -> int:
