@@ -45,7 +45,7 @@ def settings_message(settings: Settings) -> bytes:
 def receive_settings(control: socket.socket) -> Settings:
     """Read that at the other end. The bytes come from our own parent, so unpickling is safe."""
     (length,) = _LENGTH.unpack(_exactly(control, _LENGTH.size))
-    settings = pickle.loads(_exactly(control, length))  # nosec B301 (our own parent's)
+    settings = pickle.loads(_exactly(control, length))  # nosec B301
     assert isinstance(settings, Settings)
     return settings
 
