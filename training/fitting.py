@@ -18,12 +18,12 @@ from .callback import CurveCallback
 from .collator import Collator
 from .flat import FlatCollator
 from .fused import fused
+from .midway import Publish
 from .packing import PackCollator, pack
 from .precision import device
 from .progress import Curves, Progressing
 from .recipe import Recipe
 from .samples import Sample
-from .tracking import trackers
 from .trainer import AnswerTrainer, Row, num_steps
 
 
@@ -40,12 +40,14 @@ class Session:
     """What is so in one call and not in the recipe.
 
     With `resume`, training goes on from the newest checkpoint, if there is one. Checkpoints lie in
-    `work` (None: beside the output, and nowhere if the recipe asks for none).
+    `work` (None: beside the output, and nowhere if the recipe asks for none). `publish` takes the
+    adapters of checkpoints, where the method makes them without loading anything.
     """
 
     resume: bool = False
     work: Path | None = None
     callbacks: tuple[TrainerCallback, ...] = ()
+    publish: Publish | None = None
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class Fitting:
     progress: Progressing
     session: Session
     identity: str
+    trackers: tuple[TrainerCallback, ...] = ()
 
     def fit(self, model: Any, train: Sequence[Sample], validation: Sequence[Sample]) -> Fitted:
         """Train `model` in place. Raises `TrainingDiverged`, or `OutputError` on resuming."""
         settings = self.recipe.train
-        following = trackers(self.recipe.tracking, self.recipe.output)
         rows, held = self._rows(train), self._rows(validation)
         best = BestWeights(keep=settings.best, patience=settings.early_stop)
         with (
@@ -82,7 +84,7 @@ class Fitting:
                 validation=held,
                 collator=self._collator(model),
                 folder=folder,
-                callbacks=[curves, best, *following, *self.session.callbacks],
+                callbacks=[curves, best, *self.trackers, *self.session.callbacks],
                 identity=self.identity,
                 shuffle=self.recipe.data.shuffle,
                 resumes=start is not None,

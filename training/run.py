@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import AutoTokenizer, set_seed
+from transformers import AutoTokenizer, TrainerCallback, set_seed
 
 from registry.bases import BaseRecord, read_base
 from registry.canonical import digest_file
@@ -30,8 +31,9 @@ from .export import target_modules, write_adapter
 from .fitting import Fitted, Fitting, Session
 from .generation import Generator
 from .lengths import Lengths
-from .methods import Adapter, method_for
+from .methods import Adapter, Method, method_for
 from .metrics import Metrics
+from .midway import MidwayAdapters
 from .model import count_parameters, load_base, reload
 from .output import atomic_folder
 from .plots import plot_losses
@@ -41,6 +43,7 @@ from .receipt import MAX_TOKENS, NUM_PROBES, make_receipt, write_receipt
 from .recipe import Recipe
 from .rendering import Renderer, render
 from .samples import Sample, fit
+from .tracking import following, keep
 
 RECIPE_FILE = "recipe.yaml"
 
@@ -67,6 +70,13 @@ class Run:
         It appears whole or not at all. Raises a `TrainingError`, and `Followed` in a process that
         is not the first of several; `ForgetsTooMuch` when the folder is there.
         """
+        with following(self.recipe.tracking, self.recipe.output) as trackers:
+            metrics = self._execute(trackers)
+            keep(trackers, self.recipe.output)
+        self._judge(metrics.forgetting)
+        return metrics
+
+    def _execute(self, trackers: Sequence[TrainerCallback]) -> Metrics:
         processes.take_device()
         whole = render(self.examples.train, self._renderer, self.recipe.data.loss)
         lengths = Lengths(whole, self.recipe.train.max_length, self.recipe.train.batch_size)
@@ -79,7 +89,7 @@ class Run:
         trainable = count_parameters(model)
         text = f"training {trainable:,} parameters on {len(train):,} rows"
         with self.progress.phase("train", text):
-            fitted = self._fitting.fit(model, train, validation)
+            fitted = self._fitting(method, trackers).fit(model, train, validation)
         with processes.whole(model):
             adapter = method.finish(model).kept()
         if not processes.is_first():
@@ -98,7 +108,6 @@ class Run:
             metrics = replace(metrics, forgetting=kept)
             self._write(folder, metrics, adapter)
             lengths.plot(folder / "lengths.png", title=self.recipe.output.name)
-        self._judge(kept)
         return metrics
 
     @cached_property
@@ -152,11 +161,15 @@ class Run:
         multiplied = load.compute_dtype in ("auto", "bfloat16")
         return recipe.method == "lora" and exact and multiplied and self.base == self.served
 
-    @property
-    def _fitting(self) -> Fitting:
+    def _fitting(self, method: Method, trackers: Sequence[TrainerCallback]) -> Fitting:
         pad = int(self._tokenizer.eos_token_id)
         identity = identity_of(self.recipe, self.examples.digests)
-        return Fitting(self.recipe, pad, self.progress, self.session, identity)
+        session = self.session
+        is_made_at_once = self.recipe.method == "lora" and not self.recipe.lora.dora
+        if session.publish is not None and is_made_at_once:
+            midway = MidwayAdapters(method, self._describe, session.publish)
+            session = replace(session, callbacks=(*session.callbacks, midway))
+        return Fitting(self.recipe, pad, self.progress, session, identity, tuple(trackers))
 
     def _fit(self, samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
         return fit(samples, self.recipe.train.max_length, self.recipe.data.too_long)
@@ -252,6 +265,16 @@ class Run:
     def _write(self, folder: Path, metrics: Metrics, adapter: Adapter) -> None:
         """Everything beside weights, configuration and receipt."""
         recipe, record = self.recipe, self.record
+        self._describe(folder, adapter, metrics.numbers)
+        write_card(recipe, record, metrics, folder)
+        plot_losses(
+            metrics.curves, folder / "loss.png", title=recipe.output.name, best=metrics.best
+        )
+        metrics.write(folder)
+
+    def _describe(self, folder: Path, adapter: Adapter, figures: dict[str, float]) -> None:
+        """What says how an adapter came about and is to be asked: hat, lock, recipe."""
+        recipe, record = self.recipe, self.record
         recipe.hat.hat().write(folder)
         make_lock(
             recipe,
@@ -261,17 +284,12 @@ class Run:
             golden=[example.prompt for example in self._probes[:1]],
             tokenizer=self.served / "tokenizer.json",
             target_modules=target_modules(adapter.config),
-            metrics=metrics.numbers,
+            metrics=figures,
             commit=self.commit,
         ).write(folder)
         values = {**portable_recipe(recipe), "output": recipe.output.name}
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         (folder / RECIPE_FILE).write_text(text, encoding="utf-8")
-        write_card(recipe, record, metrics, folder)
-        plot_losses(
-            metrics.curves, folder / "loss.png", title=recipe.output.name, best=metrics.best
-        )
-        metrics.write(folder)
 
 
 def _question(example: Example) -> Example:

@@ -62,6 +62,13 @@ def _named(names: Mapping[Any, Any]) -> Convert:
     return convert
 
 
+# What W&B calls the kinds of watching and of keeping models; here each is on or off.
+_WANDB_WORDS = {
+    **dict.fromkeys(("gradients", "parameters", "all", "checkpoint", "end", "true"), True),
+    **dict.fromkeys(("false", ""), False),
+}
+
+
 def _when_true(ours: Any) -> Convert:
     def convert(value: Any, _: Mapping[str, Any]) -> Any:
         return ours if value is True or value == "auto" else NOTHING
@@ -279,8 +286,8 @@ TABLE: Mapping[str, tuple[Spelling, ...]] = {
     ),
     "wandb_project": (Spelling("tracking.wandb.project", _same),),
     "wandb_entity": (Spelling("tracking.wandb.entity", _same),),
-    "wandb_watch": (Spelling("tracking.wandb.watch", _same),),
-    "wandb_log_model": (Spelling("tracking.wandb.log_model", _same),),
+    "wandb_watch": (Spelling("tracking.wandb.watch", _named(_WANDB_WORDS)),),
+    "wandb_log_model": (Spelling("tracking.wandb.log_model", _named(_WANDB_WORDS)),),
 }
 
 # Sections under which others keep these keys.

@@ -1,4 +1,4 @@
-"""The states of a job, in OpenAI's words."""
+"""The states of a job, in OpenAI's words, and what its checkpoints are called."""
 
 from __future__ import annotations
 
@@ -8,3 +8,6 @@ Status = Literal["queued", "running", "paused", "succeeded", "failed", "cancelle
 
 UNFINISHED: tuple[Status, ...] = ("queued", "running", "paused")
 FINISHED: tuple[Status, ...] = ("succeeded", "failed", "cancelled")
+
+CHECKPOINTS = ".ckpt"
+"""Behind an adapter's name: the adapter whose versions are the checkpoints of its jobs."""

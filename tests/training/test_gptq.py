@@ -20,11 +20,9 @@ Quantized = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 def pack(values: torch.Tensor, bits: int = 4) -> torch.Tensor:
-    """Whole numbers [rows, n] → int32 [rows, n · bits / 32], written out as the format says."""
-    rows, count = values.shape
-    packed = torch.zeros(rows, count * bits // 32, dtype=torch.int64)
-    for index in range(count):
-        packed[:, index * bits // 32] |= values[:, index].long() << (index * bits % 32)
+    """Whole numbers [rows, n] → int32 [rows, n · bits / 32], the first one in the lowest bits."""
+    shifts = torch.arange(0, 32, bits)
+    packed = (values.long().unflatten(1, (-1, len(shifts))) << shifts).sum(-1)
     return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32)
 
 

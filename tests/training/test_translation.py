@@ -46,6 +46,8 @@ def notes(text: str) -> tuple[str, ...]:
         ("sequence_len: 8192\nsample_packing: true",
          {"train": {"max_length": 8192, "packing": True}}),
         ("fp16: true", {"train": {"precision": "fp16"}}),
+        ("wandb_watch: gradients", {"tracking": {"wandb": {"watch": True}}}),
+        ("wandb_log_model: checkpoint", {"tracking": {"wandb": {"log_model": True}}}),
         ("bf16: auto", {"train": {"precision": "bf16"}}),
         ("optim: adamw_torch", {"train": {"optimizer": "adamw"}}),
         ("save_strategy: epoch\nload_best_model_at_end: true",

@@ -1,5 +1,5 @@
 """Where a run's figures go while it runs: files, TensorBoard, Weights & Biases, anything else."""
 
-from .choice import trackers
+from .choice import following, keep, trackers
 
-__all__ = ["trackers"]
+__all__ = ["following", "keep", "trackers"]

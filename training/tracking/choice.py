@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from training.errors import MissingExtra, RecipeError
 from training.recipe import TrackingSettings
 
 from .event_log import EventLog
+from .figures import FigureTracker
 from .tensorboard import TensorBoardLog
 from .wandb_run import WandbRun
 
@@ -39,6 +41,25 @@ def trackers(settings: TrackingSettings, output: Path) -> tuple[TrainerCallback,
             raise MissingExtra(package, extra)
     ours = tuple(makers[tracker]() for tracker in settings.report_to)
     return ours + tuple(find_callback(path) for path in settings.callbacks)
+
+
+@contextmanager
+def following(settings: TrackingSettings, output: Path) -> Iterator[tuple[TrainerCallback, ...]]:
+    """The trackers of one run, closed at its end, however it ends."""
+    found = trackers(settings, output)
+    try:
+        yield found
+    finally:
+        for tracker in found:
+            if isinstance(tracker, FigureTracker):
+                tracker.close()
+
+
+def keep(found: Iterable[TrainerCallback], folder: Path) -> None:
+    """Show the trackers the finished adapter."""
+    for tracker in found:
+        if isinstance(tracker, FigureTracker):
+            tracker.keep(folder)
 
 
 def find_callback(path: str) -> TrainerCallback:

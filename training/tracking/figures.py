@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
@@ -16,6 +17,7 @@ class FigureTracker(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     def __init__(self, every: int) -> None:
         self._every = every
+        self._has_begun = False
 
     @abstractmethod
     def begin(self, about: Mapping[str, Any], model: Any) -> None:
@@ -27,12 +29,23 @@ class FigureTracker(TrainerCallback):  # type: ignore[misc]  # transformers is u
 
     @abstractmethod
     def end(self) -> None:
-        """A run is over, or has failed."""
+        """A run that began is over, or has failed."""
+
+    def keep(self, folder: Path) -> None:
+        """The adapter is there; most trackers have no place for it."""
+        del folder
+
+    def close(self) -> None:
+        """Whatever became of the run: nothing more comes."""
+        if self._has_begun:
+            self._has_begun = False
+            self.end()
 
     def on_train_begin(
         self, args: Any, state: Any, _control: Any, model: Any = None, **_: Any
     ) -> None:
         if state.is_world_process_zero:
+            self._has_begun = True
             self.begin(args.to_sanitized_dict(), model)
 
     def on_log(
@@ -42,10 +55,6 @@ class FigureTracker(TrainerCallback):  # type: ignore[misc]  # transformers is u
         is_due = step % self._every == 0 or any(name.startswith("eval/") for name in values)
         if state.is_world_process_zero and is_due and values:
             self.figures(step, values)
-
-    def on_train_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            self.end()
 
 
 def named(logs: Mapping[str, Any]) -> dict[str, float]:

@@ -10,9 +10,13 @@ from training.recipe import WandbSettings
 
 from .figures import FigureTracker
 
+_MODEL = "model"  # the type of artifact that W&B's model registry takes
+
 
 class WandbRun(FigureTracker):
-    """One run named after the adapter. `watch` follows gradients, `log_model` keeps checkpoints."""
+    """One run named after the adapter. `watch` follows gradients; `log_model` keeps the checkpoints
+    and, at the end, the adapter folder, as artifacts of the type `model`.
+    """
 
     def __init__(self, settings: WandbSettings, name: str, folder: Path, every: int) -> None:
         super().__init__(every)
@@ -41,8 +45,11 @@ class WandbRun(FigureTracker):
     def end(self) -> None:
         self._run.finish()
 
+    def keep(self, folder: Path) -> None:
+        if self._settings.log_model and self._run is not None:
+            self._run.log_artifact(str(folder), name=self._name, type=_MODEL)
+
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-        if not (self._settings.log_model and state.is_world_process_zero):
-            return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self._run.log_artifact(str(folder), name=f"{self._name}-checkpoint", type="model")
+        if self._settings.log_model and state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self._run.log_artifact(str(folder), name=f"{self._name}-checkpoint", type=_MODEL)

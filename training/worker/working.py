@@ -19,6 +19,7 @@ from registry.references import Reference
 from registry.tuning import Job, Queue
 from registry.tuning.claims import Claims
 from registry.tuning.files import RESULTS
+from registry.tuning.statuses import CHECKPOINTS
 from training.errors import (
     DataError,
     ForgetsTooMuch,
@@ -105,9 +106,25 @@ class Working:
         examples = read_examples(recipe.data)
         self.claims.note(job, f"Files validated: {len(examples.train)} rows to train on")
         checkpoints = self.folder / job.id / "checkpoints"
-        session = Session(resume=True, work=checkpoints, callbacks=(callback,))
+
+        def publish(folder: Path, step: int) -> None:
+            self._push_checkpoint(job, folder, step, callback)
+
+        session = Session(True, checkpoints, (callback,), publish)
         progress = Progressing(self.console)
         return Run(recipe, examples, self.base, self.base, None, progress, session).execute()
+
+    def _push_checkpoint(self, job: Job, folder: Path, step: int, callback: JobCallback) -> None:
+        """Make a checkpoint a version of an adapter of its own: it must not be the newest of the
+        job's, which requests by its bare name get.
+        """
+        try:
+            version = push(folder, Reference(job.adapter + CHECKPOINTS), self.registry)
+        except TrainingError as error:  # nothing is learned yet, or the registry is away
+            message = error.message.replace(str(folder), f"step {step}")
+            self.claims.note(job, f"The checkpoint has no model: {message}", level="warn")
+        else:
+            self.claims.saved(job, step, callback.figures, version.ref)
 
     def _is_wanted(self, job: Job) -> bool:
         return not self.ending.is_set() and self.claims.keep(job)

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from registry.errors import InvalidReference
 from registry.references import check_name
 from registry.tuning import Job, NewJob, Queue
-from registry.tuning.statuses import FINISHED
+from registry.tuning.statuses import CHECKPOINTS, FINISHED
 from server.api.bodies import parse_body
 from server.api.ports import Base
 from server.errors import InvalidRequest
@@ -137,6 +137,7 @@ def _adapter_name(suffix: str | None) -> str:
     if suffix is None:
         return f"ft-{secrets.token_hex(4)}"
     try:
+        check_name(suffix + CHECKPOINTS)  # which has to be a name too
         return check_name(suffix)
     except InvalidReference as error:
         message = f"'suffix' names the adapter: {error.message}"

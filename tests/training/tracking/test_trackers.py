@@ -26,6 +26,14 @@ class Determined(TrainerCallback):
         Determined.seen += (int(state.global_step),)
 
 
+class Failing(TrainerCallback):
+    """Breaks a run after its second step."""
+
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        if state.global_step == 2:
+            raise OSError("the disk is gone")
+
+
 def run(recipe: Path, *overrides: str) -> None:
     train(recipe, ["evaluate.rows=0", *overrides], console=Console(file=io.StringIO()))
 
@@ -87,11 +95,22 @@ def test_wandb_offline(write_recipe: Any, tmp_path: Path, monkeypatch: pytest.Mo
     run(
         write_recipe(),
         "tracking.report_to=[wandb]",
-        "tracking.wandb.project=hats",
+        "tracking.wandb={project: hats, entity: us, watch: true, log_model: true}",
         f"tracking.folder={folder}",
+        "train.save_every=2",
     )
     [kept] = (folder / "wandb").glob("offline-run-*/run-*.wandb")
-    assert b"train/loss" in kept.read_bytes()
+    content = kept.read_bytes()
+    for part in (b"train/loss", b"hats", b"gradients/", b"out-checkpoint", b"adapter_model.safe"):
+        assert part in content, part
+
+
+def test_a_run_that_fails_is_ended_too(write_recipe: Any, hatstand_home: Path) -> None:
+    path = f"{__name__}.Failing"
+    with pytest.raises(OSError, match="the disk is gone"):
+        run(write_recipe(), f"tracking.callbacks=[{path}]", "tracking.report_to=[jsonl]")
+    lines = (hatstand_home / "runs" / "out" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines][:: len(lines) - 1] == ["begin", "end"]
 
 
 def test_what_is_no_callback_is_named() -> None:

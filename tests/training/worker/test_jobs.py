@@ -116,7 +116,12 @@ def test_from_an_upload_to_an_answer(tiny_base: Path, tmp_path: Path) -> None:
         assert len(table) == 41
         checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
         found = [(each.step_number, each.fine_tuned_model_checkpoint) for each in checkpoints]
-        assert found == [(40, "colors@1"), *((step, "") for step in range(36, 0, -4))]
+        assert found[0] == (40, "colors@1")
+        assert found[1:] == [(4 * each, f"colors.ckpt@{each}") for each in range(9, 0, -1)]
+        halfway = client.chat.completions.with_raw_response.create(
+            model=found[5][1], messages=[{"role": "user", "content": "color 3?"}]
+        )
+        assert halfway.headers["x-hatstand-adapter"] == "colors.ckpt@5"
     opened = Registry.open(registry)
     trained = opened.lock(opened.resolve("colors@1")).recipe["train"]
     assert trained["seed"] == 3
