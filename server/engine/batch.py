@@ -27,7 +27,7 @@ class Chunk:
     def of(cls, sequence: Sequence, budget: int) -> Chunk:
         """As many of the sequence's uncomputed tokens as the budget allows."""
         count = min(budget, sequence.num_uncomputed)
-        samples = count == sequence.num_uncomputed
+        samples = count == sequence.num_uncomputed and sequence.request.pooling is None
         start = sequence.num_computed
         return cls(sequence, start, count, samples, sequence.wants_score_after(start))
 
@@ -38,6 +38,16 @@ class Chunk:
     @property
     def end(self) -> int:
         return self.start + self.num_tokens
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the hidden states of its rows are what is wanted."""
+        return self.sequence.request.pooling is not None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it reaches the end of a prompt that is to be embedded."""
+        return self.is_pooled and self.end == self.sequence.num_prompt_tokens
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,11 @@ class Batch:
     def is_scored(self) -> bool:
         """Whether any of its chunks is."""
         return any(chunk.is_scored for chunk in self.prefilling)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether any of its chunks is."""
+        return any(chunk.is_pooled for chunk in self.prefilling)
 
     @property
     def composition(self) -> Mapping[str, int]:

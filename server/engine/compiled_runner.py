@@ -17,6 +17,7 @@ from server.kernels.cpu.phases import PHASE_BYTES
 from server.kernels.cpu.records import LAYER, MODEL, ROOM, STEP
 from server.kernels.cpu.team import Team
 from server.kernels.linear import DenseLinear, Linear, Nf4Linear
+from server.kernels.norm import rms_norm
 from server.kernels.rope import RopeTable
 
 NO_WINDOW = 2**40  # positions
@@ -74,6 +75,11 @@ class CompiledRunner:
         logits = torch.empty(len(step.sample_rows), self.config.vocab_size, dtype=torch.bfloat16)
         self._team.run(_Pass(self._model, self._layers, step, self._buffers, logits))
         return logits
+
+    def final_states(self, start: int, end: int) -> torch.Tensor:
+        """[rows, hidden] after the final norm, of the newest step's rows from one to another."""
+        hidden = self._buffers.tensors["hidden"][start:end]
+        return rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
 
 
 class _Pass:

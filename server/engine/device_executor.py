@@ -16,8 +16,7 @@ from server.engine.device_model import DeviceModel
 from server.engine.executor import Outcome
 from server.engine.graphs import Recorder
 from server.engine.marks import Mark, set_mark
-from server.engine.prompt_pass import PromptPass
-from server.engine.prompt_scores import ChunkScores
+from server.engine.prompt_pass import PromptPass, Reading
 from server.engine.prompt_steps import PromptSteps
 from server.engine.sampled import Sampled
 from server.engine.sampler import Sampler
@@ -103,15 +102,15 @@ class DeviceExecutor:
 
     def launch(self, batch: Batch) -> Outcome:
         logits = []
-        scores: list[ChunkScores] = []
+        readings: list[Reading] = []
         if batch.decoding:
             logits.append(self._decode(batch.decoding))
         if batch.prefilling:
-            prompts, scores = self._prefill(batch.prefilling)
+            prompts, readings = self._prefill(batch.prefilling)
             logits.append(prompts)
         places = [*range(len(batch.decoding)), *range(self._max_batch, 2 * self._max_batch)]
         self._places = dict(zip(batch.sampling, places, strict=False))
-        return self._outcome(batch, logits, scores)
+        return self._outcome(batch, logits, readings)
 
     def _decode(self, chunks: Items[Chunk]) -> torch.Tensor:
         """Logits [chunks, vocab] of one token each, which the next step overwrites."""
@@ -126,19 +125,19 @@ class DeviceExecutor:
             self.steps.draw(size)
         return logits
 
-    def _prefill(self, chunks: Items[Chunk]) -> tuple[torch.Tensor, list[ChunkScores]]:
+    def _prefill(self, chunks: Items[Chunk]) -> tuple[torch.Tensor, list[Reading]]:
         """Logits [samples, vocab] of the chunks that sample, and what others ask for."""
-        is_scored = any(chunk.is_scored for chunk in chunks)
-        if not is_scored and self._prompts.takes(chunks):
+        is_read = any(chunk.is_scored or chunk.is_pooled for chunk in chunks)
+        if not is_read and self._prompts.takes(chunks):
             return self._prompts.run(chunks), []
         num_samples = sum(chunk.samples for chunk in chunks)
         chosen = self._chosen[self._max_batch :][:num_samples]
-        if is_scored:
-            return self._passes.run_scored(chunks, chosen)
+        if is_read:
+            return self._passes.run_read(chunks, chosen)
         return self._passes.run(chunks, chosen), []
 
     def _outcome(
-        self, batch: Batch, logits: Items[torch.Tensor], scores: Items[ChunkScores]
+        self, batch: Batch, logits: Items[torch.Tensor], readings: Items[Reading]
     ) -> Outcome:
         """What reads the step's tokens once they are there."""
         on_host = _for_host(batch, logits)
@@ -149,8 +148,8 @@ class DeviceExecutor:
 
         def read() -> Items[Sampled | None]:
             sampled = self._collect(host, mark, places, on_host)
-            for part in scores:
-                part.record()
+            for reading in readings:
+                reading.record()
             return sampled
 
         return read

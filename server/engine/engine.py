@@ -19,6 +19,7 @@ from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
 from server.engine.kv_cache import BlockPool
 from server.engine.load_times import LoadTimes
+from server.engine.pooling import unit_vector
 from server.engine.request import (
     AdapterMove,
     AdapterRef,
@@ -308,6 +309,29 @@ class Engine:
                 emit(request_id, _no_token(sequence))
             else:
                 emit(request_id, self._advance(sequence, choice))
+        for chunk in batch.prefilling:
+            request_id = chunk.sequence.request.request_id
+            if chunk.embeds and self._sequences.get(request_id) is chunk.sequence:
+                emit(request_id, self._embed(chunk.sequence))
+
+    def _embed(self, sequence: Sequence) -> GenerationDelta | ServingError:
+        """End a sequence whose prompt is computed, with what was pooled of it."""
+        self._forget(sequence.request.request_id)
+        assert sequence.pooled is not None
+        embedding = unit_vector(sequence.pooled)
+        if embedding is None:
+            self._scheduler.discard(sequence)
+            return _not_finite(sequence)
+        self._scheduler.remove(sequence)
+        return GenerationDelta(
+            text="",
+            token_ids=(),
+            finish_reason="stop",
+            num_prompt_tokens=sequence.num_prompt_tokens,
+            num_cached_tokens=sequence.num_cached,
+            times=sequence.times,
+            embedding=embedding,
+        )
 
     def _forget(self, request_id: str) -> Sequence | None:
         """Let go of a sequence that ends here; None if there is none of that id."""
@@ -402,8 +426,8 @@ def _no_token(sequence: Sequence) -> ServingError:
 def _not_finite(sequence: Sequence) -> NonFiniteLogits:
     error = NonFiniteLogits(
         f"the model's output became NaN or infinite after {sequence.num_generated} tokens of "
-        f"{sequence.label}, so that no token can be chosen; its weights are damaged, or overflow "
-        "on this prompt"
+        f"{sequence.label}, so that nothing can be made of it; its weights are damaged, or "
+        "overflow on this prompt"
     )
     logger.error("%s: %s", sequence.request.request_id, error)
     return error

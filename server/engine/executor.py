@@ -11,6 +11,7 @@ import torch
 
 from server.engine.batch import Batch
 from server.engine.config import ModelConfig
+from server.engine.pooling import take_pools
 from server.engine.prompt_scores import take_scores
 from server.engine.sampled import Sampled
 from server.engine.sampler import Sampler
@@ -57,6 +58,10 @@ class Runner(Protocol[Step]):
         """Logits [samples, vocab] of the rows that sample."""
         ...
 
+    def final_states(self, start: int, end: int) -> torch.Tensor:
+        """[rows, hidden] after the final norm, of the newest step's rows from one to another."""
+        ...
+
 
 class BatchLayout(Protocol[LaidOut]):
     """How batches are laid out for one runner."""
@@ -83,6 +88,8 @@ class DirectExecutor(Generic[Input]):
 
     def launch(self, batch: Batch) -> Outcome:
         logits = self.runner.forward(self.layout.build(batch))
+        if batch.is_pooled:
+            take_pools(batch.chunks, self.runner.final_states)
         if batch.is_scored:
             logits = take_scores(logits, batch.chunks)
         sampled = self.sampler.sample(logits, batch.sampling)

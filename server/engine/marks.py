@@ -45,3 +45,11 @@ def set_mark(device: torch.device) -> Mark:
     if device.type != "cuda":
         return Passed()
     return CudaMark(torch.cuda.current_stream(device).record_event())
+
+
+def on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """On its way there, without waiting for the device."""
+    if tensor.device.type == "cpu":
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)

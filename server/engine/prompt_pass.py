@@ -15,12 +15,16 @@ from server.engine.choosing import choose, draw
 from server.engine.decode_steps import INVARIANT_SPLITS
 from server.engine.device_masks import DeviceMasks
 from server.engine.device_model import Attend, DeviceModel, Rows
+from server.engine.pooling import ChunkPool
 from server.engine.prompt_scores import ChunkScores
 from server.engine.row_tables import RowTables
 from server.engine.staging import NOWHERE, is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.row_sampling import RowSampling
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_rows
+
+Reading = ChunkScores | ChunkPool
+"""What is read off a chunk's rows, to be recorded once the device is done."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,19 @@ class PromptPass:
         """
         return self._choose(self._forward(chunks), chunks, chosen)
 
-    def run_scored(
+    def run_read(
         self, chunks: Items[Chunk], chosen: torch.Tensor
-    ) -> tuple[torch.Tensor, list[ChunkScores]]:
-        """As `run`, with what the chunks that are scored ask for."""
+    ) -> tuple[torch.Tensor, list[Reading]]:
+        """As `run`, with what the chunks that are scored or pooled ask of all their rows."""
         hidden = self._forward(chunks)
+        readings: list[Reading] = []
         parts = torch.split(hidden, [chunk.num_tokens for chunk in chunks])
-        scores = [
-            ChunkScores.of(chunk, rows, self.model.logits)
-            for chunk, rows in zip(chunks, parts, strict=True)
-            if chunk.is_scored
-        ]
-        return self._choose(hidden, chunks, chosen), scores
+        for chunk, rows in zip(chunks, parts, strict=True):
+            if chunk.is_scored:
+                readings.append(ChunkScores.of(chunk, rows, self.model.logits))
+            if chunk.is_pooled:
+                readings.append(ChunkPool.of(chunk, rows))
+        return self._choose(hidden, chunks, chosen), readings
 
     def _forward(self, chunks: Items[Chunk]) -> torch.Tensor:
         """Hidden states [tokens, hidden] of all chunks."""
@@ -70,6 +75,8 @@ class PromptPass:
     ) -> torch.Tensor:
         ends = np.cumsum([chunk.num_tokens for chunk in chunks]) - 1
         sampling = [chunk for chunk in chunks if chunk.samples]
+        if not sampling:
+            return hidden.new_empty((0, self.model.config.vocab_size))
         rows = ends[[chunk.samples for chunk in chunks]]
         logits = self.model.logits(hidden[self._send(rows)])
         chosen.copy_(choose(logits, self.model.kernels))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from server.engine.batch import Chunk
+from server.engine.marks import on_host
 from server.engine.sampled import Sampled
 
 PIECE = 64  # rows scored at once: their logits in fp32 are all the memory that this takes
@@ -38,7 +39,7 @@ class ChunkScores:
                 torch.split(hidden[: len(targets)], PIECE), torch.split(targets, PIECE), strict=True
             )
         ]
-        return cls(chunk, *(_on_host(torch.cat(part)) for part in zip(*pieces, strict=True)))
+        return cls(chunk, *(on_host(torch.cat(part)) for part in zip(*pieces, strict=True)))
 
     def record(self) -> None:
         """Add to the sequence's scores those that it has not got; once the device is done."""
@@ -96,11 +97,3 @@ def _score(
     logprobs = logits.float().log_softmax(-1)
     values, ids = logprobs.topk(count)
     return logprobs.gather(-1, targets[:, None])[:, 0], values, ids
-
-
-def _on_host(tensor: torch.Tensor) -> torch.Tensor:
-    """On its way there, without waiting for the device."""
-    if tensor.device.type == "cpu":
-        return tensor
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return host.copy_(tensor, non_blocking=True)

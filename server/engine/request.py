@@ -83,15 +83,23 @@ class WeightedAdapter:
     scale: float
 
 
+Pooling = Literal["mean", "last"]
+"""Which of a prompt's hidden states make its embedding: the mean of all, or the last token's."""
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One sequence to be. `adapter` None is the bare base; `constraint` None lets anything come."""
+    """One sequence to be. `adapter` None is the bare base; `constraint` None lets anything come.
+
+    With `pooling` nothing is generated: the prompt's embedding is the answer.
+    """
 
     request_id: str
     prompt_token_ids: tuple[int, ...]
     params: SamplingParams
     adapter: AdapterRef | None = None
     constraint: Constraint | None = None
+    pooling: Pooling | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,7 @@ class GenerationDelta:
 
     `text` is whole UTF-8 characters and never part of a stop string. `finish_reason` is set on
     the last delta only, and `stop_reason` then names the stop string or token id that ended it.
+    `embedding` is what a request with `pooling` gets, of length 1, with its only delta.
     `prompt_logprobs` are on the first delta only, and of the tokens from the second on. `times`
     are on the first delta only.
     """
@@ -138,6 +147,7 @@ class GenerationDelta:
     num_cached_tokens: int = 0
     num_completion_tokens: int = 0
     times: SequenceTimes | None = None
+    embedding: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

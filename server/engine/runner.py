@@ -38,6 +38,7 @@ class MistralRunner:
             dtype=dtype,
             device=device,
         )
+        self._hidden = weights.embedding[:0]  # [rows, hidden] of the newest step, before the norm
         self._rope = RopeTable.build(
             head_dim=config.head_dim,
             num_positions=max_context,
@@ -53,9 +54,15 @@ class MistralRunner:
         for index, layer in enumerate(self.weights.layers):
             hidden = hidden + self._attention(index, layer, hidden, rotation, step)
             hidden = hidden + self._mlp(index, layer, hidden, step)
-        hidden = hidden[step.sample_rows]
-        hidden = rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
-        return multiply(hidden, self.weights.head)
+        self._hidden = hidden
+        return multiply(self._normalized(hidden[step.sample_rows]), self.weights.head)
+
+    def final_states(self, start: int, end: int) -> torch.Tensor:
+        """[rows, hidden] after the final norm, of the newest step's rows from one to another."""
+        return self._normalized(self._hidden[start:end])
+
+    def _normalized(self, hidden: torch.Tensor) -> torch.Tensor:
+        return rms_norm(hidden, self.weights.final_norm, self.config.rms_norm_eps)
 
     def _clear(self, blocks: torch.Tensor) -> None:
         """Wipe what their last users left: masked, it counts nothing unless it is not finite."""

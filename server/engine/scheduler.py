@@ -114,8 +114,7 @@ class Scheduler:
         for sequence, token_id in zip(batch.sampling, token_ids, strict=True):
             sequence.num_pending -= 1
             if token_id is None:
-                self._pool.forget(sequence.keys)
-                self.remove(sequence)
+                self.discard(sequence)
             else:
                 sequence.token_ids.append(token_id)
         for chunk in batch.chunks:
@@ -137,6 +136,11 @@ class Scheduler:
             digest = sequence.adapter_digest
             if digest is not None and self.waiting.first(digest) is None:
                 self._adapters.unwant(digest)
+
+    def discard(self, sequence: Sequence) -> None:
+        """Take a sequence out; nothing that it computed is taken up by others."""
+        self._pool.forget(sequence.keys)
+        self.remove(sequence)
 
     def _holds(self, prefilling: Iterable[Chunk]) -> bool:
         """Whether prompts that have just been admitted wait a step for those that come next.
@@ -202,7 +206,7 @@ class Scheduler:
 
     def _prompts(self) -> list[Sequence]:
         """Running sequences that have more to compute than their newest token, in their turns."""
-        unfinished = (sequence for sequence in self.running if not sequence.is_decoding)
+        unfinished = (sequence for sequence in self.running if sequence.is_prefilling)
         return sorted(unfinished, key=lambda sequence: sequence.turn)
 
     def _admit_waiting(self, budget: int) -> None:
@@ -300,8 +304,8 @@ class Scheduler:
         """Blocks for everything said so far; those of a known prefix are taken up again."""
         size = self._pool.block_size
         reusable = (sequence.num_tokens - 1) // size
-        if sequence.wants_score_after(0):
-            reusable = 0  # a prefix that is taken up again has no logits
+        if sequence.needs_every_row:
+            reusable = 0  # a prefix that is taken up again has no logits and no hidden states
         reused = self._pool.reuse(sequence.block_keys(size)[:reusable])
         needed = self._pool.blocks_for(sequence.num_tokens) - len(reused)
         if needed + self._reserve > self._pool.num_free:
@@ -330,6 +334,8 @@ class Scheduler:
         return len(self.running) + 1 if self.running else 0
 
     def _publish(self, sequence: Sequence) -> None:
+        if sequence.request.pooling == "mean":
+            return  # no other of its kind takes them up, and they would drive out what others do
         size = self._pool.block_size
         keys = sequence.block_keys(size)[: sequence.num_computed // size]
         for index in range(sequence.num_published, len(keys)):

@@ -54,6 +54,7 @@ class Sequence:
     matcher: Matcher | None = field(init=False)
     pending_logprobs: list[TokenLogprob] = field(default_factory=list)
     scores: list[Sampled] = field(default_factory=list)  # of the prompt's tokens from the second on
+    pooled: torch.Tensor | None = None  # [hidden] fp64, where an embedding is wanted
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
 
@@ -100,6 +101,16 @@ class Sequence:
     def is_decoding(self) -> bool:
         """Only its newest token is left to compute."""
         return self.num_tokens > self.num_prompt_tokens and self.num_uncomputed == 1
+
+    @property
+    def is_prefilling(self) -> bool:
+        """More than its newest token is left to compute."""
+        return self.num_uncomputed > 0 and not self.is_decoding
+
+    @property
+    def needs_every_row(self) -> bool:
+        """Whether no part of the prompt may be taken over from others, computed before."""
+        return self.wants_score_after(0) or self.request.pooling == "mean"
 
     @property
     def must_wait(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,26 @@ class Oracle:
         return tokens[len(prompt) :]
 
     @torch.no_grad()
+    def states(self, adapter: str | None, tokens: Sequence[int]) -> torch.Tensor:
+        """Hidden states [tokens, hidden] after the final norm, in fp32."""
+        ids = torch.tensor([list(tokens)], device=self._device)
+        with self._wearing(adapter):
+            output = self._model(ids, output_hidden_states=True)
+        return output.hidden_states[-1][0].float().cpu()
+
+    @torch.no_grad()
     def logits(self, adapter: str | None, tokens: Sequence[int]) -> torch.Tensor:
         """Logits [tokens, vocab] in fp32."""
         ids = torch.tensor([list(tokens)], device=self._device)
+        with self._wearing(adapter):
+            return self._model(ids).logits[0].float().cpu()
+
+    def _wearing(self, adapter: str | None) -> AbstractContextManager[None]:
         if adapter is None and isinstance(self._model, PeftModel):
-            with self._model.disable_adapter():
-                return self._model(ids).logits[0].float().cpu()
+            return self._model.disable_adapter()
         if adapter is not None:
             self._model.set_adapter(adapter)
-        return self._model(ids).logits[0].float().cpu()
+        return nullcontext()
 
 
 def keep_exact_weights(model: torch.nn.Module) -> None:

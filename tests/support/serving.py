@@ -17,7 +17,13 @@ from server.engine.build import build_engine
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.constraint import Constraint
 from server.engine.engine import Engine
-from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
+from server.engine.request import (
+    AdapterRef,
+    GenerationDelta,
+    GenerationRequest,
+    Pooling,
+    SamplingParams,
+)
 from server.errors import AdapterLoadError, ServingError
 from server.residency.host import HostAdapter
 from server.residency.packing import pack
@@ -73,6 +79,7 @@ class Driver:
         adapter: str | AdapterRef | None = None,
         *,
         constraint: Constraint | None = None,
+        pooling: Pooling | None = None,
         **params: object,
     ) -> str:
         request_id = f"request-{next(_ids)}"
@@ -80,8 +87,23 @@ class Driver:
         ref = AdapterRef(adapter, adapter) if isinstance(adapter, str) else adapter
         self.deltas[request_id] = []
         sampling = SamplingParams(**chosen)
-        self.engine.add(GenerationRequest(request_id, tuple(prompt), sampling, ref, constraint))
+        request = GenerationRequest(
+            request_id, tuple(prompt), sampling, ref, constraint=constraint, pooling=pooling
+        )
+        self.engine.add(request)
         return request_id
+
+    def embed(
+        self,
+        prompt: Sequence[int],
+        adapter: str | AdapterRef | None = None,
+        pooling: Pooling = "mean",
+    ) -> str:
+        return self.submit(prompt, adapter, pooling=pooling, max_tokens=0)
+
+    def embedding(self, request_id: str) -> torch.Tensor:
+        (delta,) = self.deltas[request_id]
+        return torch.tensor(delta.embedding)
 
     def step(self) -> bool:
         return self.engine.step(self._take)
