@@ -32,6 +32,9 @@ from server.structure import GrammarCompiler
 
 from .adapter_routes import AdapterRoutes
 from .console import Console
+from .embeddings import EmbeddingRoutes
+from .embeddings.embedder import Embedder
+from .embeddings.intake import EmbeddingIntake
 from .errors import from_http_exception
 from .generate_routes import GenerateRoutes
 from .generation import Generation
@@ -147,9 +150,11 @@ def create_app(
 
 
 def _routes(parts: _Parts) -> list[BaseRoute]:
-    intake, generation = _intake(parts), _generation(parts)
+    choice = _choice(parts)
+    intake, generation = _intake(parts, choice), _generation(parts)
     generate = GenerateRoutes(intake=intake, generation=generation)
     responses = ResponseRoutes(intake=intake, generation=generation, store=parts.responses)
+    embeddings = _embeddings(parts, choice)
     tokens = TokenRoutes(intake=intake, models=parts.models, base=parts.base)
     models = ModelRoutes(models=parts.models, base=parts.base, engine=parts.engine)
     adapters = AdapterRoutes(models=parts.models, engine=parts.engine, readiness=parts.readiness)
@@ -168,6 +173,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
         Route("/v1/chat/completions", generate.chat, methods=["POST"], middleware=generating),
         Route("/v1/completions", generate.completion, methods=["POST"], middleware=generating),
         Route(RESPONSES, responses.create, methods=["POST"], middleware=generating),
+        Route("/v1/embeddings", embeddings.create, methods=["POST"], middleware=generating),
         Route(ONE_RESPONSE, responses.show, methods=["GET"], middleware=inference),
         Route(ONE_RESPONSE, responses.remove, methods=["DELETE"], middleware=inference),
         Route(ONE_RESPONSE + "/input_items", responses.input_items, middleware=inference),
@@ -207,16 +213,29 @@ def _registry_routes(parts: _Parts) -> list[BaseRoute]:
     return [] if app is None else [Mount("/registry", app=app)]
 
 
-def _intake(parts: _Parts) -> Intake:
+def _choice(parts: _Parts) -> ModelChoice:
     leases = Leases(
         parts.registry,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         longest_use=parts.settings.request_timeout,
     )
+    return ModelChoice(models=parts.models, engine=parts.engine, leases=leases)
+
+
+def _embeddings(parts: _Parts, choice: ModelChoice) -> EmbeddingRoutes:
+    most = parts.settings.max_prompts
+    return EmbeddingRoutes(
+        intake=EmbeddingIntake(engine=parts.engine, base=parts.base, choice=choice),
+        embedder=Embedder(engine=parts.engine, metrics=parts.metrics, most=most),
+        tally=parts.tally,
+    )
+
+
+def _intake(parts: _Parts, choice: ModelChoice) -> Intake:
     return Intake(
         engine=parts.engine,
         base=parts.base,
-        choice=ModelChoice(models=parts.models, engine=parts.engine, leases=leases),
+        choice=choice,
         grammars=parts.grammars,
         settings=parts.settings,
     )

@@ -22,6 +22,15 @@ Prompt = Annotated[
 ]
 
 
+def prompt_list(prompt: Prompt) -> list[str] | list[list[int]]:
+    """One prompt or several as a list, each a text or a list of token ids."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if isinstance(prompt[0], int):
+        return [prompt]
+    return prompt
+
+
 class CompletionBody(Parameters):
     """One prompt or several, as text or as token ids, and how to continue them."""
 
@@ -37,11 +46,7 @@ class CompletionBody(Parameters):
     @property
     def prompts(self) -> list[str] | list[list[int]]:
         """The prompts as a list, each a text or a list of token ids."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [self.prompt]
-        return self.prompt
+        return prompt_list(self.prompt)
 
     @property
     def num_logprobs(self) -> int | None:

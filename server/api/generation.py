@@ -151,7 +151,7 @@ class Generation:
 
     def _judge(self, request: Request, job: Job, sequence: SequenceRecord) -> None:
         """What a canary's tally learns of a sequence: not that its client gave it up."""
-        failed = sequence.error is not None and _is_our_failure(sequence.error)
+        failed = sequence.error is not None and is_our_failure(sequence.error)
         if job.model.arm is None or not (sequence.is_whole or failed or _is_late(request)):
             return
         answered = Answered(
@@ -168,7 +168,7 @@ def _is_late(request: Request) -> bool:
     return isinstance(deadline, anyio.CancelScope) and deadline.cancel_called
 
 
-def _is_our_failure(error: Exception) -> bool:
+def is_our_failure(error: Exception) -> bool:
     """Whether an answer's version is to blame: not for a full queue, nor for a wrong request."""
     if isinstance(error, QueueFull | Unavailable):
         return False

@@ -10,6 +10,7 @@ MAX_BIASED_TOKENS = 1024
 MAX_LOGPROBS = 20
 MAX_ADAPTERS = 8  # in one composition
 MAX_SCALE = 10  # of an adapter in it, either way
+MAX_INPUTS = 2048  # of one request for embeddings; OpenAI's own
 MAX_NAME = 256  # characters of a model's or user's name
 MAX_TOOLS = 128  # and calls in one message
 MAX_TOKENS_TO_TEXT = 1 << 18

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from .adapter_body import LoadBody, UnloadBody
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
+from .embeddings import EmbeddingBody
 from .responses.body import ResponsesBody
 from .token_body import DetokenizeBody, TokenizeBody
 from .tuning.job_body import JobBody
@@ -19,6 +20,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     ChatBody,
     CompletionBody,
     ResponsesBody,
+    EmbeddingBody,
     TokenizeBody,
     DetokenizeBody,
     LoadBody,
@@ -38,6 +40,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ("/v1/responses/{response_id}", "get", "A response that was kept", None, JSON),
     ("/v1/responses/{response_id}", "delete", "Forget a response", None, JSON),
     ("/v1/responses/{response_id}/input_items", "get", "What it was asked with", None, JSON),
+    ("/v1/embeddings", "post", "Texts to vectors", EmbeddingBody, JSON),
     ("/tokenize", "post", "Text or chat to token ids", TokenizeBody, JSON),
     ("/detokenize", "post", "Token ids to text", DetokenizeBody, JSON),
     ("/v1/models", "get", "List what `model` may name", None, ("application/json",)),

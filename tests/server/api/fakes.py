@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -78,6 +79,11 @@ class FakeEngine:
         self.num_running += 1
         finished = False
         try:
+            if request.pooling is not None:
+                await asyncio.sleep(self.delay)
+                finished = True
+                yield _embedded(request)
+                return
             words = self.words[: request.params.max_tokens]
             for index, word in enumerate(words):
                 await asyncio.sleep(self.delay)
@@ -157,6 +163,21 @@ def _times() -> SequenceTimes:
     """As of a sequence that waited a millisecond for its adapter, then was admitted."""
     now = time.monotonic()
     return SequenceTimes(now - 0.002, now - 0.0015, now - 0.0005, now - 0.0005, slot=3)
+
+
+def _embedded(request: GenerationRequest) -> GenerationDelta:
+    """A vector of length 1 that tells the first token and the pooling."""
+    assert request.pooling is not None
+    angle = request.prompt_token_ids[0] / 1000
+    pair = (math.cos(angle), math.sin(angle))
+    vector = (*(pair if request.pooling == "mean" else reversed(pair)), *[0.0] * 6)
+    return GenerationDelta(
+        text="",
+        token_ids=(),
+        finish_reason="stop",
+        num_prompt_tokens=len(request.prompt_token_ids),
+        embedding=vector,
+    )
 
 
 def _scored(request: GenerationRequest) -> tuple[TokenLogprob, ...]:

@@ -13,6 +13,7 @@ from server import errors as serving_errors
 from server.api import errors as api_errors
 from server.api.chat_body import ChatBody
 from server.api.completion_body import CompletionBody
+from server.api.embeddings import EmbeddingBody
 from server.api.openapi import OPERATIONS, TUNING_OPERATIONS
 from server.api.responses.body import ResponsesBody
 from server.api.responses.routes import ResponseNotFound
@@ -29,7 +30,7 @@ def codes() -> Iterator[str]:
     yield ResponseNotFound.code
 
 
-BODIES = (ChatBody, CompletionBody, ResponsesBody)
+BODIES = (ChatBody, CompletionBody, ResponsesBody, EmbeddingBody)
 
 
 @pytest.mark.parametrize("name", sorted({name for body in BODIES for name in body.model_fields}))
