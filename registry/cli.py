@@ -13,6 +13,7 @@ import typer
 
 from .commands import alias as alias_commands
 from .commands import canary, keys, webhooks
+from .commands.backup import backup, restore
 from .commands.diff import diff
 from .commands.exchange import export, import_
 from .commands.lint import lint
@@ -54,6 +55,8 @@ app.command()(diff)
 app.command()(serve)
 app.command()(withdraw)
 app.command("gc")(collect)
+app.command()(backup)
+app.command()(restore)
 app.command()(lint)
 app.command("import")(import_)
 app.command()(export)

@@ -46,7 +46,7 @@ def collect(
     lock that commits take, and a commit checks under it that its blobs are there.
     """
     with registry.catalog.read() as connection:
-        needed = _needed(connection)
+        needed = needed_blobs(connection)
     stored = list(registry.blobs.list())
     unused = [blob for blob in stored if blob.digest not in needed]
     before = datetime.now(UTC) - timedelta(seconds=grace)
@@ -63,7 +63,7 @@ def _sweep(registry: Registry, old: list[StoredBlob], before: datetime) -> list[
     collected = []
     for start in range(0, len(old), _BATCH):
         with registry.catalog.write() as connection:
-            needed = _needed(connection)  # somebody may have pushed since we marked
+            needed = needed_blobs(connection)  # somebody may have pushed since we marked
             for blob in old[start : start + _BATCH]:
                 found = registry.blobs.find(blob.digest)
                 if found is None or found.modified_at > before or blob.digest in needed:
@@ -73,8 +73,11 @@ def _sweep(registry: Registry, old: list[StoredBlob], before: datetime) -> list[
     return collected
 
 
-def _needed(connection: Connection) -> set[str]:
-    """Digests of all that must stay: what standing or leased versions and their referrers name."""
+def needed_blobs(connection: Connection) -> set[str]:
+    """Digests of all that must stay, and be in a backup.
+
+    It is what standing or leased versions and their referrers name.
+    """
     leased = sa.select(lease.c.digest).where(lease.c.expires_at > now())
     rows = connection.execute(
         sa.select(version.c.digest, version.c.manifest).where(
@@ -99,7 +102,7 @@ def _named(manifest: dict[str, Any]) -> Iterator[str]:
 def explain(registry: Registry, digest: str) -> str:
     """Why a blob is stored, in words: for orphans, where they came from as far as is known."""
     with registry.catalog.read() as connection:
-        if digest in _needed(connection):
+        if digest in needed_blobs(connection):
             return "in use"
         rows = connection.execute(
             sa.select(version.c.digest, version.c.manifest).join(

@@ -29,7 +29,7 @@ from .versions import (
     find_version,
 )
 
-_CATALOG_FILE = "catalog.sqlite"
+CATALOG_FILE = "catalog.sqlite"
 _BLOBS_FOLDER = "blobs"
 _WORK_FOLDER = "staging"
 _OUR_FOLDERS = (_BLOBS_FOLDER, "uploads")
@@ -73,7 +73,7 @@ class Registry(Reading):
             _check_is_ours(path)
             path.mkdir(parents=True, exist_ok=True)
             store = open_blobs(blobs or str(path / _BLOBS_FOLDER), adapter_cache() / "blobs")
-            return cls(path, Catalog(database or path / _CATALOG_FILE), store)
+            return cls(path, Catalog(database or path / CATALOG_FILE), store)
         except OSError as failure:
             raise CatalogUnavailable(
                 f"the registry {path} cannot be opened: {failure.strerror}"
@@ -257,7 +257,7 @@ def _staging_folder(folder: Path) -> Path:
 
 def _check_is_ours(folder: Path) -> None:
     """Refuse to scatter a registry among somebody's files."""
-    if not folder.is_dir() or (folder / _CATALOG_FILE).exists():
+    if not folder.is_dir() or (folder / CATALOG_FILE).exists():
         return
     # Where the catalog is in PostgreSQL, its file is not there to tell.
     strangers = [entry.name for entry in folder.iterdir() if entry.name not in _OUR_FOLDERS]

@@ -95,12 +95,12 @@ def s3_prefix(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def postgres_database(postgres: str) -> Iterator[str]:
     """An empty database of this test alone."""
     name = f"test_{uuid.uuid4().hex}"
-    _run_in_postgres(postgres, f"CREATE DATABASE {name}")
+    run_in_postgres(postgres, f"CREATE DATABASE {name}")
     yield sa.make_url(postgres).set(database=name).render_as_string(hide_password=False)
-    _run_in_postgres(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    run_in_postgres(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _run_in_postgres(url: str, statement: str) -> None:
+def run_in_postgres(url: str, statement: str) -> None:
     engine = sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -79,3 +80,28 @@ def test_an_alias_with_a_history_takes_a_canary(tmp_path: Path) -> None:
     registry.canaries.advance("sql", "prod", by="ann")
     assert registry.resolve("sql").number == 2
     assert registry.rollback_alias("sql", "prod").number == 1
+
+
+def test_an_upgrade_is_undone_by_the_copy_made_before_it(tmp_path: Path) -> None:
+    """As docs/operations.md has it: sqlite3's own backup first, then the new release."""
+    folder = restore("service_0002.sql", tmp_path / "registry")
+    kept = tmp_path / "before.sqlite"
+    with (
+        closing(sqlite3.connect(folder / "catalog.sqlite")) as source,
+        closing(sqlite3.connect(kept)) as target,
+    ):
+        source.backup(target)
+    with closing(Registry.open(folder)) as upgraded:
+        assert upgraded.resolve("sql").number == 1
+        upgraded.set_alias("sql", "prod", "sql@3", by="ann")
+    assert revision(folder / "catalog.sqlite") != "0002"
+    shutil.copyfile(kept, folder / "catalog.sqlite")
+    assert revision(folder / "catalog.sqlite") == "0002"
+    with closing(Registry.open(folder)) as again:
+        assert again.resolve("sql").number == 1  # the move made since is undone with the upgrade
+
+
+def revision(catalog: Path) -> str:
+    with closing(sqlite3.connect(catalog)) as connection:
+        (found,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(found)
