@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
-from tests.server.replicas.processes import Process, eventually, free_port, process
+from tests.server.replicas.processes import ROOT, Process, eventually, free_port, process
 from tests.server.replicas.traffic import (
     ADAPTERS,
     REPLICAS,
@@ -92,6 +95,23 @@ def scrape(client: httpx.Client) -> dict[str, str]:
 
 def body(model: str, tokens: int, **more: object) -> dict[str, object]:
     return {"model": model, "prompt": "x", "max_tokens": tokens, "ignore_eos": True, **more}
+
+
+def test_the_documented_application_takes_its_arguments() -> None:
+    """In a process of its own, since Ray warns when it is imported."""
+    service = yaml.safe_load((ROOT / "docs" / "rayservice.yaml").read_text())
+    (app,) = yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]
+    program = "import json, sys; from server.ray import app, Arguments; "
+    program += "built = app(Arguments(**json.load(sys.stdin))); print(built._bound_deployment.name)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(app["args"]),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HATSTAND_API_KEYS": KEY},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "Ingress", done.stderr
+    assert {each["name"] for each in app["deployments"]} == {"Engine", "Ingress"}
 
 
 def test_adapters_stay_where_they_are(client: httpx.Client) -> None:
