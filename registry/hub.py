@@ -115,14 +115,15 @@ def upload(files: Mapping[str, Path], reference: HubReference, *, message: str) 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into our own errors."""
-    import httpx
     from huggingface_hub.errors import (
         EntryNotFoundError,
-        HfHubHTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+
+    # Its HTTP client's own, whichever client that is.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # isort: skip
 
     try:
         yield
@@ -134,5 +135,5 @@ def _explained(what: str) -> Iterator[None]:
             "`hf auth login` if it is private or gated",
             param="repository",
         ) from failure
-    except (HfHubHTTPError, httpx.HTTPError) as failure:
+    except HTTPError as failure:
         raise HubUnavailable(f"{what}: the Hub failed: {failure}") from failure

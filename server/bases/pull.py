@@ -131,7 +131,9 @@ def _copy(folder: Path, target: Path, report: Report) -> None:
 def _fetch_from_hub(source: str, revision: str | None, target: Path, report: Report) -> str:
     """Download one commit of a Hub repository; huggingface_hub resumes and shows its own bars."""
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # Its HTTP client's own, whichever client that is.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     report("downloading", 0, None)
     try:
@@ -144,7 +146,7 @@ def _fetch_from_hub(source: str, revision: str | None, target: Path, report: Rep
             allow_patterns=list(HUB_FILES),
             ignore_patterns=list(HUB_DUPLICATES),
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HTTPError, OSError) as error:
         raise StartupError(
             f"cannot fetch {source!r} from the Hub: {error}\n"
             "Check the name, the network, and `hf auth login` if the repository is gated."

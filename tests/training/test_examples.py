@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from training import hub_rows
 from training.errors import DataError, MissingExtra
 from training.examples import Example, read_examples
 from training.recipe import DataSettings
@@ -236,6 +237,12 @@ def test_a_dataset_of_the_hub_is_read_by_its_split(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match=r"hf://org/none:train: cannot be read"):
         read_examples(DataSettings(train=(HubDataset.parse("hf://org/none"),), format="alpaca"))
+
+
+def test_a_hub_that_cannot_be_reached_names_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens at that port; what is in the cache has to do then."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert hub_rows._commit(HubDataset("org/rows")) is None
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,29 @@ def test_cut_and_resumed_is_uninterrupted_bit_for_bit(
     assert resumed.metrics.saved_step == whole.metrics.saved_step
 
 
+def test_packed_and_accumulated_it_goes_on_bit_for_bit(write_recipe: Any, tmp_path: Path) -> None:
+    """Three rows to a pack, two packs to a step, two steps to an epoch: their order comes back."""
+    path = write_recipe(
+        lora={"dropout": 0.2},
+        train={
+            "max_steps": None, "epochs": 3, "batch_size": 1, "gradient_accumulation": 2,
+            "packing": True, "max_length": 100, "save_every": 1, "optimizer": "paged_adamw_32bit",
+            "max_grad_norm": 0.3, "gradient_checkpointing": True, "scheduler": "cosine",
+        },
+        evaluate={"rows": 0},
+    )  # fmt: skip
+    whole = train(path, console=quiet())
+    assert [step for step, _ in whole.metrics.curves.train] == list(range(1, 7))
+    weights = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        train(path, callbacks=[Cut(3)], console=quiet())
+    resumed = train(path, resume=True, console=quiet())
+    assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
+    assert resumed.metrics.curves == whole.metrics.curves
+    in_order = train(path, ["data.shuffle=false"], console=quiet())
+    assert in_order.metrics.curves.train != whole.metrics.curves.train  # the order matters
+
+
 def test_a_checkpoint_of_another_run_is_refused(write_recipe: Any, tmp_path: Path) -> None:
     path = write_recipe(train={"save_every": 2, "max_steps": 2}, evaluate={"rows": 0})
     train(path, console=quiet())

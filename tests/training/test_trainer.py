@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from transformers import TrainerCallback
 
 from registry.bases import read_base
 from training.callback import CurveCallback
@@ -143,3 +145,47 @@ def test_every_optimizer_trains(model: Any, tmp_path: Path, optimizer: str) -> N
     trainer(model, tmp_path, max_steps=2, optimizer=optimizer, learning_rate=1e-2).train()
     after = [p for p in model.parameters() if p.requires_grad]
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+@pytest.mark.parametrize(("paged", "plain"), [("paged_adamw_8bit", "adamw_8bit")])
+def test_on_a_cpu_a_paged_optimizer_is_the_plain_one(
+    model: Any, tmp_path: Path, paged: str, plain: str
+) -> None:
+    """Paging moves state out of a GPU's memory; what is computed is the same."""
+    twin = copy.deepcopy(model)
+    trainer(model, tmp_path, optimizer=paged, max_steps=3, learning_rate=1e-2).train()
+    trainer(twin, tmp_path, optimizer=plain, max_steps=3, learning_rate=1e-2).train()
+    changed = dict(twin.named_parameters())
+    assert all(torch.equal(p, changed[name]) for name, p in model.named_parameters())
+
+
+def test_fp16_trains_under_a_loss_scaler(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's path, taken on a CPU: accelerate has the scaler and the products for CUDA alone.
+
+    A scale at which gradients overflow costs its step and is halved, until one fits; the factors
+    stay fp32.
+    """
+    monkeypatch.setattr("training.trainer.autocast", lambda precision: precision)
+    before = copy.deepcopy(model)
+    settings = {"max_steps": 24, "learning_rate": 1e-2, "scheduler": "constant", "warmup": 0}
+    made = trainer(model, tmp_path, precision="fp16", **settings)
+    made.accelerator.native_amp = True
+    made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**32)
+    learned: list[bool] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            pairs = zip(model.parameters(), before.parameters(), strict=True)
+            learned.append(any(not torch.equal(new, old) for new, old in pairs))
+
+    made.add_callback(Watch())
+    made.train()
+    assert not learned[0]
+    assert learned[-1]
+    assert 1 < made.accelerator.scaler.get_scale() < 2.0**32
+    losses = [loss for _, loss in made.curves.train]
+    assert losses[-1] < losses[0]
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
