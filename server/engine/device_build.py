@@ -16,7 +16,6 @@ from server.engine.device_executor import DeviceExecutor
 from server.engine.device_model import DeviceModel
 from server.engine.graphs import GraphRecorder, NoRecorder, Recorder
 from server.engine.sampler import Sampler
-from server.engine.side_stream import SideStream
 from server.engine.step_kernels import StepKernels
 from server.engine.weights import ModelWeights
 from server.kernels.rope import RopeTable
@@ -62,7 +61,6 @@ def build_device(
             (*shape, config.num_kv_heads, config.head_dim), dtype=settings.kv_dtype, device=device
         ),
         invariant=invariant,
-        side=SideStream.on(device),
     )
     started = time.perf_counter()
     executor = DeviceExecutor(

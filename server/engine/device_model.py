@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TypeGuard
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn.functional import embedding, linear, pad
 
 from server.engine.config import ModelConfig
-from server.engine.side_stream import SideStream
 from server.engine.slots import Site
 from server.engine.step_kernels import StepKernels
 from server.engine.weights import LayerWeights, ModelWeights
-from server.kernels.linear import Adding, Linear, multiply
+from server.kernels.linear import multiply
 from server.kernels.rope import RopeTable
 from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.site import LoraSite
@@ -42,20 +39,14 @@ class Rows:
     attend: Attend
     row_slots: torch.Tensor | None = None
 
-    @property
-    def are_prompts(self) -> bool:
-        """Whether adapters are applied to tiles of many rows."""
-        return self.tiles is not None and self.tiles.tile_rows == PROMPT_ROWS
-
 
 @dataclass(frozen=True)
 class DeviceModel:
     """MistralForCausalLM over a paged KV cache, each row with its own adapter.
 
     cache: [layers, 2, blocks, block_size, kv_heads, head_dim], keys before values. invariant:
-    whether a row's bits may depend on nothing but the row. side: for what adapters add to prompts'
-    products, beside their dequantization. Nothing here reads from the device, so a forward pass can
-    be captured in a graph.
+    whether a row's bits may depend on nothing but the row. Nothing here reads from the device, so a
+    forward pass can be captured in a graph.
     """
 
     config: ModelConfig
@@ -65,7 +56,6 @@ class DeviceModel:
     rope: RopeTable
     cache: torch.Tensor
     invariant: bool = False
-    side: SideStream = field(default_factory=SideStream)
 
     @property
     def shallow(self) -> DeviceModel:
@@ -100,45 +90,34 @@ class DeviceModel:
     ) -> tuple[torch.Tensor, LoraDelta | None]:
         """The output, and what is still to be added to it."""
         config, cache = self.config, self.cache[index]
-        qkv, delta = self._multiply(layer.qkv, (index, "qkv"), normed, rows)
+        qkv = layer.qkv(normed)
+        delta = self._adapt((index, "qkv"), qkv, normed, rows)
         self.kernels.rotate_and_write(
             qkv, self.rope, rows.positions, rows.kv_slots, cache, delta=delta
         )
         query = qkv[:, : config.num_heads * config.head_dim]
         attended = rows.attend(query.view(len(query), -1, config.head_dim), cache).flatten(1)
-        return self._multiply(layer.o, (index, "o"), attended, rows)
+        output = layer.o(attended)
+        return output, self._adapt((index, "o"), output, attended, rows)
 
     def _mlp(
         self, index: int, layer: LayerWeights, normed: torch.Tensor, rows: Rows
     ) -> tuple[torch.Tensor, LoraDelta | None]:
         """As `_attention`."""
-        site, tiles = (index, "gate_up"), rows.tiles
-        if tiles is not None and rows.are_prompts and not _adds(layer.gate_up, rows):
-            gate_up, lora = layer.gate_up(normed), self.sites[site]
-            activated = self.kernels.adapted_silu_mul(gate_up, normed, lora, tiles)
+        gate_up, site = layer.gate_up(normed), self.sites[index, "gate_up"]
+        if rows.tiles is not None and rows.tiles.tile_rows == PROMPT_ROWS:
+            activated = self.kernels.adapted_silu_mul(gate_up, normed, site, rows.tiles)
         else:
-            gate_up, delta = self._multiply(layer.gate_up, site, normed, rows)
+            delta = self._adapt((index, "gate_up"), gate_up, normed, rows)
             activated = self.kernels.silu_mul(gate_up, delta=delta)
-        return self._multiply(layer.down, (index, "down"), activated, rows)
+        output = layer.down(activated)
+        return output, self._adapt((index, "down"), output, activated, rows)
 
-    def _multiply(
-        self, product: Linear, site: Site, x: torch.Tensor, rows: Rows
-    ) -> tuple[torch.Tensor, LoraDelta | None]:
-        """The product of `x` with what adapters change in it, or what its reader is to add."""
-        tiles, lora = rows.tiles, self.sites[site]
-        if tiles is None:
-            return product(x), None
+    def _adapt(self, site: Site, y: torch.Tensor, x: torch.Tensor, rows: Rows) -> LoraDelta | None:
+        """Add what adapters change in the product `y` of `x`, or say what its reader is to add."""
+        if rows.tiles is None:
+            return None
         if rows.row_slots is not None:
-            return product(x), self.kernels.shrink_beside(x, lora, tiles, rows.row_slots)
-        if rows.are_prompts and _adds(product, rows):
-            y = self.side.run(partial(self.kernels.added, x, lora, tiles))
-            product.add(y, x, self.side.join)
-        else:
-            y = product(x)
-            self.kernels.add_lora(y, x, lora, tiles)
-        return y, None
-
-
-def _adds(product: Linear, rows: Rows) -> TypeGuard[Adding]:
-    """Whether the product of so many rows can be added to what adapters add."""
-    return isinstance(product, Adding) and product.adds(len(rows.token_ids))
+            return self.kernels.shrink_beside(x, self.sites[site], rows.tiles, rows.row_slots)
+        self.kernels.add_lora(y, x, self.sites[site], rows.tiles)
+        return None

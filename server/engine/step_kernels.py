@@ -82,10 +82,6 @@ class AddLora(Protocol):
     ) -> None: ...
 
 
-class Added(Protocol):
-    def __call__(self, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> torch.Tensor: ...
-
-
 class AdaptedSiluMul(Protocol):
     def __call__(
         self, gate_up: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles
@@ -135,7 +131,6 @@ class StepKernels:
     silu_mul: SiluMul
     adapted_silu_mul: AdaptedSiluMul
     add_lora: AddLora
-    added: Added
     shrink_beside: ShrinkBeside
     argmax: Argmax
     sample: Sample
@@ -165,7 +160,6 @@ class StepKernels:
             silu_mul=module("activation").silu_mul,
             adapted_silu_mul=module("adapted_gate").adapted_silu_mul,
             add_lora=lora.add_lora_invariant if invariant else lora.add_lora,
-            added=lora.added,
             shrink_beside=lora.shrink_beside,
             argmax=sampling.argmax,
             sample=sampling.sample,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch.nn.functional import linear
@@ -37,17 +37,6 @@ class Linear(Protocol):
     def nbytes(self) -> int: ...
 
 
-@runtime_checkable
-class Adding(Protocol):
-    """A linear layer that, for some numbers of rows, adds its product to what is there."""
-
-    def adds(self, rows: int) -> bool: ...
-
-    def add(self, y: torch.Tensor, x: torch.Tensor, ready: Callable[[], None]) -> None:
-        """`y` [tokens, out_features] += the product of `x`; `ready` comes before `y` is read."""
-        ...
-
-
 @dataclass(frozen=True)
 class DenseLinear:
     """A weight kept as it is multiplied."""
@@ -56,13 +45,6 @@ class DenseLinear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return multiply(x, self.weight)
-
-    def adds(self, rows: int) -> bool:
-        return rows > 1
-
-    def add(self, y: torch.Tensor, x: torch.Tensor, ready: Callable[[], None]) -> None:
-        ready()
-        torch.addmm(y, x, self.weight.T, out=y)
 
     @property
     def out_features(self) -> int:

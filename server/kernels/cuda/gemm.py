@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -83,35 +83,15 @@ class Nf4Gemm:
 
     def multiply(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
         """`x` [tokens, in] bf16 times the weight → `out` [tokens, out] bf16, both contiguous."""
-        if self.adds(weight, len(x)):
-            for dense, part in self._dequantized(weight, out):
-                torch.mm(x, dense.T, out=part)
+        invariant = self._mode == "batch-invariant"
+        wgmma = self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
+        at_once = WIDE_TOKENS if wgmma and not invariant else MAX_TOKENS
+        if len(x) > MAX_PIECES * at_once and not invariant:
+            self._multiply_many(weight, x, out)
             return
-        wgmma, at_once = self._has_wgmma(weight), self._at_once(weight)
         for start in range(0, len(x), at_once):
             rows = slice(start, start + at_once)
             self._multiply_few(weight, x[rows], out[rows], wgmma=wgmma)
-
-    def adds(self, weight: PackedNf4, rows: int) -> bool:
-        """Whether so many rows are multiplied with dequantized weights, so that `add` can be."""
-        return self._mode != "batch-invariant" and rows > MAX_PIECES * self._at_once(weight)
-
-    def add(
-        self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor, ready: Callable[[], None]
-    ) -> None:
-        """`out` += what `multiply` gives; `ready` is called before `out` is read."""
-        for number, (dense, part) in enumerate(self._dequantized(weight, out)):
-            if number == 0:
-                ready()
-            torch.addmm(part, x, dense.T, out=part)
-
-    def _has_wgmma(self, weight: PackedNf4) -> bool:
-        return self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
-
-    def _at_once(self, weight: PackedNf4) -> int:
-        """Rows that one launch multiplies."""
-        wide = self._has_wgmma(weight) and self._mode != "batch-invariant"
-        return WIDE_TOKENS if wide else MAX_TOKENS
 
     def _multiply_few(
         self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor, *, wgmma: bool
@@ -126,13 +106,11 @@ class Nf4Gemm:
             return WgmmaShape(WIDE_TOKENS, 1)
         return WgmmaShape(wgmma_tokens(tokens), self._kernels.bands(weight))
 
-    def _dequantized(
-        self, weight: PackedNf4, out: torch.Tensor
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Some rows of the weight after others, dequantized, and the columns of `out` they make."""
+    def _multiply_many(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
+        """Dequantize some rows, multiply with them, go on to the next."""
         at_once = self._scratch.numel() // weight.in_features // BAND * BAND
         for start in range(0, weight.out_features, at_once):
             rows = min(at_once, weight.out_features - start)
             dense = self._scratch[: rows * weight.in_features].view(rows, weight.in_features)
             self._kernels.dequantize(weight, start, dense)
-            yield dense, out[:, start : start + rows]
+            torch.mm(x, dense.T, out=out[:, start : start + rows])

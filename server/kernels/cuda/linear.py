@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,12 +14,6 @@ class Gemm(Protocol):
     """What multiplies rows with a packed weight."""
 
     def multiply(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None: ...
-
-    def adds(self, weight: PackedNf4, rows: int) -> bool: ...
-
-    def add(
-        self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor, ready: Callable[[], None]
-    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,14 +35,6 @@ class CudaNf4Linear:
         assert out.is_contiguous()
         assert x.shape[1] == self.weight.in_features
         self.gemm.multiply(self.weight, x, out)
-
-    def adds(self, rows: int) -> bool:
-        """Whether so many rows are multiplied with dequantized weights."""
-        return self.gemm.adds(self.weight, rows)
-
-    def add(self, y: torch.Tensor, x: torch.Tensor, ready: Callable[[], None]) -> None:
-        """`y` += the product; `ready` is called behind the first dequantization."""
-        self.gemm.add(self.weight, x, y, ready)
 
     @property
     def out_features(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +22,6 @@ class ShadowedLinear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.packed(x) if len(x) < SHADOW_FROM else self.copy(x)
-
-    def adds(self, rows: int) -> bool:
-        return rows >= SHADOW_FROM
-
-    def add(self, y: torch.Tensor, x: torch.Tensor, ready: Callable[[], None]) -> None:
-        self.copy.add(y, x, ready)
 
     @property
     def out_features(self) -> int:

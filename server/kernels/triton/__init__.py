@@ -23,7 +23,6 @@ zeros or untouched, never as NaN.
 | module | functions |
 |---|---|
 | `lora` | `add_lora(y, x, site, tiles)`: `y` += each row's own adapter; `add_lora_invariant` |
-| | `added(x, site, tiles)`: what would be added, for prompts |
 | `lora` | `shrink_beside(x, site, tiles, row_slots)`: a `delta.LoraDelta`, short of adding it |
 | `attention` | `decode_attention(query, cache, block_tables, context_lengths, *, splits, window)` |
 | `prefill` | `prefill_attention(query, cache, chunks, *, window)` |

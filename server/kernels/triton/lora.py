@@ -77,18 +77,7 @@ def add_lora(
     if tiles.tile_rows == DECODE_ROWS:
         _expand_decoding(y, partial, site, tiles, chosen)
     else:
-        _expand_prompts(y, partial, site, tiles, chosen, fresh=False)
-
-
-def added(x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> torch.Tensor:
-    """What adapters add to a product of prompts' `x`: [rows, Σ widths], `B(A(x))` rounded.
-
-    Every row has to be in a tile, rows of the bare base in tiles of slot -1; others stay unwritten.
-    """
-    result = torch.empty(len(x), sum(site.widths), dtype=x.dtype, device=x.device)
-    partial = shrink(x, site, tiles, PROMPT_TUNING)
-    _expand_prompts(result, partial, site, tiles, PROMPT_TUNING, fresh=True)
-    return result
+        _expand_prompts(y, partial, site, tiles, chosen)
 
 
 def add_lora_invariant(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> None:
@@ -187,15 +176,8 @@ def _expand_decoding(
 
 
 def _expand_prompts(
-    y: torch.Tensor,
-    partial: torch.Tensor,
-    site: LoraSite,
-    tiles: LoraTiles,
-    tuning: LoraTuning,
-    *,
-    fresh: bool,
+    y: torch.Tensor, partial: torch.Tensor, site: LoraSite, tiles: LoraTiles, tuning: LoraTuning
 ) -> None:
-    """fresh: into `y`, instead of adding to it."""
     splits, _, rows, ranks = partial.shape
     early = starts_early(y)
     prompt_expand_kernel[(_blocks(site, tuning.expand_block), len(tiles.slots))](
@@ -216,7 +198,6 @@ def _expand_prompts(
         block=tuning.expand_block,
         rank_step=RANK_STEP,
         alignment=alignment_of(*site.widths),
-        fresh=fresh,
         early=early,
         num_warps=tuning.expand_warps,
         num_stages=1,

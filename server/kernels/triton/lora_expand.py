@@ -116,13 +116,9 @@ def prompt_expand_kernel(
     block: tl.constexpr,
     rank_step: tl.constexpr,
     alignment: tl.constexpr,
-    fresh: tl.constexpr,
     early: tl.constexpr,
 ):
-    """A tile of many rows and one block of columns, on tensor cores.
-
-    fresh: write what adapters add, zeros for the bare base, instead of adding it to `y`.
-    """
+    """A tile of many rows and one block of columns, on tensor cores."""
     number, tile = tl.program_id(0), tl.program_id(1)
     let_next_start(early)
     slot = tl.load(tile_slots + tile)
@@ -130,8 +126,8 @@ def prompt_expand_kernel(
     part, number, first_column, width = _part_of(number, width0, width1, width2, block)
     entry = table + tl.maximum(slot, 0).to(tl.int64) * table_stride + part * 3
     start = tl.multiple_of(tl.load(entry + 1), alignment)
-    rank = tl.where(slot >= 0, tl.load(entry + 2).to(tl.int32), 0)
-    if fresh | (rank > 0):
+    rank = tl.load(entry + 2).to(tl.int32)
+    if (slot >= 0) & (rank > 0):
         lane = tl.arange(0, rank_step)
         column = number * block + tl.arange(0, block)
         inside = (column < width)[None, :]
@@ -140,8 +136,7 @@ def prompt_expand_kernel(
         weight = tl.load(factor_at, mask=(lane < rank)[:, None] & inside, other=0.0)
         wait_for_inputs(early)
         y_at = y + row.to(tl.int64)[:, None] * y_stride + first_column + column[None, :]
-        if not fresh:
-            before = tl.load(y_at, mask=is_row & inside, other=0.0)
+        before = tl.load(y_at, mask=is_row & inside, other=0.0)
         sums_at = partial + part * rows * ranks + row[:, None] * ranks + lane[None, :]
         sums = tl.zeros((tile_rows, block), tl.float32)
         for first in range(0, rank, rank_step):
@@ -156,9 +151,7 @@ def prompt_expand_kernel(
                 shrunk += tl.load(split_at, mask=is_row, other=0.0)
             sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
             weight = following
-        if not fresh:
-            sums += before.to(tl.float32)
-        tl.store(y_at, sums, mask=is_row & inside)
+        tl.store(y_at, before.to(tl.float32) + sums, mask=is_row & inside)
     else:
         wait_for_inputs(early)
 

@@ -14,12 +14,3 @@ def test_many_rows_take_the_copy_and_few_the_codes() -> None:
     assert linear(torch.ones(SHADOW_FROM - 1, 4)).unique().tolist() == [4.0]
     assert linear(torch.ones(SHADOW_FROM, 4)).unique().tolist() == [8.0]
     assert (linear.out_features, linear.nbytes) == (3, 2 * 3 * 4 * 4)
-
-
-def test_the_copy_adds_to_what_is_there_when_that_is_ready() -> None:
-    packed, copy = DenseLinear(torch.ones(3, 4)), DenseLinear(2 * torch.ones(3, 4))
-    linear, y = ShadowedLinear(packed, copy), torch.zeros(SHADOW_FROM, 3)
-    assert not linear.adds(SHADOW_FROM - 1)
-    assert linear.adds(SHADOW_FROM)
-    linear.add(y, torch.ones(SHADOW_FROM, 4), lambda: y.fill_(1.0))
-    assert y.unique().tolist() == [9.0]

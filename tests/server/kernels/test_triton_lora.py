@@ -11,7 +11,7 @@ if torch.cuda.is_available():
 
 from server.kernels.triton import lora
 from server.kernels.triton.site import LoraSite
-from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_rows
+from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles, group_rows
 from server.kernels.triton.twins import lora as twin
 from tests.support.kernel_cases import error, make_site, normal
 
@@ -51,17 +51,6 @@ def test_a_prompt_and_rows_of_a_tile_to_spare() -> None:
     tiles = LoraTiles.of(slots, 64)
     result, expected = both(site, tiles, len(slots), 320, torch.float32)
     assert error(result, expected) < TOLERANCE[torch.float32]
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE)
-def test_what_is_added_to_prompts_is_nothing_for_the_bare_base(dtype: torch.dtype) -> None:
-    slots = [1] * 70 + [-1] * 5 + [0] * 30 + [2] * 3
-    site = make_site([[4, 4], [40, 5], [16, 0]], 320, (96, 72), dtype=dtype)
-    tiles, x = LoraTiles.of(slots, PROMPT_ROWS), normal(len(slots), 320, dtype=dtype)
-    result = lora.added(x, site, tiles)
-    assert error(result, twin.added(x, site, tiles)) < TOLERANCE[dtype]
-    assert not result[70:75].any()
-    assert not result[105:, 96:].any()
 
 
 def test_rows_of_the_bare_base_keep_their_bits() -> None:

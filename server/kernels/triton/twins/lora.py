@@ -28,13 +28,6 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles)
             column += width
 
 
-def added(x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> torch.Tensor:
-    """What adapters add to a product of prompts' `x`: [rows, Σ widths], `B(A(x))` rounded."""
-    result = x.new_zeros(len(x), sum(site.widths))
-    add_lora(result, x, site, tiles)
-    return result
-
-
 def add_lora_invariant(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles) -> None:
     """The same: only the order of sums differs."""
     add_lora(y, x, site, tiles)
