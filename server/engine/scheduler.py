@@ -95,10 +95,12 @@ class Scheduler:
 
         Steps run in the order in which they are made, so its tokens count as computed from here on.
         """
+        preempted = self.num_preemptions
         decoding = self._decode()
         budget = self._chunk if decoding else self._lone_chunk
         self._admit_waiting(budget)
-        decoding = [chunk for chunk in decoding if chunk.sequence in self.running]
+        if self.num_preemptions > preempted:
+            decoding = [chunk for chunk in decoding if chunk.sequence in self.running]
         prefilling = self._prefill(budget)
         batch = Batch.of(decoding, [] if decoding and self._holds(prefilling) else prefilling)
         for chunk in batch.chunks:
@@ -156,13 +158,15 @@ class Scheduler:
         return False
 
     def _decode(self) -> list[Chunk]:
-        chunks = []
+        """One token each; some of them may be preempted by those that come after them."""
+        chunks, preempted = [], self.num_preemptions
         for sequence in list(self.running):
             if not sequence.is_decoding or sequence.must_wait:
                 continue
-            if sequence in self.running and self._grow(sequence):
+            runs = self.num_preemptions == preempted or sequence in self.running
+            if runs and self._grow(sequence):
                 chunks.append(Chunk.of(sequence, 1))
-        return [chunk for chunk in chunks if chunk.sequence in self.running]
+        return chunks
 
     def _grow(self, sequence: Sequence) -> bool:
         """Room for the newest token, at the cost of newer sequences if need be."""
@@ -337,6 +341,8 @@ class Scheduler:
         if sequence.request.pooling == "mean":
             return  # no other of its kind takes them up, and they would drive out what others do
         size = self._pool.block_size
+        if sequence.num_computed // size <= sequence.num_published:
+            return  # as in most steps
         keys = sequence.block_keys(size)[: sequence.num_computed // size]
         for index in range(sequence.num_published, len(keys)):
             self._pool.publish(sequence.blocks[index], keys[index])
