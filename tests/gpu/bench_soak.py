@@ -56,7 +56,7 @@ def write_parts(folder: Path, layers: int, device: str) -> tuple[Base, dict[str,
     shape = {**MISTRAL_7B, "num_hidden_layers": layers, **({} if device == "cuda" else TINY)}
     base = open_unhashed(write_nf4_base(folder / "base", shape, device=device))
     files = [
-        write_random_adapter(folder / f"files{number}", base.record, rank=16)
+        write_random_adapter(folder / f"files{number}", base.record, rank=16, device=device)
         for number in range(NUM_FILES)
     ]
     return base, {f"a{number}": files[number % NUM_FILES] for number in range(NUM_ADAPTERS)}
