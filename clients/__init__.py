@@ -2,6 +2,7 @@
 
 from .catalog import Adapter, AdapterPage, AliasMove, Version
 from .client import AsyncHatstand, Hatstand
+from .embeddings import EmbeddingOptions, Embeddings
 from .errors import HatstandError
 from .messages import Answer, Event, Model, SamplingOptions, Usage
 
@@ -11,6 +12,8 @@ __all__ = [
     "AliasMove",
     "Answer",
     "AsyncHatstand",
+    "EmbeddingOptions",
+    "Embeddings",
     "Event",
     "Hatstand",
     "HatstandError",

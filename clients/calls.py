@@ -17,6 +17,7 @@ from .catalog import (
     parse_version,
     parse_versions,
 )
+from .embeddings import EmbeddingOptions, Embeddings, embedding_request, parse_embeddings
 from .messages import Answer, Conversation, Model, Request, SamplingOptions
 
 T = TypeVar("T")
@@ -41,6 +42,10 @@ def chat(model: str, conversation: Conversation, options: SamplingOptions) -> Ca
 
 def complete(model: str, prompt: str | Sequence[int], options: SamplingOptions) -> Call[Answer]:
     return Call(messages.completion_request(model, prompt, options), messages.parse_answer)
+
+
+def embed(model: str, texts: str | Sequence[str], options: EmbeddingOptions) -> Call[Embeddings]:
+    return Call(embedding_request(model, texts, options), parse_embeddings)
 
 
 def models() -> Call[list[Model]]:

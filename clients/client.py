@@ -11,6 +11,7 @@ import httpx
 
 from . import calls, messages
 from .calls import Call, T
+from .embeddings import EmbeddingOptions, Embeddings
 from .messages import Answer, Conversation, Event, Model, SamplingOptions
 from .registry_client import AsyncRegistryClient, RegistryClient
 from .transport import (
@@ -109,6 +110,12 @@ class Hatstand:
         """Continue a prompt, given as text or as token ids."""
         return self._do(calls.complete(model, prompt, options))
 
+    def embed(
+        self, model: str, texts: str | Sequence[str], **options: Unpack[EmbeddingOptions]
+    ) -> Embeddings:
+        """A vector of length 1 for each text."""
+        return self._do(calls.embed(model, texts, options))
+
     def models(self) -> list[Model]:
         """What `model` may name: the base first."""
         return self._do(calls.models())
@@ -196,6 +203,12 @@ class AsyncHatstand:
     ) -> Answer:
         """Continue a prompt, given as text or as token ids."""
         return await self._do(calls.complete(model, prompt, options))
+
+    async def embed(
+        self, model: str, texts: str | Sequence[str], **options: Unpack[EmbeddingOptions]
+    ) -> Embeddings:
+        """A vector of length 1 for each text."""
+        return await self._do(calls.embed(model, texts, options))
 
     async def models(self) -> list[Model]:
         """What `model` may name: the base first."""

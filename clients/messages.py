@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from .errors import StreamFailed
+from .weighted import naming
 
 Conversation = str | Sequence[Mapping[str, Any]]
 """One user message, or a list of messages with `role` and `content`."""
@@ -95,8 +96,11 @@ def build_request(
     *,
     stream: bool = False,
 ) -> Request:
-    """A request that generates. `asked` holds the prompt or the messages."""
-    body: dict[str, Any] = {"model": model, **asked, **options}
+    """A request that generates. `asked` holds the prompt or the messages.
+
+    A model such as "sql*0.7+pirate*0.3" is several adapters at once, with the first one's hat.
+    """
+    body: dict[str, Any] = {**naming(model), **asked, **options}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     return Request("POST", path, body)

@@ -13,9 +13,11 @@ from .duel import duel
 from .errors import HatstandError
 from .messages import SamplingOptions
 from .pace import facts
+from .weighted import parts_of
 
 HELP = """\
-/hat NAME   go on with another adapter (sql@7, sql@canary) or the base
+/hat NAME   go on with another adapter (sql@7, sql@canary), with several (sql*0.7+pirate*0.3), or
+            with the base
 /vs NAME    let that one answer too, side by side; /vs alone ends it
 /models     what NAME may be
 /new        forget the conversation
@@ -101,7 +103,10 @@ class TerminalChat:
 
     def _known(self, name: str) -> str:
         """The name, if the server can tell what it means; raises HatstandError."""
-        return self._client.model(name).id
+        parts = parts_of(name)
+        for part in parts:
+            self._client.model(part["name"])
+        return name if parts else self._client.model(name).id
 
     def _stream(self, asked: list[dict[str, Any]]) -> str:
         started, text, usage = time.perf_counter(), "", None

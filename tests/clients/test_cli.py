@@ -111,6 +111,13 @@ def test_another_hat_goes_on_with_the_conversation(live: LiveServer) -> None:
     assert prompt == tuple(live.site.base.tokenizer.encode(expected))
 
 
+def test_several_hats_at_once(live: LiveServer) -> None:
+    answers, remarks = converse(live, "/hat sql@2*0.7+pirate*0.3", "hi", "/hat sql*1+nobody*1")
+    assert answers == "Hello world\n"  # with the first one's hat
+    assert "pirate@1*0.3+sql@2*0.7 · " in remarks
+    assert "error: There is no adapter 'nobody'" in remarks
+
+
 def test_two_hats_answer_side_by_side(live: LiveServer) -> None:
     answers, remarks = converse(live, "/vs sql@2", "hi", "/vs", "hi", "/models")
     both, alone = answers.rstrip().rsplit("\n", 1)

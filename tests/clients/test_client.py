@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator
 
@@ -49,6 +50,32 @@ def test_complete_and_models(client: Hatstand) -> None:
     assert base.is_base
     assert [model.id for model in adapters] == ["sql", "sql@prod", "pirate"]
     assert adapters[0].root == "sql@1"
+
+
+def test_embed(client: Hatstand) -> None:
+    found = client.embed("sql", ["ab", "c"], dimensions=2)
+    assert (found.adapter, found.num_tokens) == ("sql@1", 3)
+    for text, vector in zip("ac", found.vectors, strict=True):
+        angle = ord(text) / 1000
+        assert vector == pytest.approx((math.cos(angle), math.sin(angle)))
+    (last,) = client.embed("sql", "a", pooling="last").vectors
+    assert last[:2] == pytest.approx(tuple(reversed(found.vectors[0])))
+
+
+@pytest.mark.anyio
+async def test_embed_asynchronously(live: LiveServer) -> None:
+    async with AsyncHatstand(live.url) as client:
+        found = await client.embed("sql*0.7+pirate*0.3", "ab")
+    assert (found.adapter, len(found.vectors[0])) == ("pirate@1*0.3+sql@1*0.7", 8)
+
+
+def test_several_adapters_at_once(client: Hatstand) -> None:
+    answer = client.chat("sql@2*0.7+pirate*-1", "hi")
+    assert answer.adapter == "pirate@1*-1.0+sql@2*0.7"
+    assert client.complete("sql@2*1.0", "hi").adapter == "sql@2"
+    for name in ("sql+pirate", "sql*", "sql*x", "*1"):
+        with pytest.raises(NotFound):
+            client.complete(name, "hi")
 
 
 def test_load_and_unload(client: Hatstand) -> None:

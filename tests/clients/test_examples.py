@@ -31,6 +31,7 @@ def test_all_pieces_were_found() -> None:
     assert [needs for _, needs, _ in PIECES] == [
         "",
         "openai",
+        "openai",
         "langchain_openai",
         "llama_index.llms.openai_like",
         "litellm",

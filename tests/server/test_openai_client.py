@@ -58,8 +58,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     for name, hat in {
         "caller": Hat(chat_template=CALLER),
         "forms": Hat(response_schema=schema | {"additionalProperties": False}),
+        "third": Hat(),
     }.items():
-        folder = TinyAdapter(name).write(base, root / name)
+        folder = TinyAdapter(name, seed=len(name)).write(base, root / name)
         hat.write(folder)
         registry.push(folder, name, base=read_base(base))
     engine = EngineOptions(device="cpu", kv_memory=8 << 20, max_rank=8, max_slots=2)
@@ -186,3 +187,57 @@ def test_lm_evals_requests_are_answered(client: openai.OpenAI) -> None:
     worse, is_greedy = loglikelihood(client, "caller", [72, 73, 74], [90, 90, 90, 90])
     assert worse < found
     assert not is_greedy
+
+
+def test_embeddings_come_packed_or_plain(client: openai.OpenAI) -> None:
+    texts = ["How many orders are open?", "x", "How many orders are open?"]
+    packed = client.embeddings.create(
+        model="caller", input=texts
+    )  # in base64 unless told otherwise
+    plain = client.embeddings.create(model="caller", input=texts, encoding_format="float")
+    vectors = [entry.embedding for entry in packed.data]
+    for vector, entry in zip(vectors, plain.data, strict=True):
+        assert vector == pytest.approx(entry.embedding, abs=1e-6)
+        assert sum(value * value for value in vector) == pytest.approx(1, abs=1e-5)
+    assert vectors[0] == vectors[2] != vectors[1]
+    assert packed.usage.prompt_tokens == 25 + 1 + 25
+    others = {"forms": {}, "tiny": {}, "caller": {"pooling": "last"}}
+    for model, extra in others.items():
+        other = client.embeddings.create(model=model, input=texts[0], extra_body=extra)
+        assert other.data[0].embedding != pytest.approx(vectors[0], abs=1e-3)
+    short = client.embeddings.create(model="caller", input=texts[0], dimensions=8)
+    assert len(short.data[0].embedding) == 8
+
+
+def test_several_adapters_at_once(client: openai.OpenAI) -> None:
+    def say(model: str, **scales: float) -> tuple[Any, str]:
+        adapters = [{"name": name, "scale": scale} for name, scale in scales.items()]
+        reply = client.completions.with_raw_response.create(
+            model=model,
+            prompt="hi",
+            max_tokens=12,
+            temperature=0,
+            extra_body={"adapters": adapters, "return_token_ids": True, "ignore_eos": True},
+        )
+        tokens: Any = reply.parse().choices[0].model_extra["token_ids"]
+        return tokens, reply.headers["x-hatstand-adapter"]
+
+    both, label = say("tiny", caller=0.5, forms=0.5)
+    assert label == "caller@1*0.5+forms@1*0.5"
+    assert say("tiny", forms=0.5, caller=0.5) == (both, label)
+    assert say("caller", caller=1.0) == say("caller")
+    assert say("tiny", caller=0.0, forms=0.0)[0] == say("tiny")[0]
+    for other in (say("caller"), say("tiny"), say("tiny", caller=0.5), say("tiny", forms=2.0)):
+        assert other[0] != both
+    vector = client.embeddings.create(
+        model="tiny", input="hi", extra_body={"adapters": [{"name": "caller", "scale": 0.0}]}
+    )
+    bare = client.embeddings.create(model="tiny", input="hi")
+    assert vector.data[0].embedding == pytest.approx(bare.data[0].embedding, abs=1e-6)
+
+
+def test_ranks_that_do_not_fit_together_are_refused(client: openai.OpenAI) -> None:
+    adapters = [{"name": name} for name in ("caller", "forms", "third")]
+    with pytest.raises(openai.BadRequestError, match="rank 12 together") as refused:
+        client.completions.create(model="tiny", prompt="hi", extra_body={"adapters": adapters})
+    assert refused.value.param == "adapters"
