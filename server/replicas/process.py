@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import sys
@@ -39,7 +38,6 @@ def run_replica(
 ) -> None:
     """Serve what comes through `orders`; ends the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the parent too
-    os.environ.update(place.environ)  # before torch is imported, which reads it once
     configure_logging(settings.log_format)
     settings = replace(settings, engine=replace(settings.engine, device=place.device))
     inbox = Inbox(orders, notes, place.number)

@@ -7,9 +7,10 @@ import contextlib
 import itertools
 import logging
 import multiprocessing
+import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from server.settings import Settings
@@ -26,6 +27,25 @@ logger = logging.getLogger(__name__)
 POLL = 0.5  # seconds between looks at what it holds
 EXPECTED = 2.0  # seconds after which an adapter that was sent there shows in its metrics
 ANSWERS_WITHIN = 10.0  # seconds, what the parent asks itself
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Ours, with these for what is started meanwhile.
+
+    A process has to have them from its first instruction: CUDA reads which GPUs there are once, and
+    what imports torch on the way may ask for that before anybody could set anything.
+    """
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class Replica:
@@ -51,7 +71,7 @@ class Replica:
             args=(place, settings, assemble, orders, notes),
             name=f"replica-{place.number}",
         )
-        with orders, notes:  # they are the process's from now on
+        with orders, notes, _environment(place.environ):
             self._process.start()
 
     @property

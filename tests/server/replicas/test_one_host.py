@@ -41,7 +41,7 @@ def host(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proce
     port = free_port()
     command = [sys.executable, "-m", "clients", "serve", f"--base={base}", f"--port={port}"]
     command += [*ENGINE, *OPTIONS, f"--registry={registry.folder}"]
-    environ = {"HATSTAND_HOME": str(root / "home")}
+    environ = {"HATSTAND_HOME": str(root / "home"), "OMP_NUM_THREADS": ""}
     with process(command, f"http://127.0.0.1:{port}", root / "log", environ) as host:
         eventually("both are ready", lambda: num_ready(host) == REPLICAS)
         yield host
@@ -86,6 +86,14 @@ def test_adapters_stay_where_they_are(host: Process) -> None:
     assert all(len(replicas) == 1 for replicas in answered.values())
     assert loaded == [SLOTS, SLOTS]  # each adapter was loaded once
     assert hits > 0.9 > hits_at_random()
+
+
+def test_each_process_began_with_its_own_environment(host: Process) -> None:
+    """CUDA_VISIBLE_DEVICES is handed over like that, and read before any of our code runs."""
+    threads = f"OMP_NUM_THREADS={max(1, len(os.sched_getaffinity(0)) // REPLICAS)}"
+    for pid in (host.popen.pid, *replica_processes(host)):
+        environ = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        assert (threads in environ) == (pid != host.popen.pid)
 
 
 def test_what_was_sent_arrives(host: Process) -> None:
