@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from registry.tracing import NO_SPAN, Span
 from server.engine.constraint import Constraint
@@ -150,9 +150,11 @@ class GenerationDelta:
     embedding: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class ResidentAdapter:
-    """One adapter held by this server, for metrics and `/v1/models`."""
+class ResidentAdapter(NamedTuple):
+    """One adapter held by this server, for metrics and `/v1/models`.
+
+    A plain tuple, since hundreds are made in every step.
+    """
 
     digest: str
     label: str

@@ -165,13 +165,11 @@ class Residency:
 
     def residents(self) -> tuple[ResidentAdapter, ...]:
         in_slots = [
-            ResidentAdapter(
-                digest, t.adapter.label, "slot", t.adapter.rank, t.pinned, num_running=t.users
-            )
+            ResidentAdapter(digest, t.adapter.label, "slot", t.adapter.rank, t.pinned, t.users)
             for digest, t in self._tenants.items()
         ]
         in_host = [
-            ResidentAdapter(a.digest, a.label, "host", a.rank, pinned=False, num_running=0)
+            ResidentAdapter(a.digest, a.label, "host", a.rank, False, 0)
             for a in self._host
             if a.digest not in self._tenants
         ]
