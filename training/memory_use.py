@@ -1,7 +1,8 @@
-"""The most memory that this process has held."""
+"""Memory: the most that this process has held, and giving back what it no longer needs."""
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -19,3 +20,11 @@ def peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes, but on macOS bytes
+
+
+def free_memory() -> None:
+    """Give back what a model took that nobody holds any more, before the next one is loaded."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

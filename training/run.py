@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +30,7 @@ from .export import target_modules, write_adapter
 from .fitting import Fitted, Fitting, Session
 from .generation import Generator
 from .lengths import Lengths
+from .memory_use import free_memory
 from .methods import Adapter, Method, method_for
 from .metrics import Metrics
 from .midway import MidwayAdapters
@@ -98,6 +98,7 @@ class Run:
             write_adapter(adapter, folder)
             if not self._is_served_as_trained:
                 del model
+                free_memory()
                 model = self._load_served()
             model = reload(model, folder)
             after = self._score(model, "after", "asking the saved adapter the same questions")
@@ -184,6 +185,7 @@ class Run:
             model = self._load_served()
             return model, self._score(model, "before", text)
         before = self._score(self._load_served(), "before", text) if self._asked else None
+        free_memory()
         recipe = self.recipe
         # All weights are trained in fp32; DeepSpeed keeps such copies itself.
         in_fp32 = recipe.method == "full" and recipe.train.deepspeed is None
@@ -198,7 +200,6 @@ class Run:
         return model, before
 
     def _load_served(self) -> Any:
-        _free()
         with self.progress.phase("load", f"loading {self.record.name} in NF4"):
             return load_base(self.served, max_length=self.recipe.train.max_length)
 
@@ -298,10 +299,3 @@ def _question(example: Example) -> Example:
         return example
     words = " ".join(example.answer.split()[:8])
     return Example(example.place, ({"role": "user", "content": words},), example.answer)
-
-
-def _free() -> None:
-    """Give memory back before another base is loaded."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

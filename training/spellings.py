@@ -284,7 +284,9 @@ TABLE: Mapping[str, tuple[Spelling, ...]] = {
     "logging_strategy": (
         Spelling("", _only("epoch", "steps", why=_NO_EFFECT), "every step is kept"),
     ),
-    "wandb_project": (Spelling("tracking.wandb.project", _same),),
+    "wandb_project": (
+        Spelling("tracking.wandb.project", _same, "`tracking.report_to` says whether to go there"),
+    ),
     "wandb_entity": (Spelling("tracking.wandb.entity", _same),),
     "wandb_watch": (Spelling("tracking.wandb.watch", _named(_WANDB_WORDS)),),
     "wandb_log_model": (Spelling("tracking.wandb.log_model", _named(_WANDB_WORDS)),),

@@ -44,6 +44,8 @@ def work(
     except RegistryError as error:
         raise BaseError(error.message) from error
     prepare()
+    from training.memory_use import free_memory
+
     from .working import Working
 
     opened = open_queue(queue)
@@ -66,6 +68,7 @@ def work(
             if job is not None:
                 logger.info("%s begins", job.id)
                 working.carry_out(job)
+                free_memory()  # of one job's base before the next one's
                 count += 1
             elif once:
                 break
