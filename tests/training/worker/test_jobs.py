@@ -202,6 +202,23 @@ def test_a_job_that_cannot_be_done_says_why(
     assert str(tmp_path) not in failed.error["message"]
 
 
+def test_a_job_that_forgets_more_than_it_may_fails(
+    queue: Queue, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured of a random base says nothing, so it is measured as worse here."""
+    monkeypatch.setattr("training.evaluating.forgetting.Forgetting.rise", 0.5)
+    recipe = {**RECIPE, "forgetting": {"budget": 0.1, "over_budget": "fail"}}
+    job = add_job(queue, tiny_base, recipe=recipe)
+    assert run_worker(tiny_base, tmp_path / "registry") == 1
+    failed = queue.jobs.get(job.id)
+    assert failed.error is not None
+    assert failed.error["code"] == "forgets_too_much"
+    assert "budget 10%" in failed.error["message"]
+    assert [each.name for each in Registry.open(tmp_path / "registry").adapters()] == [
+        "colors.ckpt"
+    ]
+
+
 def test_no_key_of_a_job_names_a_file_here() -> None:
     """Whatever section gets a key that holds a path must refuse it to strangers."""
     for name, refused in REFUSED.items():
