@@ -17,6 +17,7 @@ LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 MODEL_IN_BODY = {
     "/v1/chat/completions": "model",
     "/v1/completions": "model",
+    "/v1/embeddings": "model",
     "/v1/responses": "model",
     LOAD: "lora_name",
     UNLOAD: "lora_name",
