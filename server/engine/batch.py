@@ -26,8 +26,9 @@ class Chunk:
     @classmethod
     def of(cls, sequence: Sequence, budget: int) -> Chunk:
         """As many of the sequence's uncomputed tokens as the budget allows."""
-        count = min(budget, sequence.num_uncomputed)
-        samples = count == sequence.num_uncomputed and sequence.request.pooling is None
+        uncomputed = sequence.num_uncomputed
+        count = min(budget, uncomputed)
+        samples = count == uncomputed and sequence.request.pooling is None
         start = sequence.num_computed
         return cls(sequence, start, count, samples, sequence.wants_score_after(start))
 

@@ -210,7 +210,11 @@ class Scheduler:
 
     def _prompts(self) -> list[Sequence]:
         """Running sequences that have more to compute than their newest token, in their turns."""
-        unfinished = (sequence for sequence in self.running if sequence.is_prefilling)
+        unfinished = (
+            sequence
+            for sequence in self.running
+            if not sequence.is_decoding and sequence.num_uncomputed
+        )
         return sorted(unfinished, key=lambda sequence: sequence.turn)
 
     def _admit_waiting(self, budget: int) -> None:
@@ -338,13 +342,13 @@ class Scheduler:
         return len(self.running) + 1 if self.running else 0
 
     def _publish(self, sequence: Sequence) -> None:
-        if sequence.request.pooling == "mean":
-            return  # no other of its kind takes them up, and they would drive out what others do
         size = self._pool.block_size
         if sequence.num_computed // size <= sequence.num_published:
             return  # as in most steps
         keys = sequence.block_keys(size)[: sequence.num_computed // size]
         for index in range(sequence.num_published, len(keys)):
+            if sequence.request.pooling == "mean":
+                break  # no other of its kind takes it up, and it would drive out what others do
             self._pool.publish(sequence.blocks[index], keys[index])
         sequence.num_published = len(keys)
 

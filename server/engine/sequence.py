@@ -103,11 +103,6 @@ class Sequence:
         return self.num_tokens > self.num_prompt_tokens and self.num_uncomputed == 1
 
     @property
-    def is_prefilling(self) -> bool:
-        """More than its newest token is left to compute."""
-        return self.num_uncomputed > 0 and not self.is_decoding
-
-    @property
     def needs_every_row(self) -> bool:
         """Whether no part of the prompt may be taken over from others, computed before."""
         return self.wants_score_after(0) or self.request.pooling == "mean"
