@@ -1,0 +1,1 @@
+"""How many replicas a traffic wants: a discrete-event simulation of docs/scaling.md."""
