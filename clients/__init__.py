@@ -4,7 +4,15 @@ from .catalog import Adapter, AdapterPage, AliasMove, Version
 from .client import AsyncHatstand, Hatstand
 from .embeddings import EmbeddingOptions, Embeddings
 from .errors import HatstandError
-from .messages import Answer, Event, Model, SamplingOptions, Usage
+from .messages import Answer, Event, Model, ToolCall, Usage
+from .options import (
+    ChatOptions,
+    CompletionOptions,
+    SamplingOptions,
+    function_tool,
+    json_schema,
+    named_tool,
+)
 
 __all__ = [
     "Adapter",
@@ -12,6 +20,8 @@ __all__ = [
     "AliasMove",
     "Answer",
     "AsyncHatstand",
+    "ChatOptions",
+    "CompletionOptions",
     "EmbeddingOptions",
     "Embeddings",
     "Event",
@@ -19,6 +29,10 @@ __all__ = [
     "HatstandError",
     "Model",
     "SamplingOptions",
+    "ToolCall",
     "Usage",
     "Version",
+    "function_tool",
+    "json_schema",
+    "named_tool",
 ]

@@ -18,7 +18,8 @@ from .catalog import (
     parse_versions,
 )
 from .embeddings import EmbeddingOptions, Embeddings, embedding_request, parse_embeddings
-from .messages import Answer, Conversation, Model, Request, SamplingOptions
+from .messages import Answer, Conversation, Model, Request
+from .options import ChatOptions, CompletionOptions
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
@@ -35,12 +36,12 @@ class Call(Generic[T]):
 # ---- inference ----
 
 
-def chat(model: str, conversation: Conversation, options: SamplingOptions) -> Call[Answer]:
+def chat(model: str, conversation: Conversation, options: ChatOptions) -> Call[Answer]:
     request = messages.chat_request(model, conversation, options)
     return Call(request, messages.parse_answer)
 
 
-def complete(model: str, prompt: str | Sequence[int], options: SamplingOptions) -> Call[Answer]:
+def complete(model: str, prompt: str | Sequence[int], options: CompletionOptions) -> Call[Answer]:
     return Call(messages.completion_request(model, prompt, options), messages.parse_answer)
 
 

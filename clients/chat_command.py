@@ -27,7 +27,7 @@ def chat(
         from rich.console import Console
 
         from .client import Hatstand
-        from .messages import SamplingOptions
+        from .options import ChatOptions
         from .terminal_chat import TerminalChat
 
         asked: dict[str, Any] = {
@@ -35,7 +35,7 @@ def chat(
             "temperature": temperature,
             "seed": seed,
         }
-        options = SamplingOptions(**{k: v for k, v in asked.items() if v is not None})  # type: ignore[typeddict-item]
+        options = ChatOptions(**{k: v for k, v in asked.items() if v is not None})  # type: ignore[typeddict-item]
         with Hatstand(url, api_key=api_key) as client:
             talk = TerminalChat(
                 client,

@@ -12,7 +12,8 @@ import httpx
 from . import calls, messages
 from .calls import Call, T
 from .embeddings import EmbeddingOptions, Embeddings
-from .messages import Answer, Conversation, Event, Model, SamplingOptions
+from .messages import Answer, Conversation, Event, Model
+from .options import ChatOptions, CompletionOptions
 from .registry_client import AsyncRegistryClient, RegistryClient
 from .transport import (
     DEFAULT_RETRIES,
@@ -84,14 +85,14 @@ class Hatstand:
         self._http.close()
 
     def chat(
-        self, model: str, conversation: Conversation, **options: Unpack[SamplingOptions]
+        self, model: str, conversation: Conversation, **options: Unpack[ChatOptions]
     ) -> Answer:
         """Ask, and wait for the whole answer."""
         return self._do(calls.chat(model, conversation, options))
 
     @contextlib.contextmanager
     def stream(
-        self, model: str, conversation: Conversation, **options: Unpack[SamplingOptions]
+        self, model: str, conversation: Conversation, **options: Unpack[ChatOptions]
     ) -> Iterator[ChatStream]:
         """Ask, and read the answer as it is made. Leaving the block early stops the server."""
         request = messages.chat_request(model, conversation, options, stream=True)
@@ -105,7 +106,7 @@ class Hatstand:
             yield ChatStream(**_who(reply), _events=_events(reply))
 
     def complete(
-        self, model: str, prompt: str | Sequence[int], **options: Unpack[SamplingOptions]
+        self, model: str, prompt: str | Sequence[int], **options: Unpack[CompletionOptions]
     ) -> Answer:
         """Continue a prompt, given as text or as token ids."""
         return self._do(calls.complete(model, prompt, options))
@@ -180,14 +181,14 @@ class AsyncHatstand:
         await self._http.aclose()
 
     async def chat(
-        self, model: str, conversation: Conversation, **options: Unpack[SamplingOptions]
+        self, model: str, conversation: Conversation, **options: Unpack[ChatOptions]
     ) -> Answer:
         """Ask, and wait for the whole answer."""
         return await self._do(calls.chat(model, conversation, options))
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, model: str, conversation: Conversation, **options: Unpack[SamplingOptions]
+        self, model: str, conversation: Conversation, **options: Unpack[ChatOptions]
     ) -> AsyncIterator[AsyncChatStream]:
         """Ask, and read the answer as it is made. Leaving the block early stops the server."""
         request = messages.chat_request(model, conversation, options, stream=True)
@@ -199,7 +200,7 @@ class AsyncHatstand:
                 yield AsyncChatStream(**_who(reply), _events=_async_events(reply))
 
     async def complete(
-        self, model: str, prompt: str | Sequence[int], **options: Unpack[SamplingOptions]
+        self, model: str, prompt: str | Sequence[int], **options: Unpack[CompletionOptions]
     ) -> Answer:
         """Continue a prompt, given as text or as token ids."""
         return await self._do(calls.complete(model, prompt, options))

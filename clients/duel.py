@@ -17,7 +17,8 @@ from rich.text import Text
 
 from .client import Hatstand
 from .errors import HatstandError
-from .messages import SamplingOptions, Usage
+from .messages import Usage
+from .options import ChatOptions
 from .pace import facts
 
 _REFRESH = 12  # times a second
@@ -38,7 +39,7 @@ class _Side:
     started: float = field(default_factory=time.perf_counter)
 
     def answer(
-        self, client: Hatstand, asked: Sequence[dict[str, Any]], options: SamplingOptions
+        self, client: Hatstand, asked: Sequence[dict[str, Any]], options: ChatOptions
     ) -> None:
         try:
             with client.stream(self.name, asked, **options) as stream:
@@ -66,7 +67,7 @@ def duel(
     client: Hatstand,
     names: Sequence[str],
     asked: Sequence[dict[str, Any]],
-    options: SamplingOptions,
+    options: ChatOptions,
     console: Console,
 ) -> str:
     """Show every hat's answer as it comes; returns the first one's. Raises its HatstandError."""

@@ -5,33 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 from .errors import StreamFailed
+from .options import ChatOptions, CompletionOptions
 from .weighted import naming
 
 Conversation = str | Sequence[Mapping[str, Any]]
 """One user message, or a list of messages with `role` and `content`."""
-
-
-class SamplingOptions(TypedDict, total=False):
-    """How to choose tokens; what is left out is the adapter's hat's to say, then the server's."""
-
-    max_tokens: int
-    min_tokens: int
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    seed: int
-    presence_penalty: float
-    frequency_penalty: float
-    repetition_penalty: float
-    logit_bias: Mapping[str, float]
-    stop: str | Sequence[str]
-    stop_token_ids: Sequence[int]
-    ignore_eos: bool
-    return_token_ids: bool
 
 
 @dataclass(frozen=True)
@@ -54,8 +35,20 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A function that the model wants called; answer with a `tool` message that has its `id`."""
+
+    id: str
+    name: str
+    arguments: str  # JSON, as the model wrote it
+
+
+@dataclass(frozen=True)
 class Answer:
-    """A whole answer. `adapter` ("sql@3", or the base's name) is who gave it."""
+    """A whole answer, the first of `raw["choices"]`.
+
+    `adapter` ("sql@3", or the base's name) is who gave it. `logprobs` is as in OpenAI's reply.
+    """
 
     text: str
     finish_reason: str | None
@@ -63,15 +56,22 @@ class Answer:
     digest: str
     usage: Usage
     raw: Mapping[str, Any]
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a stream: more text, an end, or the final counts."""
+    """One event of a stream: more text, parts of tool calls, an end, or the final counts.
+
+    `tool_calls` are as in OpenAI's chunks: each has its call's `index`, the first its name.
+    """
 
     text: str = ""
     finish_reason: str | None = None
     usage: Usage | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    logprobs: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def build_request(
     path: str,
     model: str,
     asked: Mapping[str, Any],
-    options: SamplingOptions,
+    options: ChatOptions | CompletionOptions,
     *,
     stream: bool = False,
 ) -> Request:
@@ -107,7 +107,7 @@ def build_request(
 
 
 def chat_request(
-    model: str, conversation: Conversation, options: SamplingOptions, *, stream: bool = False
+    model: str, conversation: Conversation, options: ChatOptions, *, stream: bool = False
 ) -> Request:
     """A chat; a plain string is one user message."""
     messages: Any = conversation
@@ -118,7 +118,7 @@ def chat_request(
 
 
 def completion_request(
-    model: str, prompt: str | Sequence[int], options: SamplingOptions
+    model: str, prompt: str | Sequence[int], options: CompletionOptions
 ) -> Request:
     """A prompt to continue, as text or as token ids."""
     asked = {"prompt": prompt if isinstance(prompt, str) else list(prompt)}
@@ -136,14 +136,20 @@ def unload_request(name: str) -> Request:
 def parse_answer(body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
     """A whole reply of either endpoint."""
     choice = body["choices"][0]
-    text = choice["message"]["content"] if "message" in choice else choice["text"]
+    message = choice.get("message", {})
+    text = message["content"] if message else choice["text"]
     return Answer(
-        text=text,
+        text=text or "",  # nothing is said beside calls
         finish_reason=choice["finish_reason"],
         adapter=headers.get("x-hatstand-adapter", ""),
         digest=headers.get("x-hatstand-digest", ""),
         usage=_usage(body["usage"]),
         raw=body,
+        tool_calls=tuple(
+            ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"])
+            for call in message.get("tool_calls") or ()
+        ),
+        logprobs=choice.get("logprobs"),
     )
 
 
@@ -161,8 +167,15 @@ def parse_event(line: str) -> Event | None:
     if not chunk["choices"]:
         return Event(usage=usage)
     choice = chunk["choices"][0]
-    text = choice["delta"].get("content") if "delta" in choice else choice["text"]
-    return Event(text=text or "", finish_reason=choice["finish_reason"], usage=usage)
+    delta = choice.get("delta", {})
+    text = delta.get("content") if "delta" in choice else choice["text"]
+    return Event(
+        text=text or "",
+        finish_reason=choice["finish_reason"],
+        usage=usage,
+        tool_calls=tuple(delta.get("tool_calls") or ()),
+        logprobs=choice.get("logprobs"),
+    )
 
 
 def parse_model(card: Mapping[str, Any]) -> Model:

@@ -11,7 +11,7 @@ from rich.console import Console
 from .client import Hatstand
 from .duel import duel
 from .errors import HatstandError
-from .messages import SamplingOptions
+from .options import ChatOptions
 from .pace import facts
 from .weighted import parts_of
 
@@ -32,7 +32,7 @@ class TerminalChat:
         self,
         client: Hatstand,
         model: str,
-        options: SamplingOptions,
+        options: ChatOptions,
         *,
         system: str | None = None,
         console: Console,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_type_hints
 
 import pytest
 
@@ -19,6 +20,10 @@ from clients.errors import (
     api_error,
 )
 from clients.messages import Event, Usage
+from clients.options import ChatOptions, CompletionOptions
+from server.api.chat_body import ChatBody
+from server.api.completion_body import CompletionBody
+from server.api.only import Only
 
 USAGE = {
     "prompt_tokens": 3,
@@ -109,3 +114,62 @@ def test_refusals(status: int, kind: type[Exception]) -> None:
 
 def test_refusals_by_a_stranger() -> None:
     assert "502" in str(api_error(502, "<html>bad gateway</html>", {}))
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"a": 1}'}}
+
+
+def test_an_answer_that_calls() -> None:
+    message = {"content": None, "tool_calls": [CALL]}
+    choice = {"message": message, "finish_reason": "tool_calls", "logprobs": {"content": []}}
+    answer = messages.parse_answer({"choices": [choice], "usage": USAGE}, {})
+    assert (answer.text, answer.logprobs) == ("", {"content": []})
+    assert answer.tool_calls == (clients.ToolCall("c", "look", '{"a": 1}'),)
+
+
+def test_a_stream_that_calls() -> None:
+    chunk = {"choices": [{"delta": {"tool_calls": [{"index": 0}]}, "finish_reason": None}]}
+    event = messages.parse_event("data: " + json.dumps(chunk))
+    assert event == Event(tool_calls=({"index": 0},))
+
+
+def test_options_are_what_the_server_takes() -> None:
+    """All that has an effect, and nothing that would be refused."""
+    for options, body, elsewhere in (
+        (ChatOptions, ChatBody, {"messages"}),
+        (CompletionOptions, CompletionBody, {"prompt"}),
+    ):
+        known = {*get_type_hints(options)}
+        taken = {
+            name
+            for name, field in body.model_fields.items()
+            if not any(isinstance(each, Only) for each in field.metadata)
+        }
+        assert known <= taken
+        assert taken - known == elsewhere | IDLE[options]
+
+
+IDLE = {
+    ChatOptions: {
+        *("model", "stream", "stream_options", "max_completion_tokens", "service_tier", "store"),
+        *("safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
+        "prompt_cache_options",
+    },
+    CompletionOptions: {"model", "stream", "stream_options", "service_tier", "safety_identifier"},
+}
+
+
+def test_shapes_and_tools_as_the_server_reads_them() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    request = messages.chat_request(
+        "sql",
+        "x",
+        {
+            "response_format": clients.json_schema("step", schema),
+            "tools": [clients.function_tool("look", schema, description="Looks.", strict=True)],
+            "tool_choice": clients.named_tool("look"),
+        },
+    )
+    body = ChatBody.model_validate_json(json.dumps(request.body))
+    assert body.tools is not None
+    assert body.tools[0].function.name == "look"

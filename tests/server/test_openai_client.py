@@ -5,6 +5,7 @@ The tiny base says nothing sensible, so whatever is checked here is what grammar
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from registry.hats import Hat
 from server.serve import serving
 from server.settings import EngineOptions, Settings
 from tests.support.lm_eval import loglikelihood
+from tests.support.openai_js import drive
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -151,6 +153,60 @@ def bytes_of(token_ids: list[int]) -> str:
     from tests.support.bytes import byte_tokenizer
 
     return str(byte_tokenizer().decode(token_ids))
+
+
+def test_responses_are_parsed_and_stream(client: openai.OpenAI) -> None:
+    answer = client.responses.parse(model="caller", input="hi", text_format=Plan)
+    assert isinstance(answer.output_parsed, Plan)
+    with client.responses.stream(
+        model="caller", input="more", text_format=Plan, previous_response_id=answer.id
+    ) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_response()
+    assert {"response.created", "response.output_text.delta", "response.completed"} <= kinds
+    assert isinstance(final.output_parsed, Plan)
+    assert final.previous_response_id == answer.id
+
+
+def test_the_async_client_does_the_same(client: openai.OpenAI) -> None:
+    async def everything() -> None:
+        async with openai.AsyncOpenAI(
+            base_url=client.base_url, api_key="none", max_retries=0
+        ) as asked:
+            chats = asked.chat.completions
+            whole = await chats.parse(model="caller", messages=HI, response_format=Plan, seed=1)
+            assert isinstance(whole.choices[0].message.parsed, Plan)
+            async with chats.stream(
+                model="caller", messages=HI, response_format=Plan, seed=2
+            ) as stream:
+                kinds = {event.type async for event in stream}
+                final = await stream.get_final_completion()
+            assert {"content.delta", "content.done"} <= kinds
+            assert isinstance(final.choices[0].message.parsed, Plan)
+            answer = await asked.responses.parse(model="caller", input="hi", text_format=Plan)
+            assert isinstance(answer.output_parsed, Plan)
+            many = [
+                chats.create(model="caller", messages=HI, max_tokens=4, seed=seed)
+                for seed in range(8)
+            ]
+            assert all(one.choices for one in await asyncio.gather(*many))
+
+    asyncio.run(everything())
+
+
+def test_the_javascript_client_shapes_calls_and_responds(client: openai.OpenAI) -> None:
+    found = drive("converse.mjs", str(client.base_url).removesuffix("/v1/"))
+    steps = [found["whole"], found["answer"], found["final"], *found["calls"]]
+    steps += [json.loads(text) for text in found["streamed"]]
+    assert len(steps) == 7
+    for step in steps:
+        assert step.keys() == {"kind", "amount"}
+        assert Step.model_validate(step)
+    assert found["results"] == ["done", "done"]  # of the tool runner, whole and streamed
+    assert {"response.created", "response.output_text.delta", "response.completed"} <= {
+        *found["kinds"]
+    }
+    assert (found["kept"], found["items"], found["gone"]) == (True, ["user"], 404)
 
 
 def test_answers_to_one_prompt_share_its_cache(client: openai.OpenAI) -> None:

@@ -1,59 +1,16 @@
-"""OpenAI's JavaScript client, driven by `openai_js/drive.mjs`."""
+"""OpenAI's JavaScript client, driven by `openai_js/drive.mjs`.
+
+What needs a model that answers to a shape is in tests/server/test_openai_client.py.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from tests.server.api.fakes import LiveServer
-
-SOURCE = Path(__file__).parent / "openai_js"
-KEPT = Path(__file__).parents[3] / ".cache" / "tools" / "openai_js"
+from tests.support.openai_js import drive
 
 
-@pytest.fixture(scope="module")
-def folder() -> Path:
-    """The client as the lock file pins it, installed once and kept."""
-    npm = shutil.which("npm")
-    if npm is None:
-        if os.environ.get("HATSTAND_REQUIRE_TOOLS"):
-            pytest.fail("npm is missing")
-        pytest.skip("npm is not installed")
-    KEPT.mkdir(parents=True, exist_ok=True)
-    for source in SOURCE.iterdir():
-        if source.is_file():
-            shutil.copy(source, KEPT)
-    lock = (SOURCE / "package-lock.json").read_bytes()
-    installed = KEPT / "installed.json"
-    if not installed.is_file() or installed.read_bytes() != lock:
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        subprocess.run(command, cwd=KEPT, check=True, capture_output=True, timeout=200)
-        installed.write_bytes(lock)
-    return KEPT
-
-
-@pytest.fixture
-def found(folder: Path, live: LiveServer) -> dict[str, Any]:
-    done = subprocess.run(
-        ["node", "drive.mjs", live.url],
-        cwd=folder,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    values: dict[str, Any] = json.loads(done.stdout)
-    return values
-
-
-def test_the_javascript_client(found: dict[str, Any], live: LiveServer) -> None:
+def test_the_javascript_client(live: LiveServer) -> None:
+    found = drive("drive.mjs", live.url)
     hello = "Hello world!"
     assert found["texts"] == [hello, hello]
     assert found["logprob"]["token"] == "?"

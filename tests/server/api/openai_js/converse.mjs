@@ -1,0 +1,64 @@
+// What needs a model that answers to a shape: talks to the server at argv[2] as an application would,
+// and prints what it got as JSON.
+import OpenAI from "openai";
+
+const client = new OpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: "none", maxRetries: 0 });
+const messages = [{ role: "user", content: "hi" }];
+const model = "caller";
+const schema = {
+  type: "object",
+  properties: { kind: { enum: ["add", "drop"] }, amount: { type: "integer", minimum: 0, maximum: 99 } },
+  required: ["kind", "amount"],
+  additionalProperties: false,
+};
+const response_format = { type: "json_schema", json_schema: { name: "step", schema, strict: true } };
+
+const whole = await client.chat.completions.parse({ model, messages, response_format, seed: 1 });
+const streamed = client.chat.completions.stream({ model, messages, response_format, seed: 2 });
+const pieces = [];
+streamed.on("content", (piece) => pieces.push(piece));
+const streamedText = (await streamed.finalChatCompletion()).choices[0].message.content;
+
+const calls = [];
+const weather = {
+  type: "function",
+  function: {
+    name: "look",
+    parameters: schema,
+    parse: JSON.parse,
+    function: (step) => (calls.push(step), "done"),
+  },
+};
+const tool_choice = { type: "function", function: { name: "look" } };
+const runner = client.chat.completions.runTools({ model, messages, tools: [weather], tool_choice, seed: 3 });
+await runner.done();
+const runnerStream = client.chat.completions.runTools({
+  model, messages, tools: [weather], tool_choice, seed: 4, stream: true,
+});
+await runnerStream.done();
+
+const format = { type: "json_schema", name: "step", schema, strict: true };
+const answer = await client.responses.create({ model, input: "hi", text: { format }, max_output_tokens: 64 });
+const kinds = [];
+const answering = client.responses.stream({ model, input: "again", text: { format }, previous_response_id: answer.id });
+for await (const event of answering) kinds.push(event.type);
+const final = await answering.finalResponse();
+const kept = await client.responses.retrieve(answer.id);
+const items = [];
+for await (const item of client.responses.inputItems.list(answer.id)) items.push(item.role);
+await client.responses.delete(answer.id);
+
+console.log(
+  JSON.stringify({
+    whole: JSON.parse(whole.choices[0].message.content),
+    streamed: [pieces.join(""), streamedText],
+    calls,
+    results: [...runner.messages, ...runnerStream.messages].filter((m) => m.role === "tool").map((m) => m.content),
+    answer: JSON.parse(answer.output_text),
+    final: JSON.parse(final.output_text),
+    kinds: [...new Set(kinds)],
+    kept: kept.id === answer.id,
+    items,
+    gone: await client.responses.retrieve(answer.id).then(() => 200, (error) => error.status),
+  }),
+);
