@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -21,8 +23,13 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the server's whole answer to PROMPT as JSON.")
+    ] = False,
 ) -> None:
     """Ask an adapter; the answer streams, and the version that gave it is named."""
+    if as_json and prompt is None:
+        raise typer.BadParameter("--json needs a PROMPT: a conversation is for people")
     with explained("chat"):
         from rich.console import Console
 
@@ -37,15 +44,11 @@ def chat(
         }
         options = ChatOptions(**{k: v for k, v in asked.items() if v is not None})  # type: ignore[typeddict-item]
         with Hatstand(url, api_key=api_key) as client:
-            talk = TerminalChat(
-                client,
-                name,
-                options,
-                system=system,
-                console=Console(),
-                remarks=Console(stderr=True),
-            )
-            if prompt is None:
-                talk.run()
-            else:
+            said, remarks = Console(), Console(stderr=True)
+            talk = TerminalChat(client, name, options, system=system, console=said, remarks=remarks)
+            if as_json and prompt is not None:
+                typer.echo(json.dumps(asdict(talk.answer(prompt)), indent=2, ensure_ascii=False))
+            elif prompt is not None:
                 talk.ask(prompt)
+            else:
+                talk.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -78,15 +79,22 @@ def pull_base(
     name: Annotated[str | None, typer.Option(help="What to call it here.")] = None,
     nf4: Annotated[bool, typer.Option("--nf4", help="Store it in 4 bits.")] = False,
     revision: Annotated[str | None, typer.Option(help="A Hub commit, tag or branch.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: its folder, name and fingerprint.")
+    ] = False,
 ) -> None:
     """Bring a base into the cache; at once if it is there already."""
     from .progress import show_progress
 
     with explained("base pull", extra="server"), show_progress() as report:
+        from registry.bases import read_base
         from server.bases import pull
 
         folder = pull(source, name=name, nf4=nf4, revision=revision, progress=report)
-    typer.echo(folder)
+        if as_json:
+            record = read_base(folder)
+            found = {"folder": str(folder), "name": record.name, "fingerprint": record.fingerprint}
+    typer.echo(json.dumps(found, indent=2) if as_json else folder)
 
 
 @app.command()

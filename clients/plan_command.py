@@ -23,6 +23,7 @@ def plan(
     shadow_bf16: Annotated[
         bool, typer.Option("--shadow-bf16", help="With the base dequantized.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what fits into a device's memory: weights, adapters, and how many tokens of cache."""
     with explained("plan", extra="server"):
@@ -35,4 +36,5 @@ def plan(
             rank=rank,
             context=context,
             shadow=shadow_bf16,
+            as_json=as_json,
         )

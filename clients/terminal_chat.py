@@ -11,6 +11,7 @@ from rich.console import Console
 from .client import Hatstand
 from .duel import duel
 from .errors import HatstandError
+from .messages import Answer
 from .options import ChatOptions
 from .pace import facts
 from .weighted import parts_of
@@ -57,6 +58,11 @@ class TerminalChat:
             text = duel(self._client, names, asked, self._options, self._console)
         self._turns = [*asked, {"role": "assistant", "content": text}]
         return text
+
+    def answer(self, prompt: str) -> Answer:
+        """The whole answer to one more user message. Raises HatstandError."""
+        asked = [*self._turns, {"role": "user", "content": prompt}]
+        return self._client.chat(self._model, asked, **self._options)
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Go on until the user leaves. A refused turn is said and forgotten."""

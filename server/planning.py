@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -23,9 +25,10 @@ def print_plan(
     rank: int,
     context: int | None,
     shadow: bool,
+    as_json: bool = False,
     console: Console | None = None,
 ) -> Plan:
-    """Divide `gpu_memory` bytes as a server would. Raises StartupError if it does not fit."""
+    """Print how a server would divide `gpu_memory` bytes; StartupError if it does not fit."""
     config = ModelConfig.read(_folder(base))
     settings = replace(
         EngineSettings.on("cuda"),
@@ -34,8 +37,24 @@ def print_plan(
         weights="nf4-shadow" if shadow else "nf4",
     )
     made = plan(config, settings, int(gpu_memory * settings.utilisation))
-    (console or Console()).print(_table(made, settings, context or config.max_context))
+    length = context or config.max_context
+    if as_json:
+        print(json.dumps(_document(made, settings, length), indent=2))
+    else:
+        (console or Console()).print(_table(made, settings, length))
     return made
+
+
+def _document(made: Plan, settings: EngineSettings, context: int) -> dict[str, Any]:
+    """The table's figures: bytes by purpose, tokens, sequences."""
+    return {
+        **asdict(made),
+        "adapters": settings.max_slots,
+        "rank": settings.max_rank,
+        "kv_tokens": made.kv_tokens,
+        "context": context,
+        "sequences": made.kv_tokens // context,
+    }
 
 
 def _folder(base: str) -> Path:

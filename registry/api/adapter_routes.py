@@ -17,7 +17,7 @@ from registry.canonical import canonical_json
 from registry.commit import NewVersion
 from registry.diff import diff_versions
 from registry.documents import summary_document, version_document
-from registry.errors import InvalidRequest, NotFound
+from registry.errors import Corrupted, InvalidRequest, NotFound
 from registry.manifest import Manifest
 from registry.pages import LARGEST_PAGE, MetricCondition, Search
 from registry.references import Reference, check_alias, check_name
@@ -149,7 +149,10 @@ def _manifest(values: dict[str, Any]) -> Manifest:
         content = canonical_json(asked)
     except ValueError as failure:
         raise InvalidRequest(f"the manifest: {failure}", param="manifest") from None
-    manifest = Manifest.from_bytes(content)
+    try:
+        manifest = Manifest.from_bytes(content)
+    except Corrupted as fault:  # a manifest that we hold would be; this one is somebody's wish
+        raise InvalidRequest(fault.message, param="manifest") from None
     if manifest.to_bytes() != content:
         # What we do not know would not be stored, and the digest would be another.
         raise InvalidRequest("the manifest holds keys that are not known here", param="manifest")

@@ -60,9 +60,14 @@ def number_of(request: Request, key: str, default: int, *, most: int, least: int
     text = request.query_params.get(key)
     if text is None:
         return default
-    if not text.isdigit() or len(text) > 18 or not least <= int(text) <= most:
+    if not is_number(text) or not least <= int(text) <= most:
         raise InvalidRequest(f"{key} must be a number from {least} to {most}", param=key)
     return int(text)
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a whole number in ASCII's digits; `int` does not read "²"."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def error_response(error: RegistryError) -> JSONResponse:

@@ -16,7 +16,7 @@ from registry.errors import InvalidRequest, Unavailable
 from registry.events import Event
 
 from .access import Caller
-from .answers import dump, number_of
+from .answers import dump, is_number, number_of
 from .desk import Desk
 
 _LARGEST_CURSOR = 10**15
@@ -71,7 +71,7 @@ class EventRoutes:
     async def _cursor(self, request: Request) -> int:
         last = request.headers.get("last-event-id")
         if last is not None:
-            if not last.isdigit() or int(last) > _LARGEST_CURSOR:
+            if not is_number(last) or int(last) > _LARGEST_CURSOR:
                 raise InvalidRequest("Last-Event-ID must be an event's number")
             return int(last)
         if "after" in request.query_params:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from .openapi_statuses import statuses_of
+
 # Path and method → summary, the verb that a key needs, the body's keys, the query's.
 OPERATIONS: dict[tuple[str, str], tuple[str, str, str, str]] = {
     ("/healthz", "get"): ("Whether the process answers.", "", "", ""),
@@ -194,15 +196,12 @@ def _operation(
 ) -> dict[str, Any]:
     parameters = [_parameter(name, "path") for name in _PARAMETER.findall(path)]
     parameters += [_parameter(name, "query") for name in query.split()]
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    meanings = statuses_of(path, method, verb=verb, has_body=bool(body))
     values: dict[str, Any] = {
         "summary": summary,
         "operationId": f"{method}{re.sub(r'[^a-z0-9]+', '_', path.lower())}",
         "parameters": parameters,
-        "responses": {
-            "2XX": {"description": "Done."},
-            "default": {"description": "Refused.", "content": error},
-        },
+        "responses": {str(status): _answer(status, said) for status, said in meanings.items()},
     }
     if verb:
         values |= {"description": f"Needs the verb `{verb}`.", "security": [{"key": []}]}
@@ -213,6 +212,13 @@ def _operation(
         schema = {"type": "object", "properties": properties}
         values["requestBody"] = {"content": {"application/json": {"schema": schema}}}
     return values
+
+
+def _answer(status: int, meaning: str) -> dict[str, Any]:
+    if status < 400:
+        return {"description": meaning}
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {"description": meaning, "content": error}
 
 
 def _parameter(name: str, place: str) -> dict[str, Any]:

@@ -67,12 +67,16 @@ def protect(
     alias: AliasArgument,
     lift: Annotated[bool, typer.Option("--lift", help="Lift the protection.")] = False,
     registry: RegistryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let only keys with the verb `protect` move an alias through the registry's server."""
     from registry import console
 
-    with refusals(as_json=False):
+    with refusals(as_json):
         open_registry(registry).protect_alias(name, alias, is_protected=not lift)
+    if as_json:
+        console.print_json({"name": name, "alias": alias, "is_protected": not lift})
+        return
     console.print_line(f"{name}@{alias} is {'no longer ' if lift else ''}protected.")
 
 

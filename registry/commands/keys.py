@@ -19,7 +19,8 @@ def create(
     verb: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="VERB", help="read, push, alias, protect, delete or admin; repeat for more."
+            metavar="VERB",
+            help="read, report, push, alias, protect, delete or admin; repeat for more.",
         ),
     ] = None,
     adapters: Annotated[
@@ -66,15 +67,20 @@ def adopt(
         typer.Option(metavar="VERB", help="As for `create`; repeat for more."),
     ] = None,
     registry: RegistryOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a key whose token was made elsewhere, such as a Kubernetes Secret; once is enough."""
     from registry import console
 
-    with refusals(as_json=False):
+    with refusals(as_json):
+        from registry.documents import document
         from registry.identity import whoami
         from registry.keys import Keys
 
         key = Keys(open_local(registry).catalog).adopt(token, name, verb or ["read"], by=whoami())
+    if as_json:
+        console.print_json(document(key))
+        return
     console.print_line(f"The key {key.name!r} is good for {', '.join(key.verbs)}.")
 
 

@@ -71,12 +71,17 @@ def list_(registry: RegistryOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def remove(hook_id: IdArgument, registry: RegistryOption = None) -> None:
+def remove(
+    hook_id: IdArgument, registry: RegistryOption = None, as_json: JsonOption = False
+) -> None:
     """Tell it nothing any more."""
     from registry import console
 
-    with refusals(as_json=False), _desk(registry) as desk:
+    with refusals(as_json), _desk(registry) as desk:
         desk.remove(hook_id)
+    if as_json:
+        console.print_json({"id": hook_id, "removed": True})
+        return
     console.print_line(f"The webhook {hook_id} is gone.")
 
 

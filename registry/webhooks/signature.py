@@ -21,7 +21,7 @@ def is_signed(secret: str, body: bytes, header: str, now: float) -> bool:
     """Whether the header is right for the body, and not older than TOLERANCE."""
     parts = dict(part.partition("=")[::2] for part in header.split(","))
     at = parts.get("t", "")
-    if not at.isdigit() or len(at) > 12 or abs(now - int(at)) > TOLERANCE:
+    if not (at.isascii() and at.isdigit()) or len(at) > 12 or abs(now - int(at)) > TOLERANCE:
         return False
     return hmac.compare_digest(_mac(secret, body, int(at)), parts.get("v1", ""))
 

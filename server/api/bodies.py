@@ -35,6 +35,8 @@ def _refusal(fault: ErrorDetails, model: type[BaseModel]) -> InvalidRequest:
     kind, param = fault["type"], parameter_name(fault["loc"])
     if kind == "json_invalid":
         return InvalidJson(f"The body is not valid JSON: {_reason(fault)}.")
+    if param is None and kind == "value_error":  # about the body as a whole
+        return InvalidRequest(f"The body is wrong: {fault['ctx']['error']}.")
     if param is None:
         return InvalidRequest("The body must be a JSON object.")
     if kind == "missing":

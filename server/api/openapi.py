@@ -12,6 +12,7 @@ from .adapter_body import LoadBody, UnloadBody
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
 from .embeddings import EmbeddingBody
+from .openapi_tables import GENERATING, HEADERS, MEANINGS, PROBES, QUERIES, STATUSES, UPLOAD
 from .responses.body import ResponsesBody
 from .token_body import DetokenizeBody, TokenizeBody
 from .tuning.job_body import JobBody
@@ -81,8 +82,14 @@ def openapi_document(*, version: str, tunes: bool) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for path, method, summary, body, media_types in operations:
         operation = _operation(summary, body, media_types)
-        if names := re.findall(r"{(\w+)}", path):
-            operation["parameters"] = [_path_parameter(name) for name in names]
+        operation["responses"] |= {
+            str(status): _refusal(status, path) for status in sorted(STATUSES[path, method])
+        }
+        if (path, method) == ("/v1/files", "post"):
+            form = {"multipart/form-data": {"schema": UPLOAD}}
+            operation["requestBody"] = {"required": True, "content": form}
+        if parameters := _parameters(path, method):
+            operation["parameters"] = parameters
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",
@@ -100,13 +107,7 @@ def _operation(
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": summary,
-        "responses": {
-            "200": {"description": "OK", "content": {kind: {} for kind in media_types}},
-            "default": {
-                "description": "What went wrong",
-                "content": {"application/json": {"schema": _reference("Error")}},
-            },
-        },
+        "responses": {"200": {"description": "OK", "content": {kind: {} for kind in media_types}}},
     }
     if body is not None:
         schema = {"schema": _reference(body.__name__)}
@@ -114,8 +115,24 @@ def _operation(
     return operation
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _refusal(status: int, path: str) -> dict[str, Any]:
+    schema = {"type": "object"} if path in PROBES else _reference("Error")
+    return {
+        "description": MEANINGS[status],
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+def _parameters(path: str, method: str) -> list[dict[str, Any]]:
+    named: list[tuple[str, str, Any]]
+    named = [(name, "path", {"type": "string"}) for name in re.findall(r"{(\w+)}", path)]
+    named += [(name, "query", schema) for name, schema in QUERIES.get((path, method), {}).items()]
+    if path in GENERATING:
+        named += [(name, "header", schema) for name, schema in HEADERS.items()]
+    return [
+        {"name": name, "in": place, "required": place == "path", "schema": schema}
+        for name, place, schema in named
+    ]
 
 
 def _reference(name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ import warnings
 
 import atheris
 
-with atheris.instrument_imports(include=["registry"]):
+with atheris.instrument_imports(include=["registry", "server.api", "training"]):
     from tests.fuzz.targets import TARGETS, survive
 
 from tests.fuzz.mutating import FRAMES, mutate

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from registry.safetensors_file import DTYPE_SIZES
+from tests.fuzz import asked
 
 _BLIND = 0.25  # the share of inputs that are left to the fuzzer's own mutations
 _MOST_DATA = 1 << 12  # bytes behind a header
@@ -117,5 +118,7 @@ FRAMES: Mapping[str, Frame] = {
     "adapter_config": _JSON,
     "lock": _JSON,
     "manifest": _JSON,
+    "registry_api": Frame(asked.split, asked.join),
+    "server_api": Frame(asked.split, asked.join),
     "safetensors": Frame(_split_header, _join_header),
 }

@@ -12,8 +12,10 @@ from registry.bases import BaseRecord
 from registry.lock import Lock
 from registry.manifest import LOCK_TYPE, Descriptor, Manifest
 from tests.registry.making import TINY_CONFIG, write_safetensors
+from tests.server.api.test_tools import HERMES, MISTRAL
 
 DIGEST = "sha256:" + "0" * 64
+REQUESTS = Path(__file__).parent / "requests"
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -27,8 +29,12 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "lock": [_lock().to_bytes()],
         "manifest": [Manifest(lock, (layer,)).to_bytes()],
+        "recipe": [_recipe()],
         "reference": [b"sql", b"sql@prod", b"sql@7", DIGEST.encode(), b"hf://org/name@main"],
+        "registry_api": _requests("registry_api"),
         "safetensors": [_safetensors()],
+        "server_api": _requests("server_api"),
+        "template": [template.encode() for template in (HERMES, MISTRAL)],
     }
 
 
@@ -50,8 +56,18 @@ def _lock() -> Lock:
     )
 
 
+def _recipe() -> bytes:
+    recipe = Path(__file__).parents[2] / "training" / "recipes" / "seed-2-sql-lora.yaml"
+    return recipe.read_bytes()
+
+
 def _safetensors() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.safetensors"
         write_safetensors(path, {"a": np.ones((2, 3), np.float32), "b": np.ones(4, np.uint16)})
         return path.read_bytes()
+
+
+def _requests(name: str) -> list[bytes]:
+    """One for every operation of an API, and those that faults were found by."""
+    return (REQUESTS / f"{name}.http").read_bytes().split(b"\n###\n")

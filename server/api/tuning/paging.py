@@ -22,6 +22,6 @@ class Paging:
 def read_paging(request: Request, *, default: int, most: int = MOST) -> Paging:
     """Raises `InvalidRequest` on a limit that is none."""
     text = request.query_params.get("limit", str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise InvalidRequest(f"'limit' must be 1 to {most}, not {text!r}.", param="limit")
+    if not text.isdecimal() or len(text) > 18 or not 1 <= int(text) <= most:
+        raise InvalidRequest(f"'limit' must be 1 to {most}, not {text[:80]!r}.", param="limit")
     return Paging(request.query_params.get("after"), int(text))

@@ -39,5 +39,7 @@ async def test_refusals(client: httpx.AsyncClient) -> None:
         ("/detokenize", {"model": "sql", "tokens": [1000]}),
     ):
         assert (await client.post(path, json=body)).status_code == 400, body
+    neither = (await client.post("/tokenize", json={"model": "sql"})).json()["error"]
+    assert "give 'prompt' or 'messages'" in neither["message"]
     missing = {"model": "nobody", "prompt": "x"}
     assert (await client.post("/tokenize", json=missing)).status_code == 404
