@@ -64,6 +64,7 @@ _MEANINGS = {
     422: "A push that was refused; `param` says what is wrong in it",
     428: "Say where the alias points now, with If-Match or If-None-Match",
     503: "The catalog, or the store, does not answer",
+    507: "The registry's disk is full",
 }
 
 
@@ -72,6 +73,8 @@ def statuses_of(path: str, method: str, *, verb: str, has_body: bool) -> dict[in
     found = {*_DONE.get((path, method), (200,)), *_MORE.get((path, method), ())}
     if verb:
         found |= {*_ASKED, *_LATER}
+    if verb and method in ("post", "put", "patch"):
+        found.add(507)
     if "{" in path:
         found.add(404)
     if "{reference}" in path:

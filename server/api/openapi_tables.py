@@ -38,12 +38,12 @@ STATUSES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("/readyz", "get"): (503,),
     ("/debug/state", "get"): _KEY,
     ("/debug/batches", "get"): _KEY,
-    ("/v1/files", "post"): (*_READ, 413, 429, 503),
+    ("/v1/files", "post"): (*_READ, 413, 429, 503, 507),
     ("/v1/files", "get"): (*_LISTED, 404),
     ("/v1/files/{file_id}", "get"): _JOB,
     ("/v1/files/{file_id}", "delete"): (*_JOB, 409),
     ("/v1/files/{file_id}/content", "get"): _JOB,
-    ("/v1/fine_tuning/jobs", "post"): (*_READ, 404, 409, 413, 429, 503),
+    ("/v1/fine_tuning/jobs", "post"): (*_READ, 404, 409, 413, 429, 503, 507),
     ("/v1/fine_tuning/jobs", "get"): (*_LISTED, 404),
     ("/v1/fine_tuning/jobs/{job_id}", "get"): _JOB,
     ("/v1/fine_tuning/jobs/{job_id}/cancel", "post"): (*_JOB, 409),
@@ -63,6 +63,7 @@ MEANINGS: Mapping[int, str] = {
     500: "The model's output became NaN or infinite",
     503: "Not at the moment; `code` says why",
     504: "It took longer than this server allows",
+    507: "The disk is full",
 }
 PROBES = ("/healthz", "/readyz")  # their 503 is a document of their own
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")

@@ -75,7 +75,9 @@ def test_a_keys_verbs_are_all_named() -> None:
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[LiveServer]:
-    with LiveServer(make_site()) as server:
+    site = make_site()
+    site.engine.max_context = site.base.max_context = 4096
+    with LiveServer(site) as server:
         yield server
 
 
@@ -142,7 +144,7 @@ def test_bash_completes(path: str, words: str, expected: set[str]) -> None:
     script = f"""
         eval "$(_{name.upper()}_COMPLETE=source_bash {name})"
         COMP_WORDS=({words}) COMP_CWORD={len(words.split()) - 1}
-        $(complete -p {name} | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        $(complete -p {name} | sed 's/.*-F \\([^ ]*\\).*/\\1/') {name}
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     environ = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
