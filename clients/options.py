@@ -35,7 +35,6 @@ class SamplingOptions(TypedDict, total=False):
     guided_choice: Sequence[str]
     guided_grammar: str
     guided_whitespace_pattern: str
-    adapters: Sequence[Json]  # whose updates are added up: {"name": "sql", "scale": 0.7}
     user: str
     metadata: Mapping[str, Any]
 

@@ -151,11 +151,21 @@ def test_options_are_what_the_server_takes() -> None:
 
 IDLE = {
     ChatOptions: {
-        *("model", "stream", "stream_options", "max_completion_tokens", "service_tier", "store"),
+        *(
+            "model",
+            "adapters",
+            "stream",
+            "stream_options",
+            "max_completion_tokens",
+            "service_tier",
+            "store",
+        ),
         *("safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
         "prompt_cache_options",
     },
-    CompletionOptions: {"model", "stream", "stream_options", "service_tier", "safety_identifier"},
+    CompletionOptions: {
+        *("model", "adapters", "stream", "stream_options", "service_tier", "safety_identifier")
+    },
 }
 
 
