@@ -125,6 +125,17 @@ def test_machine_shows_who_sits_where(page: Page, url: str) -> None:
     expect(page.get_by_role("img", name=re.compile("^Tokens a second"))).to_be_visible()
 
 
+def test_it_follows_the_systems_light_and_dark(page: Page) -> None:
+    page.goto("/")
+    seen = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        style = "getComputedStyle(document.body)"
+        seen[scheme] = page.evaluate(f"[{style}.backgroundColor, {style}.color]")
+    assert seen["light"][0] != seen["dark"][0]
+    assert seen["light"][1] != seen["dark"][1]
+
+
 def test_pages_by_keyboard_alone(page: Page) -> None:
     page.goto("/#/registry")
     expect(page.get_by_role("link", name="pirate", exact=True)).to_be_visible()

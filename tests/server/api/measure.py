@@ -2,7 +2,8 @@
 
 An engine that computes nothing hands every stream one token a step, from a thread of its own, as
 the real one does; a client process reads the streams. Printed: tokens a second that arrived beside
-those that were offered, the time from a token's making to its reading, and the processor's share.
+those that were offered, the time from a token's making to its reading, the time from a request to
+the first byte of its stream (all are opened at once, and one by one), and the processor's share.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def _hand_over(step: list[tuple[asyncio.Queue[GenerationDelta], GenerationDelta]
         queue.put_nowait(delta)
 
 
-async def _read(port: int, num_tokens: int, ages: list[float]) -> int:
+async def _read(port: int, num_tokens: int, ages: list[float], firsts: list[float]) -> int:
     body = json.dumps(
         {
             "model": "pirate",
@@ -101,12 +102,16 @@ async def _read(port: int, num_tokens: int, ages: list[float]) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
-    count, rest, is_over = 0, b"", False
+    asked = time.monotonic()
+    count, rest, is_over, first = 0, b"", False, None
     while not is_over:
         piece = await reader.read(CHUNK)
         if not piece:
             break
         now = time.monotonic()
+        if first is None:
+            first = now - asked
+            firsts.append(first)
         *events, rest = (rest + piece).split(b"\n\n")
         made = [float(found[1]) for event in events if (found := TEXT.search(event))]
         count += len(made)
@@ -119,11 +124,16 @@ async def _read(port: int, num_tokens: int, ages: list[float]) -> int:
 def client(port: int, num_streams: int, num_tokens: int, results: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
     """Open every stream, read them to the end, and say how it went."""
 
-    async def everything() -> tuple[int, float, list[float]]:
+    async def everything() -> tuple[int, float, list[float], list[float], list[float]]:
         ages: list[float] = []
+        crowded: list[float] = []
+        alone: list[float] = []
+        for _ in range(50):
+            await _read(port, 1, [], alone)
         started = time.perf_counter()
-        counts = await asyncio.gather(*(_read(port, num_tokens, ages) for _ in range(num_streams)))
-        return sum(counts), time.perf_counter() - started, ages
+        reads = (_read(port, num_tokens, ages, crowded) for _ in range(num_streams))
+        counts = await asyncio.gather(*reads)
+        return sum(counts), time.perf_counter() - started, ages, alone, crowded
 
     results.put(asyncio.run(everything()))
 
@@ -167,14 +177,20 @@ def main() -> None:
     else:
         asyncio.run(run())
     used = time.process_time() - used
-    tokens, seconds, ages = results.get()
-    ages.sort()
+    tokens, seconds, ages, alone, crowded = results.get()
+    for times in (ages, alone, crowded):
+        times.sort()
     print(f"offered {asked.rate:,.0f} tok/s over {asked.streams} streams")
     print(f"arrived {tokens / seconds:,.0f} tok/s ({tokens:,} in {seconds:.1f} s)")
     print(
         f"age of a token when read: p50 {1e3 * ages[len(ages) // 2]:.1f} ms, "
         f"p99 {1e3 * ages[len(ages) * 99 // 100]:.1f} ms"
     )
+    for name, times in (("alone", alone), ("all at once", crowded)):
+        print(
+            f"first byte of a stream, {name}: p50 {1e3 * times[len(times) // 2]:.1f} ms, "
+            f"p99 {1e3 * times[len(times) * 99 // 100]:.1f} ms"
+        )
     print(f"server: {1e6 * used / tokens:.1f} µs of processor a token")
 
 
