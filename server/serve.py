@@ -21,6 +21,7 @@ from registry.errors import Unavailable as RegistryUnavailable
 from registry.logs import configure_logging
 from registry.tracing import open_tracing
 from server.api.listener import bind
+from server.api.silence import raise_file_limit
 from server.environment import prepare
 from server.errors import EngineStopped, ServingError, StartupError
 from server.registry_link import RegistryLink
@@ -83,6 +84,7 @@ def serve_on(
     Raises StartupError and EngineStopped.
     """
     console = Console(stderr=True)
+    raise_file_limit()  # each connection is one
 
     def say() -> None:
         console.print(f"Serving {settings.base} on {settings.url} (Ctrl-C stops)", markup=False)

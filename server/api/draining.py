@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from .readiness import Readiness
+from .silence import FILES_FOR_OTHERS, SilentConnections, file_limit
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_delay = drain_delay
         self._drains_at: float | None = None
         self._deadline: float | None = None
+        self._silent = SilentConnections(most=file_limit() // FILES_FOR_OTHERS)
         self.has_failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,6 +81,7 @@ class DrainingServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second; True ends the server."""
         should_exit = await super().on_tick(counter)
+        self._silent.look(self.server_state.connections)
         if self._readiness.has_failed and not self.has_failed:
             logger.error("the engine has stopped: the server leaves, to be started again")
             self.has_failed = True

@@ -34,7 +34,13 @@ from tests.support.serving import FolderSource
 NUM_STREAMS, NUM_ADAPTERS, NUM_FILES = 256, 96, 8
 NUM_TOKENS, NUM_WORDS = 64, 20
 LARGEST, SMALLEST = 1 << 34, 1 << 20  # bytes of a piece of the memory that is taken away
-TINY = {"hidden_size": 256, "intermediate_size": 512, "num_attention_heads": 4, "head_dim": 64}
+TINY = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
 
 
 def settings_for(device: str) -> EngineSettings:
