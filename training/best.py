@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from .processes import whole
+
 _WEIGHTS_FILE, _STATE_FILE = "best.safetensors", "best.json"
 
 
@@ -35,7 +37,8 @@ class BestWeights(TrainerCallback):  # type: ignore[misc]  # transformers is unt
         if loss < self._loss:
             self._loss, self._stale, self.step = loss, 0, int(state.global_step)
             if self._keep:
-                self._weights = {name: p.detach().cpu().clone() for name, p in _trained(model)}
+                with whole(model):
+                    self._weights = {name: p.detach().cpu().clone() for name, p in _trained(model)}
             return
         self._stale += 1
         if self._patience is not None and self._stale >= self._patience:
@@ -65,9 +68,10 @@ class BestWeights(TrainerCallback):  # type: ignore[misc]  # transformers is unt
     @torch.no_grad()
     def restore(self, model: torch.nn.Module) -> None:
         """Put the best weights into the model; without `keep` it stays as it is."""
-        for name, parameter in _trained(model):
-            if name in self._weights:
-                parameter.copy_(self._weights[name])
+        with whole(model, writes=True):
+            for name, parameter in _trained(model):
+                if name in self._weights:
+                    parameter.copy_(self._weights[name])
 
 
 def _trained(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:

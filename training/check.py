@@ -52,6 +52,8 @@ def check(recipe: Recipe) -> Iterator[Finding]:
         yield from _look_at_base(recipe, base)
         if examples is not None:
             yield from _look_at_rows(recipe, examples, base)
+    if recipe.train.deepspeed is not None:
+        yield from _look_at_deepspeed(recipe.train.deepspeed)
     output = yield from _tried("output", lambda: _free(recipe.output))
     if output is not None:
         yield Finding("output", "good", str(output))
@@ -108,6 +110,15 @@ def _look_at_base(recipe: Recipe, folder: Path) -> Iterator[Finding]:
     spec = yield from _tried("served", lambda: AdapterSpec.from_config(config, record.config))
     if spec is not None:
         yield Finding("served", "good", _servability(recipe, spec))
+
+
+def _look_at_deepspeed(path: Path) -> Iterator[Finding]:
+    from .zero import configuration
+
+    values = yield from _tried("deepspeed", lambda: configuration(path))
+    if values is not None:
+        stage = values.get("zero_optimization", {}).get("stage", 0)
+        yield Finding("deepspeed", "good", f"{path.name}, ZeRO stage {stage}")
 
 
 def _servability(recipe: Recipe, spec: AdapterSpec) -> str:

@@ -70,11 +70,20 @@ def identity_of(recipe: Recipe, data: Mapping[str, str]) -> str:
     return digest_of(canonical_json({"recipe": values, "data": dict(data)}))
 
 
-def save_trained(model: torch.nn.Module, path: Path, *, identity: str) -> None:
-    """Write what a resumed run needs of the weights."""
+def save_trained(
+    model: torch.nn.Module,
+    path: Path,
+    *,
+    identity: str,
+    whole: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write what a resumed run needs of the weights; `whole` has them where `model` has parts."""
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _kept(model).items()}
+    found: Mapping[str, torch.Tensor] = _kept(model)
+    if whole is not None:
+        found = {name: whole[name] for name in found}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
     save_file(tensors, path, metadata={"run": identity})
 
 

@@ -72,6 +72,9 @@ def train(
     with progress.phase("import", "importing torch, transformers, peft and bitsandbytes"):
         from .fitting import Session
         from .run import Run
+        from .zero import configuration
+    if settings.train.deepspeed is not None:
+        configuration(settings.train.deepspeed)  # what is wrong with it shows before the base loads
     commit = source_commit(recipe.absolute().parent)
     session = Session(resume, work, tuple(callbacks))
     run = Run(settings, examples, base, served, commit, progress, session)

@@ -90,6 +90,8 @@ class Fitting:
                 resumes=start is not None,
             )
             trainer.train(resume_from_checkpoint=None if start is None else str(start))
+        if settings.deepspeed is not None:
+            processes.leave_deepspeed()
         step = int(trainer.state.global_step)
         if settings.best and best.step is not None:
             best.restore(model)

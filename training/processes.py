@@ -47,15 +47,23 @@ def backend() -> str | None:
 
 
 @contextlib.contextmanager
-def whole(model: Any) -> Iterator[None]:
-    """With trained weights in one piece, where ZeRO-3 has divided them; all processes call it."""
-    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+def whole(model: Any, *, writes: bool = False) -> Iterator[None]:
+    """With trained weights in one piece, where ZeRO-3 has divided them; all processes call it.
 
-    if not is_deepspeed_zero3_enabled():
+    With `writes`, what the first process makes of them is what all have afterwards.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not any(hasattr(parameter, "ds_id") for parameter in trained):  # DeepSpeed's mark
         yield
         return
     from deepspeed.zero import GatheredParameters
 
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with GatheredParameters(trained):
+    with GatheredParameters(trained, modifier_rank=0 if writes else None):
         yield
+
+
+def leave_deepspeed() -> None:
+    """Models that are loaded from here on are this process's own, not divided among all."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()

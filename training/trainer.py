@@ -23,6 +23,7 @@ from .sampler import LengthGroupedSampler
 from .samples import IGNORED, Sample
 from .schedules import warmup_decay
 from .train_settings import Every, TrainSettings
+from .zero import configuration
 
 Row = Sample | Pack
 
@@ -175,12 +176,11 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
         return super().create_scheduler(num_training_steps, optimizer)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Only what was trained, not the base again."""
-        del state_dict
+        """Only what was trained, not the base again; DeepSpeed gives weights put together."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model)
-        save_trained(model, folder / WEIGHTS_FILE, identity=self._identity)
+        save_trained(model, folder / WEIGHTS_FILE, identity=self._identity, whole=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         unwrapped = self.accelerator.unwrap_model(model or self.model)
@@ -261,6 +261,7 @@ def training_arguments(
         fp16=precision == "fp16",
         use_cpu=not cuda,
         ddp_backend=processes.backend(),
+        ddp_find_unused_parameters=False,  # each takes part in every pass
         dataloader_pin_memory=cuda,
         eval_strategy=evaluation,
         eval_steps=_interval(settings.eval_every, num_steps(settings, num_rows, processes.count())),
@@ -272,7 +273,7 @@ def training_arguments(
         save_strategy=_strategy(settings.save_every),
         save_steps=_interval(settings.save_every, 1),
         save_total_limit=settings.keep_checkpoints,
-        deepspeed=None if settings.deepspeed is None else str(settings.deepspeed),
+        deepspeed=None if settings.deepspeed is None else configuration(settings.deepspeed),
         report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,  # samples are no dictionaries
