@@ -81,7 +81,7 @@ def save_trained(
     from safetensors.torch import save_file
 
     found: Mapping[str, torch.Tensor] = _kept(model)
-    if whole is not None:
+    if whole:  # empty where DeepSpeed was told not to put them together
         found = {name: whole[name] for name in found}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
     save_file(tensors, path, metadata={"run": identity})

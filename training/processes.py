@@ -56,7 +56,7 @@ def whole(model: Any, *, writes: bool = False) -> Iterator[None]:
     if not any(hasattr(parameter, "ds_id") for parameter in trained):  # DeepSpeed's mark
         yield
         return
-    from deepspeed.zero import GatheredParameters
+    from deepspeed.runtime.zero import GatheredParameters
 
     with GatheredParameters(trained, modifier_rank=0 if writes else None):
         yield

@@ -17,7 +17,8 @@ def warmup_decay_factor(step: int, *, warmup: int, total: int) -> float:
     """The share of the full rate before step `step` is taken, counted from 0.
 
     Up with log(step + 1) / log(warmup), at least two steps of it; then down in a straight line to
-    0 at `total` (DeepSpeed, runtime/lr_schedules.py, WarmupDecayLR with its default "log").
+    0 at `total` (DeepSpeed, runtime/lr_schedules.py, WarmupDecayLR with its default "log"). Under
+    DeepSpeed itself the same rates come a step later: it counts from its first `step()`.
     """
     warmup = max(2, warmup)
     if step < warmup:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import triton
+from bitsandbytes.functional import quantize_4bit
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
@@ -40,6 +41,11 @@ from tests.support.kernel_cases import (
     make_tables,
     normal,
 )
+from training.fused.kernels import dropout as train_dropout
+from training.fused.kernels import gate as train_gate
+from training.fused.kernels import nf4 as train_nf4
+from training.fused.kernels import norm as train_norm
+from training.fused.kernels import rotary as train_rotary
 
 FP8_CAPABILITY = 89
 
@@ -135,6 +141,20 @@ def call_adapted(dtype: torch.dtype) -> None:
     )
 
 
+def call_training(dtype: torch.dtype) -> None:
+    """What fused layers do forward and backward."""
+    x, weight = normal(2, 4096, dtype=dtype), normal(4096, dtype=dtype)
+    train_norm.normalise(x, weight, 1e-5)
+    train_norm.normalise_back(x, x, weight, torch.ones(2))
+    train_gate.multiply(x, x)
+    train_gate.multiply_back(x, x, x)
+    train_rotary.turn(normal(2, 4, 128, dtype=dtype), x[:, :128], x[:, :128])
+    train_dropout.dropped(x, 0.1, 3)
+    train_dropout.add_dropped(x, x, 0.1, 3)
+    for nested in (False, True):
+        train_nf4.dequantize(*quantize_4bit(x, compress_statistics=nested, quant_type="nf4"))
+
+
 def main() -> None:
     capability = int(sys.argv[1])
     for module in (activation, adapted_gate, attention, lora, norm, prefill, rope, sampling):
@@ -143,6 +163,7 @@ def main() -> None:
     JITFunction.__getitem__ = compile_only  # type: ignore[method-assign]
     for dtype in (torch.bfloat16, torch.float32):
         call_all(dtype, [torch.float8_e4m3fn] if capability >= FP8_CAPABILITY else [])
+        call_training(dtype)
 
 
 if __name__ == "__main__":

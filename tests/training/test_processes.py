@@ -58,15 +58,14 @@ def together(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_train_the_adapter_of_one(
-    write_recipe: Any, tmp_path: Path, hatstand_home: Path, launcher: str
+    write_recipe: Any, tmp_path: Path, hatstand_home: Path
 ) -> None:
     recipe = write_recipe(train={"batch_size": 4})
     whole = [*SETTINGS, f"output={tmp_path / 'alone'}"]
     alone = train(recipe, whole, console=Console(quiet=True))
     more = ["train.batch_size=2", "train.save_every=2"]
-    done = together(recipe, "--push", "colors", settings=[*SETTINGS, *more], launcher=launcher)
+    done = together(recipe, "--push", "colors", settings=[*SETTINGS, *more])
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("adapter in") == 1  # the second process is silent
     [version] = Registry.open(hatstand_home / "registry").versions("colors")
@@ -78,15 +77,18 @@ def test_two_processes_train_the_adapter_of_one(
     }
 
 
-@pytest.mark.parametrize(
-    "stage", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
-)
+@pytest.mark.parametrize(("stage", "launcher"), [(2, "accelerate"), (3, "torchrun")])
 def test_zero_divides_the_work_and_publishes_the_whole(
-    write_recipe: Any, tmp_path: Path, stage: int
+    write_recipe: Any, tmp_path: Path, stage: int, launcher: str
 ) -> None:
-    """The seed's JSON but for the stage; its Adam and schedule are those of a run without it."""
+    """The article's JSON but for stage and schedule, in which DeepSpeed's own lags by a step.
+
+    Beside a large epsilon Adam's steps are in proportion to the gradients, so that the order of
+    sums decides no sign.
+    """
     values = json.loads(ZERO3.read_text())
     values["zero_optimization"]["stage"] = stage
+    del values["scheduler"]
     (tmp_path / "zero.json").write_text(json.dumps(values))
     recipe = write_recipe(
         load={"quantization": "none"},
@@ -94,12 +96,13 @@ def test_zero_divides_the_work_and_publishes_the_whole(
         evaluate={"rows": 0},
         train={
             "batch_size": 4, "group_by_length": False, "max_steps": 3, "warmup": 0,
-            "precision": "fp32", "scheduler": "warmup_decay",
+            "precision": "fp32", "scheduler": "warmup_decay", "learning_rate": 0.5,
+            "adam_epsilon": 1.0, "best": True, "eval_every": 1,
         },
     )  # fmt: skip
     alone = train(recipe, [f"output={tmp_path / 'alone'}"], console=Console(quiet=True))
-    more = ["train.batch_size=2", "train.deepspeed=zero.json", "train.best=true"]
-    done = together(recipe, settings=[*more, "train.eval_every=1"])
+    settings = ["train.batch_size=2", "train.deepspeed=zero.json"]
+    done = together(recipe, settings=settings, launcher=launcher)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("adapter in") == 1
     assert_near(tmp_path / "out", alone.folder)

@@ -15,7 +15,9 @@ pytest.importorskip("triton", reason="triton is not installed")
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", ["80", "90"])
 def test_every_kernel_compiles(capability: str) -> None:
-    assert "decode_expand_kernel" in said_by("tests.support.triton_compile", capability)
+    said = said_by("tests.support.triton_compile", capability)
+    assert "decode_expand_kernel" in said
+    assert "_dequantize_kernel" in said  # training's
 
 
 def test_what_launches_need_is_compiled_once_and_nothing_is_launched(tmp_path: Path) -> None:
