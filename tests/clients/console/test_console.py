@@ -130,7 +130,7 @@ def test_it_follows_the_systems_light_and_dark(page: Page) -> None:
     seen = {}
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        style = "getComputedStyle(document.body)"
+        style = "getComputedStyle(document.documentElement)"
         seen[scheme] = page.evaluate(f"[{style}.backgroundColor, {style}.color]")
     assert seen["light"][0] != seen["dark"][0]
     assert seen["light"][1] != seen["dark"][1]
