@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -88,23 +89,27 @@ def test_a_backup_taken_under_load_restores_whole(
     registry.push(adapters[0], "sql", alias="prod")
     workers = [start(backend, seed, adapters) for seed in (1, 2)]
     try:
-        for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
-            worker.stdout.readline()  # it has pushed
         for number in range(3):
+            wait_for_work(registry)
             back_up(registry, tmp_path / "backup")
             shutil.copytree(tmp_path / "backup", tmp_path / f"backup-{number}")
-        assert all(worker.poll() is None for worker in workers)
+        assert all(worker.is_alive() for worker in workers)
     finally:
         for worker in workers:
             worker.kill()
-            worker.communicate()
+            worker.join()
     for number in range(3):
         again = Registry.open(tmp_path / f"again-{number}")
         restore(tmp_path / f"backup-{number}", again)
         assert_whole(again)
         assert again.versions("sql")
+
+
+def wait_for_work(registry: Registry) -> None:
+    """Until somebody has changed something."""
+    before = registry.newest_event()
+    while registry.newest_event() == before:
+        time.sleep(0.005)
 
 
 def test_what_is_kept_already_is_not_copied_again(
