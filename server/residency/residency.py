@@ -20,6 +20,8 @@ from server.residency.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
+LEAVING = 8  # of so many slots one may be cleared at a time for adapters that wait
+
 
 class Slots(Protocol):
     """Where adapters lie while they can be used."""
@@ -278,8 +280,9 @@ class Residency:
                 "unload one, or start the server with more --max-slots"
             )
             self._fail(adapter.digest, error)
-        elif movable and not any(tenant.leaving for tenant in movable):
-            oldest = movable[0]
+        staying = [tenant for tenant in movable if not tenant.leaving]
+        at_once = min(len(self._wanted), max(1, self._slots.num_slots // LEAVING))
+        for oldest in staying[: max(0, at_once - (len(movable) - len(staying)))]:
             oldest.makes_room = oldest.has_stayed
 
     def _reopen(self) -> None:

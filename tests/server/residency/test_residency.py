@@ -226,6 +226,34 @@ def test_a_busy_slot_is_closed_to_newcomers_when_others_wait(house: House) -> No
     house.use("a")
 
 
+def test_of_many_slots_several_are_cleared_at_once_and_never_more_than_are_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tenant, "MIN_STAY", 0.0)
+    house = House(num_slots=16)
+    for name in "abcdefghijklmnop":
+        house.use(name)
+
+    def closed() -> set[str]:
+        return {name for name in "abcdefghijklmnop" if house.enter(name) is None}
+
+    house.enter("x")
+    house.settle(until=lambda: "x" in house.in_host)
+    house.settle()
+    assert [each.adapter.digest for each in leaving(house)] == ["a"]
+    for name in "yz":
+        house.enter(name)
+    house.settle(until=lambda: {"y", "z"} <= house.in_host)
+    house.settle()
+    assert [each.adapter.digest for each in leaving(house)] == ["a", "b"]
+    assert closed() == {"a", "b"}
+    house.residency.stop()
+
+
+def leaving(house: House) -> list[tenant.Tenant]:
+    return [each for each in house.residency._tenants.values() if each.leaving]
+
+
 def test_a_slot_is_not_closed_before_it_was_of_use(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
