@@ -13,7 +13,7 @@ COPY clients clients
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/hatstand \
     && /opt/hatstand/bin/pip wheel --no-deps --wheel-dir /dist . \
-    && /opt/hatstand/bin/pip install -c constraints.txt "$(echo /dist/hatstand-*.whl)[server,training,data,cuda,postgres,s3]"
+    && /opt/hatstand/bin/pip install -c constraints.txt "$(echo /dist/hatstand-*.whl)[server,training,data,cuda,postgres,s3,otel]"
 
 FROM python:3.12-slim
 ARG VERSION=0.1.0

@@ -60,7 +60,7 @@ def test_versions_are_the_ones_that_were_tested(stages: list[list[tuple[str, str
     (run,) = (rest for keyword, rest in stages[0] if keyword == "RUN")
     assert "-c constraints.txt" in run
     # Without cuda-core, GPUs multiply at half the speed; the others are what the chart runs beside.
-    assert "[server,training,data,cuda,postgres,s3]" in run
+    assert "[server,training,data,cuda,postgres,s3,otel]" in run
 
 
 def test_the_wheel_gets_every_package_through_dockerignore(
