@@ -1,0 +1,118 @@
+"""What the host does for a step, alone and over HTTP: `python -m tests.server.engine.measure`.
+
+The engine as it is, with 64 sequences over 64 adapters, but an executor that computes nothing: a
+step takes `--step` seconds, as one on a device would. Printed: microseconds from step to step. What
+the step itself did not take is the host's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from server.bases import Base, open_base
+from server.bench.device_http import over_http
+from server.engine.batch import Batch
+from server.engine.build import build_engine
+from server.engine.config import EngineSettings
+from server.engine.engine import Engine
+from server.engine.executor import Executor, Outcome
+from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
+from server.engine.sampled import Sampled
+from tests.support.serving import FolderSource
+from tests.support.tiny import TinyAdapter, write_tiny_base
+
+STREAMS = 64
+SHORT, LONG = 64, 320  # generated tokens; a step's time is taken between the two
+PROMPT = tuple(range(100, 160))
+
+
+@dataclass
+class Paced:
+    """An executor whose steps take a time and say one letter."""
+
+    inner: Executor
+    seconds: float
+    ready: float = 0.0
+    lookahead: int = 1
+
+    @property
+    def vocab_size(self) -> int:
+        return self.inner.vocab_size
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.inner.weight_bytes
+
+    def launch(self, batch: Batch) -> Outcome:
+        self.ready = ready = max(self.ready, time.perf_counter()) + self.seconds
+        count = len(batch.sampling)
+
+        def read() -> list[Sampled | None]:
+            time.sleep(max(0.0, ready - time.perf_counter()))
+            return [Sampled(65)] * count
+
+        return read
+
+
+def paced_engine(base: Base, adapter: Path, seconds: float) -> Engine:
+    names = {f"bench{number}": adapter for number in range(STREAMS)}
+    settings = replace(
+        EngineSettings(),
+        dtype=torch.bfloat16,
+        max_batch=128,
+        max_slots=STREAMS,
+        kv_memory=64 << 20,
+        chunk=2048,
+    )
+    engine = build_engine(base, FolderSource(names, base), settings)
+    engine._executor = Paced(engine._executor, seconds)
+    return engine
+
+
+def alone(engine: Engine, count: int, run: int) -> float:
+    """Seconds until every sequence has `count` tokens."""
+    params = SamplingParams(temperature=0.0, max_tokens=count, ignore_eos=True)
+    for number in range(STREAMS):
+        name = f"bench{number}"
+        prompt = (run % 256, number, *PROMPT)
+        engine.add(GenerationRequest(f"{run}-{name}", prompt, params, AdapterRef(name, name)))
+    began = time.perf_counter()
+    while engine.has_work:
+        if not engine.step(lambda *_: None):
+            time.sleep(0.0005)  # adapters are on their way
+    return time.perf_counter() - began
+
+
+def main(seconds: float) -> None:
+    logging.basicConfig(level=logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_tiny_base(Path(folder, "base"), max_position_embeddings=1024)
+        adapter = TinyAdapter("x").write(path, Path(folder, "x"))
+        base = open_base(str(path))
+        engine = paced_engine(base, adapter, seconds)
+        alone(engine, 8, 0)
+        short, long = (min(alone(engine, n, n + run) for run in (1, 2)) for n in (SHORT, LONG))
+        print(f"engine alone: {(long - short) / (LONG - SHORT) * 1e6:,.0f} µs a step")
+        work = SimpleNamespace(served=SimpleNamespace(streams=STREAMS))
+        cases = SimpleNamespace(
+            engine=engine,
+            work=work,
+            name_of=lambda _, stream: f"bench{stream}",
+            prompt=lambda _: [200, *PROMPT],
+        )
+        short, long = over_http(cases, base, (SHORT, LONG), rounds=3)  # type: ignore[arg-type]
+        print(f"over HTTP:    {(long - short) / (LONG - SHORT) * 1e6:,.0f} µs a step")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.server.engine.measure")
+    parser.add_argument("--step", type=float, default=0.0053, help="seconds of the device")
+    main(parser.parse_args().step)
