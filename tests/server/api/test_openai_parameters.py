@@ -13,8 +13,12 @@ import httpx
 import pytest
 from openai.types import completion_create_params as text_params
 from openai.types.chat import completion_create_params as chat_params
+from openai.types.embedding_create_params import EmbeddingCreateParams
 
+from server.api.embeddings import EmbeddingBody
 from server.api.errors import UnsupportedParameter
+from server.api.only import Only
+from server.api.responses.body import ResponsesBody
 from tests.server.api.fakes import Site
 
 pytestmark = pytest.mark.anyio
@@ -98,3 +102,23 @@ async def test_a_parameter_does_what_the_table_says(
     after = [dataclasses.replace(one, request_id=before.request_id) for one in site.engine.requests]
     same = after[1:] == [before] and response.json()["choices"] == plain["choices"]
     assert same == (name in NO_EFFECT)
+
+
+NEWER = sorted(
+    name
+    for name, field in ResponsesBody.model_fields.items()
+    if any(isinstance(each, Only) for each in field.metadata)
+)
+
+
+@pytest.mark.parametrize("name", NEWER)
+async def test_responses_refuse_by_name(client: httpx.AsyncClient, name: str) -> None:
+    body = {"model": "pirate", "input": "hi", name: {"asks": "for something"}}
+    response = await client.post("/v1/responses", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == name
+    assert f"`{name}`" in TABLE
+
+
+def test_every_parameter_of_embeddings_is_known() -> None:
+    assert {*get_type_hints(EmbeddingCreateParams)} <= set(EmbeddingBody.model_fields)
