@@ -13,6 +13,7 @@ from server.errors import AdapterNotFound, InvalidRequest
 from .adapter_body import LoadBody, UnloadBody
 from .bodies import parse_body
 from .models import Models, ServedModel
+from .permission import may_name
 from .ports import Engine
 from .readiness import Readiness
 
@@ -64,6 +65,8 @@ class AdapterRoutes:
 
     async def _resident(self, name: str) -> list[str]:
         """Digests of the loaded versions that `name` stands for, and of what they are part of."""
+        if not may_name(name):
+            return []
         if "@" not in name:
             # The name's older versions too: an alias may have moved since they were loaded.
             return self._holding(lambda label: label.partition("@")[0] == name)

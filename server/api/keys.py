@@ -1,9 +1,11 @@
 """API keys: who may call, and for what.
 
-A key is written `KEY` (inference), `KEY:SCOPE+SCOPE` or `KEY:SCOPE+SCOPE:TENANT`, one a line in a
-file (`#` starts a comment) or comma-separated in an environment variable. Scopes: `inference` asks
-the models; `tuning` uploads files and starts fine-tuning jobs; `admin` may do both, and loads and
-unloads adapters. The tenant is what logs call whoever holds the key. Only a key's sha256 is kept.
+A key is written `KEY` (inference) or `KEY:SCOPE+SCOPE:TENANT:PATTERN+PATTERN`, of which the end may
+be left out and the middle empty, one a line in a file (`#` starts a comment) or comma-separated in
+an environment variable. Scopes: `inference` asks the models; `tuning` uploads files and starts
+fine-tuning jobs; `admin` may do both, and loads and unloads adapters. The tenant is what logs call
+whoever holds the key. Patterns are globs over the names of adapters and of the base; for their key
+there are no others. Only a key's sha256 is kept.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from typing import Literal, get_args
 
 from server.errors import StartupError
 
+from .permission import EVERYTHING
+
 Scope = Literal["inference", "tuning", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_PATTERN = re.compile(r"[A-Za-z0-9._/*?-]{1,128}")
 SHORTEST_KEY = 8  # characters; anything shorter is guessed in no time
 
 
@@ -31,6 +36,7 @@ class ApiKey:
     sha256: bytes
     scopes: frozenset[Scope]
     name: str = ""
+    patterns: tuple[str, ...] = EVERYTHING
 
     def __repr__(self) -> str:
         return f"ApiKey(sha256={self.sha256.hex()[:8]}…, scopes={sorted(self.scopes)})"
@@ -82,11 +88,10 @@ def read_keys(file: Path) -> tuple[ApiKey, ...]:
 
 
 def parse_keys(entries: Iterable[str], *, where: str) -> tuple[ApiKey, ...]:
-    """Keys from `KEY[:[SCOPE+SCOPE][:TENANT]]` entries; errors name the place, never the key."""
+    """Keys from entries as above; errors name the place, never the key."""
     keys = []
     for number, entry in enumerate(entries, start=1):
-        token, _, rest = entry.strip().partition(":")
-        scopes, _, name = rest.partition(":")
+        token, scopes, name, patterns = (*entry.strip().split(":", 3), "", "", "")[:4]
         if not entry.strip():
             continue
         if len(token) < SHORTEST_KEY:
@@ -94,7 +99,14 @@ def parse_keys(entries: Iterable[str], *, where: str) -> tuple[ApiKey, ...]:
                 f"{where}, entry {number}: a key needs {SHORTEST_KEY} characters at least."
             )
         place = f"{where}, entry {number}"
-        keys.append(ApiKey(hash_key(token), _parse_scopes(scopes, place), _check_name(name, place)))
+        keys.append(
+            ApiKey(
+                hash_key(token),
+                _parse_scopes(scopes, place),
+                _check_name(name, place),
+                _parse_patterns(patterns, place),
+            )
+        )
     return tuple(keys)
 
 
@@ -102,6 +114,17 @@ def _check_name(name: str, where: str) -> str:
     if name and not _TENANT.fullmatch(name):
         raise StartupError(f"{where}: a tenant's name has 1 to 63 of a-z, 0-9, '.', '_' and '-'.")
     return name
+
+
+def _parse_patterns(text: str, where: str) -> tuple[str, ...]:
+    patterns = tuple(text.split("+")) if text else EVERYTHING
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
+            raise StartupError(
+                f"{where}: {pattern[:64]!r} is no pattern of names: those have letters, digits, "
+                "'.', '_', '/' and '-', '*' for any of them, and '?' for one."
+            )
+    return patterns
 
 
 def _parse_scopes(text: str, where: str) -> frozenset[Scope]:

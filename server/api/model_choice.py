@@ -81,7 +81,7 @@ class ModelChoice:
             return replace(stale, name=model.name)
         self._warm(adapter)
         if wishes.cold == "base":
-            return self._models.base
+            return self._models.resolve(self._models.base.name)  # if the key may name it
         raise AdapterCold(
             f"{model.label} is not loaded, and the header {COLD} says not to wait for it. It is "
             "being loaded now.",

@@ -14,6 +14,7 @@ from registry.errors import RegistryError
 from server.errors import ServingError
 
 from .models import Models, ServedModel
+from .permission import may_name
 from .ports import Base, Engine
 
 
@@ -35,8 +36,12 @@ class ModelRoutes:
         return JSONResponse(self._card(model.name, model), headers=model.headers)
 
     def _cards(self) -> Iterator[dict[str, Any]]:
-        """The base, then each adapter that runs on it under its name and its aliases."""
-        yield self._card(self._base.name, self._models.base)
+        """The base, then each adapter that runs on it under its name and its aliases.
+
+        Of those that the request's key may name.
+        """
+        if may_name(self._base.name):
+            yield self._card(self._base.name, self._models.base)
         for name in self._models.servable_names():
             try:
                 yield self._card(name, self._models.resolve(name))

@@ -27,6 +27,7 @@ from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
 from server.proof import ReceiptGate, SignatureGuard
 from server.proof.rendering import Renderer
 
+from .permission import may_name
 from .ports import AdapterRegistry, Base
 
 SHORT = 12  # hex digits of a digest that are enough to tell versions apart
@@ -107,14 +108,15 @@ class Models:
         Raises AdapterNotFound (naming near matches), AdapterNotServable for another base's
         adapter, one whose hat renders otherwise than in training, or one that the gate holds back,
         or the registry's own error about a version or alias that is not there, or not signed.
+        What the request's key may not name is as if it were not there.
         """
-        if name == self._base.name:
+        if self._is_base(name):
             return self.base
         return self._served(name, self._gated(name, self._route(name)).stable)
 
     def choose(self, name: str, session: str) -> ServedModel:
         """What a request of that session ("": of none) gets: `resolve`, or a canary's version."""
-        if name == self._base.name:
+        if self._is_base(name):
             return self.base
         version, arm = self._arms.choose(self._gated(name, self._route(name)), session)
         return replace(self._served(name, version), arm=arm)
@@ -124,6 +126,11 @@ class Models:
         if self._gate is not None:
             self._gate.pass_through(version.digest, version)
         return self._served(version.ref, version)
+
+    def _is_base(self, name: str) -> bool:
+        if name == self._base.name and not may_name(name):
+            raise ModelNotFound(self._not_found("model", name), param="model")
+        return name == self._base.name
 
     def _served(self, name: str, version: Version) -> ServedModel:
         if version.base_fingerprint != self._base.record.fingerprint:
@@ -147,9 +154,11 @@ class Models:
         )
 
     def servable_names(self) -> list[str]:
-        """Every adapter of this server's base, under its name and its aliases."""
+        """Every adapter of this server's base that may be named, with its aliases."""
         names = []
         for adapter in self._registry.adapters():
+            if not may_name(adapter.name):
+                continue
             try:
                 self._served(adapter.name, self._route(adapter.name).stable)
                 aliases = self._registry.aliases(adapter.name)
@@ -202,6 +211,8 @@ class Models:
 
     def _route(self, name: str) -> Route:
         """Where a name leads, with the registry's errors in this server's words."""
+        if not may_name(name):
+            raise AdapterNotFound(self._not_found("adapter", name), param="model")
         try:
             return self._registry.route(Reference.parse(name))
         except registry_errors.InvalidReference:
@@ -223,6 +234,7 @@ class Models:
     def _not_found(self, kind: str, name: str) -> str:
         asked = name.partition("@")[0].lower()
         known = [self._base.name, *(adapter.name for adapter in self._registry.adapters())]
+        known = [name for name in known if may_name(name)]
         near = difflib.get_close_matches(asked, known, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else _examples(known)
         return f"There is no {kind} '{name[:80]}' here. {hint}"
@@ -234,5 +246,7 @@ def short_digest(digest: str) -> str:
 
 
 def _examples(known: list[str]) -> str:
+    if not known:
+        return "Nothing here matches what this API key may name."
     some = ", ".join(map(repr, known[:5]))
     return f"This server has {some}{' and more' if len(known) > 5 else ''}."

@@ -7,13 +7,17 @@ from typing import Any
 
 from server.engine.request import EngineStats
 
+from .permission import may_see
 from .ports import Base
 
 
 def state_document(
     base: Base, stats: EngineStats, tokens: Mapping[str, int], warnings: Sequence[str]
 ) -> dict[str, Any]:
-    """Queue, KV blocks, slots and who sits in them, counters since the start, newest moves."""
+    """Queue, KV blocks, slots and who sits in them, counters since the start, newest moves.
+
+    Without the adapters that the request's key may not name.
+    """
     return {
         "base": base.name,
         "max_context": stats.max_context or base.max_context,
@@ -41,8 +45,9 @@ def state_document(
                     "running": adapter.num_running,
                 }
                 for adapter in stats.resident
+                if may_see(adapter.label)
             ],
-            "loading": [adapter.label for adapter in stats.loading],
+            "loading": [each.label for each in stats.loading if may_see(each.label)],
         },
         "counters": {
             "steps": stats.num_steps,
@@ -53,8 +58,10 @@ def state_document(
             "adapter_loads": stats.num_adapter_loads,
             "adapter_evictions": stats.num_adapter_evictions,
         },
-        "tokens": dict(tokens),
+        "tokens": {label: count for label, count in tokens.items() if may_see(label)},
         "moves": [
-            {"at": move.at, "adapter": move.label, "kind": move.kind} for move in stats.recent_moves
+            {"at": move.at, "adapter": move.label, "kind": move.kind}
+            for move in stats.recent_moves
+            if may_see(move.label)
         ],
     }

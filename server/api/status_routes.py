@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from server.metrics import Metrics
 
 from .openapi import openapi_document
+from .permission import may_see
 from .ports import Base, Engine
 from .readiness import Readiness
 from .state import state_document
@@ -64,9 +65,15 @@ class StatusRoutes:
         return JSONResponse(document, headers={"cache-control": "no-store"})
 
     async def batches(self, _request: Request) -> Response:
-        """The newest steps, oldest first: tokens of each adapter that shared the step."""
+        """The newest steps, oldest first: tokens of each adapter that shared the step.
+
+        Of those adapters that the request's key may name.
+        """
         stats = self._engine.stats()
-        batches = [dict(batch) for batch in stats.recent_batches]
+        batches = [
+            {label: count for label, count in batch.items() if may_see(label)}
+            for batch in stats.recent_batches
+        ]
         return JSONResponse({"num_steps": stats.num_steps, "batches": batches})
 
     async def openapi(self, _request: Request) -> Response:

@@ -8,12 +8,13 @@ from starlette.types import Scope as ASGIScope
 
 from server.api.errors import InvalidApiKey, ScopeMissing
 from server.api.keys import ApiKey, KeyRing, Scope
+from server.api.permission import permit
 
 
 class RequireScope:
     """Lets a request through when the ring is open, or its bearer key allows `scope`.
 
-    The request's state then has the key's tenant.
+    The request's state then has the key's tenant, and what it names has to match its patterns.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing, scope: Scope) -> None:
@@ -25,6 +26,7 @@ class RequireScope:
         if not self.keys.is_open:
             key = self._check(Headers(scope=scope).get("authorization", ""))
             scope.setdefault("state", {})["tenant"] = key.tenant
+            permit(key.patterns)
         await self.app(scope, receive, send)
 
     def _check(self, authorization: str) -> ApiKey:

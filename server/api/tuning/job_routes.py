@@ -19,6 +19,7 @@ from registry.references import check_name
 from registry.tuning import Job, NewJob, Queue
 from registry.tuning.statuses import CHECKPOINTS, FINISHED
 from server.api.bodies import parse_body
+from server.api.permission import may_name
 from server.api.ports import Base
 from server.errors import InvalidRequest
 
@@ -96,12 +97,19 @@ class JobRoutes:
                 f"Only the base '{self._base.name}' can be fine-tuned here, not '{body.model}'.",
                 param="model",
             )
+        adapter = _adapter_name(body.suffix)
+        if not may_name(adapter):
+            raise InvalidRequest(
+                f"This API key may not name '{adapter}': give a 'suffix' that matches its "
+                "patterns.",
+                param="suffix",
+            )
         return NewJob(
             model=self._base.name,
             base_fingerprint=self._base.record.fingerprint,
             training_file=body.training_file,
             validation_file=body.validation_file,
-            adapter=_adapter_name(body.suffix),
+            adapter=adapter,
             seed=secrets.randbelow(2**31) if body.seed is None else body.seed,
             hyperparameters=body.chosen.model_dump(),
             recipe={str(name): values for name, values in body.recipe.items()},

@@ -12,7 +12,8 @@ from server.settings import ApiSettings, Settings, find_keys
 from tests.server.api.fakes import make_site, open_client
 
 READER, ADMIN = "reader-key-1", "admin-key-22"
-CHAT = {"model": "sql", "messages": [{"role": "user", "content": "hi"}]}
+CHAT_ONLY = {"messages": [{"role": "user", "content": "hi"}]}
+CHAT = {"model": "sql", **CHAT_ONLY}
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -89,3 +90,47 @@ async def test_keys_open_their_scope() -> None:
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/"):
             assert (await client.get(path)).status_code == 200
         assert "sql" not in (await client.get("/")).text  # names are for holders of a key
+
+
+def test_patterns_are_read() -> None:
+    keys = parse_keys([READER, f"{ADMIN}::acme:sql*+mistral-7b"], where="test")
+    assert [key.patterns for key in keys] == [("*",), ("sql*", "mistral-7b")]
+    assert (keys[1].tenant, keys[1].scopes) == ("acme", {"inference"})
+    with pytest.raises(StartupError, match=r"entry 1: 'sql\[' is no pattern"):
+        parse_keys([f"{READER}:inference::sql["], where="here")
+
+
+@pytest.mark.anyio
+async def test_a_key_names_what_matches_its_patterns_and_sees_nothing_else() -> None:
+    keys = parse_keys([f"{READER}:inference::sql*", f"{ADMIN}:admin::pi*+fake-base"], where="test")
+    site = make_site(ApiSettings(keys=keys))
+    base = site.base.name
+    async with open_client(site.app, bearer(READER)) as client:
+        for model in ("sql", "sql@prod", "sql@2"):
+            assert (
+                await client.post("/v1/chat/completions", json={**CHAT, "model": model})
+            ).is_success
+        for model in ("pirate", "pirate@1", base, "nobody"):
+            for path in ("/v1/chat/completions", "/tokenize", "/v1/embeddings"):
+                body = {"model": model, **({"input": "x"} if "emb" in path else CHAT_ONLY)}
+                refused = await client.post(path, json=body)
+                assert (refused.status_code, refused.json()["error"]["param"]) == (404, "model")
+                assert "pirate" not in refused.text.replace(f"'{model}'", "")
+        parts = [{"name": "sql", "scale": 0.5}, {"name": "pirate", "scale": 0.5}]
+        mixed = await client.post("/v1/chat/completions", json={**CHAT, "adapters": parts})
+        assert (mixed.status_code, mixed.json()["error"]["param"]) == (404, "adapters.1.name")
+        header = {"x-hatstand-adapter": "pirate"}
+        by_header = await client.post("/v1/chat/completions", json=CHAT, headers=header)
+        assert by_header.status_code in (400, 404)
+        listed = {card["id"] for card in (await client.get("/v1/models")).json()["data"]}
+        assert listed == {"sql", "sql@prod"}
+        assert (await client.get("/v1/models/pirate")).status_code == 404
+        state = await client.get("/debug/state")
+        assert "pirate" not in state.text + (await client.get("/debug/batches")).text
+    async with open_client(site.app, bearer(ADMIN)) as client:
+        for path in ("load", "unload"):
+            body = {"lora_name": "sql"}
+            refused = await client.post(f"/v1/{path}_lora_adapter", json=body)
+            assert refused.status_code == 404, refused.text
+        loaded = await client.post("/v1/load_lora_adapter", json={"lora_name": "pirate"})
+        assert loaded.is_success

@@ -1,0 +1,29 @@
+"""Which models the key of the running request may name."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+
+from server.engine.composition import members
+
+EVERYTHING = ("*",)
+
+# Of the request, and of the threads that read the catalog for it; whatever else runs may name all.
+_patterns: ContextVar[tuple[str, ...]] = ContextVar("patterns", default=EVERYTHING)
+
+
+def permit(patterns: tuple[str, ...]) -> None:
+    """Let the running request name the base and adapters that match one of these globs alone."""
+    _patterns.set(patterns)
+
+
+def may_name(model: str) -> bool:
+    """Whether it may name this base or adapter, in whatever version."""
+    name = model.partition("@")[0]
+    return any(fnmatchcase(name, pattern) for pattern in _patterns.get())
+
+
+def may_see(label: str) -> bool:
+    """Whether it may name every adapter in what a label stands for: the base, a version, a sum."""
+    return all(map(may_name, members(label)))
