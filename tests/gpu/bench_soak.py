@@ -16,12 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from server.bases import Base
 from server.bench.device_http import serving_engine
@@ -29,11 +25,11 @@ from server.engine.build import build_engine
 from server.engine.config import EngineSettings
 from tests.gpu.nf4_base import write_nf4_base, write_random_adapter
 from tests.gpu.shapes import MISTRAL_7B, open_unhashed
+from tests.gpu.want_of_memory import no_memory_left
 from tests.support.serving import FolderSource
 
 NUM_STREAMS, NUM_ADAPTERS, NUM_FILES = 256, 96, 8
 NUM_TOKENS, NUM_WORDS = 64, 20
-LARGEST, SMALLEST = 1 << 34, 1 << 20  # bytes of a piece of the memory that is taken away
 TINY = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -66,22 +62,6 @@ def write_parts(folder: Path, layers: int, device: str) -> tuple[Base, dict[str,
         for number in range(NUM_FILES)
     ]
     return base, {f"a{number}": files[number % NUM_FILES] for number in range(NUM_ADAPTERS)}
-
-
-@contextmanager
-def no_memory_left() -> Iterator[None]:
-    """Take all of the device's memory that is free, also what torch keeps for later."""
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    taken, size = [], LARGEST
-    while size >= SMALLEST:
-        try:
-            taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
-        except torch.OutOfMemoryError:
-            size //= 2
-    yield
-    taken.clear()
-    torch.cuda.empty_cache()
 
 
 def take_memory_once(after: float) -> None:

@@ -20,11 +20,11 @@ from server.bases import Base  # noqa: E402
 from server.engine.engine import Engine  # noqa: E402
 from server.errors import AdapterLoadError, OutOfMemory  # noqa: E402
 from tests.gpu.seven_b import NAMES, prompt, running, write_parts  # noqa: E402
+from tests.gpu.want_of_memory import no_memory_left  # noqa: E402
 from tests.support.serving import Driver  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
-LARGEST, SMALLEST = 1 << 34, 1 << 20  # bytes of a piece of the memory that is taken away
 Parts = tuple[Base, dict[str, Path]]
 ROOT = Path(__file__).parents[2]
 BROKEN = """
@@ -65,22 +65,6 @@ asyncio.run(main(worker))
 @pytest.fixture(scope="module")
 def parts(ram_disk: Path) -> Parts:
     return write_parts(ram_disk / "parts", 2)
-
-
-@contextmanager
-def no_memory_left() -> Iterator[None]:
-    """Take all of the device's memory away."""
-    torch.cuda.synchronize()
-    torch.cuda.empty_cache()
-    taken, size = [], LARGEST
-    while size >= SMALLEST:
-        try:
-            taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
-        except torch.OutOfMemoryError:
-            size //= 2
-    yield
-    taken.clear()
-    torch.cuda.empty_cache()
 
 
 def decoding(engine: Engine, **params: Any) -> Driver:
