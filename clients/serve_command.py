@@ -29,6 +29,13 @@ class Gemm(StrEnum):
     batch_invariant = "batch-invariant"
 
 
+class PrefixScope(StrEnum):
+    """Who shares cached prefixes."""
+
+    adapter = "adapter"
+    key = "key"
+
+
 class LogFormat(StrEnum):
     """How log lines are written."""
 
@@ -153,8 +160,16 @@ def serve(
         float | None, _seconds("Seconds that running requests have at the end.", "30")
     ] = None,
     api_keys_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="KEY[:SCOPE+SCOPE[:TENANT]] lines.")
+        Path | None,
+        typer.Option(metavar="FILE", help="KEY[:SCOPE+SCOPE[:TENANT[:PATTERN+PATTERN]]] lines."),
     ] = None,
+    prefix_scope: Annotated[
+        PrefixScope,
+        typer.Option(
+            help="Who shares what was computed of a prompt's beginning: all who ask an adapter, or "
+            "requests of one key, so that no other can tell from times what was asked."
+        ),
+    ] = PrefixScope.adapter,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve other machines without keys.")
     ] = False,
@@ -192,6 +207,7 @@ def serve(
                 pins=tuple(pin or ()),
                 require_receipt=require_receipt,
                 trusted_keys=tuple(require_signature or ()),
+                prefix_scope=prefix_scope.value,
                 **_given(limits),
             ),
             engine=EngineOptions(

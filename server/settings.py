@@ -17,6 +17,7 @@ from .errors import StartupError
 
 Device = Literal["auto", "cpu", "cuda"]
 Gemm = Literal["exact", "fast", "batch-invariant"]
+PrefixScope = Literal["adapter", "key"]  # who shares cached prefixes: all who ask it, or one key's
 
 KEYS_VARIABLE = "HATSTAND_API_KEYS"
 
@@ -70,6 +71,7 @@ class ApiSettings:
     drain_timeout: float = 30.0  # how long running streams may finish then
     canary_interval: float = 1.0  # between looks at canaries, and reports on them
     retry_after: float = 1.0  # told to clients that are turned away
+    prefix_scope: PrefixScope = "adapter"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -40,6 +41,7 @@ BASE = "smollm2-135m"
 SLOTS, HOST_ADAPTERS, MAX_BATCH = 6, 1000, 32
 TRAFFIC = Traffic(num_adapters=20, zipf=1.0, prompt_tokens=48, answer_tokens=24, is_varied=False)
 CALLERS = 8
+MOST_TOKENS = 1900  # that the base has room for behind a prompt
 ROOT = Path(__file__).parents[2]
 
 
@@ -120,17 +122,20 @@ def _is_ready(url: str) -> bool:
     return False
 
 
-def _ask(client: httpx.Client, adapter: int, chance: np.random.Generator) -> tuple[float, float]:
-    """One streamed answer: seconds to its first text, and in all."""
-    prompt = chance.integers(200, 5000, TRAFFIC.prompt_tokens).tolist()
-    body = {
+def _body(adapter: int, chance: np.random.Generator, num_tokens: int) -> dict[str, Any]:
+    return {
         "model": f"bench{adapter}",
-        "prompt": prompt,
-        "max_tokens": TRAFFIC.answer_tokens,
+        "prompt": chance.integers(200, 5000, TRAFFIC.prompt_tokens).tolist(),
+        "max_tokens": num_tokens,
         "ignore_eos": True,
         "temperature": 0,
         "stream": True,
     }
+
+
+def _ask(client: httpx.Client, adapter: int, chance: np.random.Generator) -> tuple[float, float]:
+    """One streamed answer: seconds to its first text, and in all."""
+    body = _body(adapter, chance, TRAFFIC.answer_tokens)
     began, first = time.perf_counter(), 0.0
     with client.stream("POST", "/v1/completions", json=body) as reply:
         for line in reply.iter_lines():
@@ -142,18 +147,27 @@ def _ask(client: httpx.Client, adapter: int, chance: np.random.Generator) -> tup
 def _overhead(url: str, speed: Speed) -> float:
     """What a first token takes beyond the engine's part, beside one stream that keeps it busy.
 
-    The engine's part is half a step, until it can begin, and the pass over the prompt.
+    The engine's part is half a step, until it can begin, and the pass over the prompt. The stream
+    is one long one: others would begin anew in step with the request, and share its pass.
     """
     chance = np.random.default_rng(1)
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
 
     def keep_busy() -> None:
-        with httpx.Client(base_url=url, timeout=60) as client:
-            while not over.is_set():
-                _ask(client, 0, chance)
+        body = _body(0, chance, MOST_TOKENS)
+        with (
+            httpx.Client(base_url=url, timeout=60) as client,
+            client.stream("POST", "/v1/completions", json=body) as reply,
+        ):
+            for _ in reply.iter_lines():
+                begun.set()
+                if over.is_set():
+                    return
+        assert over.is_set(), "the long stream ended before it was to"
 
     busy = threading.Thread(target=keep_busy)
     busy.start()
+    begun.wait()
     with httpx.Client(base_url=url, timeout=60) as client:
         firsts = [_ask(client, 0, chance)[0] for _ in range(25)]
     over.set()

@@ -125,7 +125,7 @@ def create_app(
         arms=arms,
         tally=tally,
         readiness=readiness or Readiness(engine, settings.pins),
-        keys=KeyRing(settings.keys),
+        keys=KeyRing(settings.keys, parts_prefixes=settings.prefix_scope == "key"),
         grammars=GrammarCompiler(base.tokenizer, base.record.config["vocab_size"]),
         link=link,
         queue=queue,

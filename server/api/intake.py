@@ -24,6 +24,7 @@ from .job import Echo, Job
 from .model_choice import ModelChoice
 from .models import ServedModel
 from .parameters import Parameters
+from .permission import prefix_scope
 from .ports import Base, Engine
 from .sampling import TokenBudget, check_token_id, sampling_params
 from .structure import HAT_SCHEMA, find_shape
@@ -167,7 +168,14 @@ class Intake:
                 shows_special=bool(special),  # the words that calls are read by
             )
             request_id = f"{job_id}-{len(sequences)}"
-            first = GenerationRequest(request_id, prompt, params, model.adapter, constraint)
+            first = GenerationRequest(
+                request_id,
+                prompt,
+                params,
+                model.adapter,
+                constraint,
+                prefix_scope=prefix_scope(),
+            )
             sequences.append(first)
             sequences += [
                 _sibling(first, f"{job_id}-{len(sequences) + more}", more + 1)

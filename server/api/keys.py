@@ -51,14 +51,22 @@ class ApiKey:
 
 
 class KeyRing:
-    """The keys a server accepts. An empty ring lets everyone in."""
+    """The keys a server accepts. An empty ring lets everyone in.
 
-    def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
+    parts_prefixes: each key's requests take up prefixes that its own have computed, not others'.
+    """
+
+    def __init__(self, keys: Iterable[ApiKey] = (), *, parts_prefixes: bool = False) -> None:
         self._keys = tuple(keys)
+        self._parts_prefixes = parts_prefixes
 
     @property
     def is_open(self) -> bool:
         return not self._keys
+
+    def prefix_scope(self, key: ApiKey) -> str:
+        """Who shares cached prefixes: requests that have the same."""
+        return key.sha256.hex() if self._parts_prefixes else ""
 
     def find(self, token: str) -> ApiKey | None:
         """The key that `token` is, compared with every key in constant time."""

@@ -1,4 +1,4 @@
-"""Which models the key of the running request may name."""
+"""What the key of the running request may name, and whose prefixes it may take up."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ EVERYTHING = ("*",)
 
 # Of the request, and of the threads that read the catalog for it; whatever else runs may name all.
 _patterns: ContextVar[tuple[str, ...]] = ContextVar("patterns", default=EVERYTHING)
+_prefix_scope: ContextVar[str] = ContextVar("prefix_scope", default="")
 
 
-def permit(patterns: tuple[str, ...]) -> None:
-    """Let the running request name the base and adapters that match one of these globs alone."""
+def permit(patterns: tuple[str, ...], prefix_scope: str = "") -> None:
+    """Let the running request name the base and adapters that match one of these globs alone, and
+    share cached prefixes with requests of the same scope alone.
+    """
     _patterns.set(patterns)
+    _prefix_scope.set(prefix_scope)
+
+
+def prefix_scope() -> str:
+    """What of `GenerationRequest` says who shares its cached prefixes."""
+    return _prefix_scope.get()
 
 
 def may_name(model: str) -> bool:

@@ -91,7 +91,8 @@ Pooling = Literal["mean", "last"]
 class GenerationRequest:
     """One sequence to be. `adapter` None is the bare base; `constraint` None lets anything come.
 
-    With `pooling` nothing is generated: the prompt's embedding is the answer.
+    With `pooling` nothing is generated: the prompt's embedding is the answer. Cached prefixes are
+    shared by requests for the same adapter with the same `prefix_scope`.
     """
 
     request_id: str
@@ -100,6 +101,7 @@ class GenerationRequest:
     adapter: AdapterRef | None = None
     constraint: Constraint | None = None
     pooling: Pooling | None = None
+    prefix_scope: str = ""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ class Sequence:
 
     def block_keys(self, block_size: int) -> list[bytes]:
         """Keys of all full blocks so far, extended as tokens come."""
-        parent = (self.adapter_digest or BASE_DIGEST).encode()
+        scope = self.request.prefix_scope
+        parent = f"{self.adapter_digest or BASE_DIGEST} {scope}".encode()
         for start in range(len(self.keys) * block_size, self.num_tokens, block_size):
             tokens = self.token_ids[start : start + block_size]
             if len(tokens) < block_size:

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from server.api import limits
 from server.api.model_choice import ModelChoice
+from server.api.permission import prefix_scope
 from server.api.ports import Base, Engine
 from server.api.sampling import check_token_id
 from server.api.wishes import Wishes
@@ -62,6 +63,7 @@ class EmbeddingIntake:
                 NOTHING_TO_SAY,
                 model.adapter,
                 pooling=body.pooling or "mean",
+                prefix_scope=prefix_scope(),
             )
             for index, text in enumerate(body.inputs)
         )

@@ -26,7 +26,7 @@ class RequireScope:
         if not self.keys.is_open:
             key = self._check(Headers(scope=scope).get("authorization", ""))
             scope.setdefault("state", {})["tenant"] = key.tenant
-            permit(key.patterns)
+            permit(key.patterns, self.keys.prefix_scope(key))
         await self.app(scope, receive, send)
 
     def _check(self, authorization: str) -> ApiKey:

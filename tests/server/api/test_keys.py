@@ -8,7 +8,7 @@ import pytest
 
 from server.api.keys import KeyRing, parse_keys, read_keys
 from server.errors import StartupError
-from server.settings import ApiSettings, Settings, find_keys
+from server.settings import ApiSettings, PrefixScope, Settings, find_keys
 from tests.server.api.fakes import make_site, open_client
 
 READER, ADMIN = "reader-key-1", "admin-key-22"
@@ -134,3 +134,17 @@ async def test_a_key_names_what_matches_its_patterns_and_sees_nothing_else() -> 
             assert refused.status_code == 404, refused.text
         loaded = await client.post("/v1/load_lora_adapter", json={"lora_name": "pirate"})
         assert loaded.is_success
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("prefix_scope", ["adapter", "key"])
+async def test_who_shares_prefixes(prefix_scope: PrefixScope) -> None:
+    keys = parse_keys([READER, ADMIN], where="test")
+    site = make_site(ApiSettings(keys=keys, prefix_scope=prefix_scope))
+    async with open_client(site.app) as client:
+        for token in (READER, READER, ADMIN):
+            asked = await client.post("/v1/chat/completions", json=CHAT, headers=bearer(token))
+            assert asked.is_success
+    first, second, another = (request.prefix_scope for request in site.engine.requests)
+    assert first == second
+    assert (another == first) == (prefix_scope == "adapter")

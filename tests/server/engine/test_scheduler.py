@@ -76,11 +76,13 @@ class Run:
         )
         self._tokens = itertools.count(1000)
 
-    def add(self, num_prompt: int, adapter: str | None = None, *, first: int = 0) -> Sequence:
+    def add(
+        self, num_prompt: int, adapter: str | None = None, *, first: int = 0, scope: str = ""
+    ) -> Sequence:
         """A waiting sequence whose prompt is first, first + 1, …"""
         ref = AdapterRef(adapter, adapter) if adapter else None
         prompt = tuple(range(first, first + num_prompt))
-        request = GenerationRequest("request", prompt, SamplingParams(), ref)
+        request = GenerationRequest("request", prompt, SamplingParams(), ref, prefix_scope=scope)
         detokenizer = Detokenizer(lambda _: "")
         sequence = Sequence(request, detokenizer, arrival=next(_arrivals))
         self.scheduler.add(sequence)
@@ -483,6 +485,16 @@ def test_prefixes_of_other_weights_are_not_shared(one: str | None, other: str | 
     run.step()
     second = run.add(8, other)
     assert prefilled(run.step()) == [(second, 8)]
+
+
+def test_prefixes_of_another_scope_are_not_shared() -> None:
+    run = Run()
+    run.add(8, "a", scope="one")
+    run.step()
+    other = run.add(8, "a", scope="other")
+    assert prefilled(run.step()) == [(other, 8)]
+    same = run.add(8, "a", scope="one")
+    assert prefilled(run.step()) == [(same, 4)]
 
 
 @pytest.mark.parametrize("state", ["decoding", "prefilling", "waiting", "loading"])
