@@ -51,6 +51,7 @@ def serve(settings: Settings) -> None:
     Raises StartupError when it cannot start as asked, EngineStopped when it could not go on.
     """
     configure_logging(settings.log_format)
+    raise_file_limit()  # each connection is one; the processes that we start inherit it
     listener = bind(settings.host, settings.port)
     with contextlib.closing(listener):
         settings = replace(settings, port=listener.getsockname()[1])
@@ -84,7 +85,6 @@ def serve_on(
     Raises StartupError and EngineStopped.
     """
     console = Console(stderr=True)
-    raise_file_limit()  # each connection is one
 
     def say() -> None:
         console.print(f"Serving {settings.base} on {settings.url} (Ctrl-C stops)", markup=False)

@@ -27,6 +27,12 @@ class Word(bytes, Enum):
     ENDED = b"2"  # the connection is closed
 
 
+class Order(Enum):
+    """What is asked of a replica as a whole."""
+
+    LEAVE = LEAVE  # finish what it has; a second time, at once
+
+
 @dataclass(frozen=True)
 class Handover:
     """A connection as it arrives in another process. `raw` is what was read from it before."""
@@ -57,14 +63,14 @@ def order_to_leave(orders: socket.socket) -> None:
     orders.sendall(_HEADER.pack(LEAVE, 0))
 
 
-def receive(orders: socket.socket) -> Handover | None:
-    """Wait for the next connection. None: it is time to leave, or the other side is gone."""
+def receive(orders: socket.socket) -> Handover | Order | None:
+    """Wait for the next connection or order. None: the other side is gone."""
     header, descriptors, _, _ = socket.recv_fds(orders, _HEADER.size, 1)
     if len(header) < _HEADER.size:
         return None
     number, size = _HEADER.unpack(header)
     if number == LEAVE:
-        return None
+        return Order.LEAVE
     (descriptor,) = descriptors
     raw = _read(orders, size)
     if raw is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import threading
@@ -31,6 +32,7 @@ class Inbox:
         self._notes = notes
         self._number = number
         self._server: DrainingServer | None = None
+        self._adopting: set[asyncio.Task[None]] = set()
 
     def serve(self, server: DrainingServer) -> None:
         """Answer until told to leave; `open` has to be what the server calls once it is up."""
@@ -47,10 +49,26 @@ class Inbox:
         self._notes.sendall(Note(Word.SERVING).encode())
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Runs in a thread of its own, so that large requests come in beside the loop."""
-        while (handover := receive(self._orders)) is not None:
-            asyncio.run_coroutine_threadsafe(self._adopt(handover), loop)
-        loop.call_soon_threadsafe(self._leave)
+        """Runs in a thread of its own, so that large requests come in beside the loop.
+
+        It goes on once the server is leaving: that answers until the drain's delay is over, tells
+        whoever comes later so, and is to hear that it shall leave at once.
+        """
+        is_leaving = False
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the process is about to
+            while (order := receive(self._orders)) is not None:
+                if isinstance(order, Handover):
+                    loop.call_soon_threadsafe(self._begin, order)
+                else:
+                    is_leaving = True
+                    loop.call_soon_threadsafe(self._leave)
+            if not is_leaving:
+                loop.call_soon_threadsafe(self._leave)
+
+    def _begin(self, handover: Handover) -> None:
+        task = asyncio.get_running_loop().create_task(self._adopt(handover))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
 
     async def _adopt(self, handover: Handover) -> None:
         server = self._running

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from server.errors import StartupError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
+_NO_GPU = ("", "-1")  # CUDA sees what is named before these only
 _DEVICE_NODE = re.compile(r"nvidia\d+")
 
 
@@ -50,6 +52,7 @@ def _gpus(environ: Mapping[str, str], dev: Path) -> list[str]:
     """What CUDA_VISIBLE_DEVICES may say to have one GPU each."""
     named = environ.get(VISIBLE)
     if named is not None:
-        return [name.strip() for name in named.split(",") if name.strip()]
+        names = (name.strip() for name in named.split(","))
+        return list(takewhile(lambda name: name not in _NO_GPU, names))
     nodes = [node for node in dev.iterdir() if _DEVICE_NODE.fullmatch(node.name)]
     return [str(number) for number in range(len(nodes))]

@@ -15,7 +15,7 @@ from server.errors import Unavailable
 
 PATIENCE = 5.0  # seconds for a request's head to come, and for its rest to be read away
 LONGEST_HEAD = 1 << 16
-CROWD = 512  # connections answered at once; others wait in the listener's backlog
+CROWD = 512  # connections answered at once; others wait for their turn
 
 
 class StandIn:

@@ -96,6 +96,7 @@ def test_without_gpus_replicas_share_the_cores(tmp_path: Path) -> None:
     places = find_places(2, "auto", {}, tmp_path)
     assert {place.device for place in places} == {"cpu"}
     assert all(int(place.environ["OMP_NUM_THREADS"]) >= 1 for place in places)
+    assert find_places(2, "auto", {"CUDA_VISIBLE_DEVICES": "-1"})[0].device == "cpu"
     assert find_places(2, "cpu", {"OMP_NUM_THREADS": "3"}, tmp_path)[0].environ == {
         "OMP_NUM_THREADS": "3"
     }
