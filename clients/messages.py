@@ -65,6 +65,7 @@ class Event:
     """One event of a stream: more text, parts of tool calls, an end, or the final counts.
 
     `tool_calls` are as in OpenAI's chunks: each has its call's `index`, the first its name.
+    `choice` says which of `n` answers it is of.
     """
 
     text: str = ""
@@ -72,6 +73,7 @@ class Event:
     usage: Usage | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     logprobs: Mapping[str, Any] | None = None
+    choice: int = 0
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ def parse_event(line: str) -> Event | None:
         usage=usage,
         tool_calls=tuple(delta.get("tool_calls") or ()),
         logprobs=choice.get("logprobs"),
+        choice=choice.get("index", 0),
     )
 
 

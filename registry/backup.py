@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .collection import needed_blobs
 from .embedded import CATALOG_FILE, Registry
 from .errors import BlobNotFound, Corrupted, DestinationExists
 from .staging import StagingArea
-from .tables import metadata
+from .tables import event, metadata
 
 _ATTEMPTS = 5  # of a backup under which a collection takes what it is copying
 _ROWS = 1000  # written at once
@@ -42,22 +43,23 @@ def back_up(registry: Registry, folder: Path, progress: Progress | None = None) 
 
     The catalog is copied first, in one transaction, then the blobs that it names. One that has gone
     by then was of a version withdrawn and collected meanwhile: then the copy is begun anew. Killed
-    half-way, the backup before is still whole. Raises `DestinationExists` for a folder in use.
+    half-way, the backup before is still whole. Raises `DestinationExists` for the registry's own
+    folder, and for one that holds anything but an earlier backup of it.
     """
     folder = folder.expanduser().absolute()
-    if folder == registry.folder:
+    if folder.resolve() == registry.folder.resolve():
         raise DestinationExists(f"{folder} is the registry itself: name another folder")
-    target = Registry.open(folder)
-    for attempt in range(1, _ATTEMPTS + 1):
-        fresh = folder / f"{CATALOG_FILE}.new"
-        try:
-            backup = _copy_into(registry, fresh, target, progress)
-        except BlobNotFound:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            break
-    target.close()
+    fresh = folder / f"{CATALOG_FILE}.new"
+    with closing(Registry.open(folder)) as target:
+        _check_earlier(target, registry)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                backup = _copy_into(registry, fresh, target, progress)
+            except BlobNotFound:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                break
     _exchange(fresh, folder / CATALOG_FILE)
     return backup
 
@@ -70,8 +72,7 @@ def restore(folder: Path, registry: Registry, progress: Progress | None = None) 
     """
     if not (folder / CATALOG_FILE).is_file():
         raise Corrupted(f"{folder} is no backup: it has no {CATALOG_FILE}", param="folder")
-    source = Registry.open(folder)
-    with source.catalog.read() as connection:
+    with closing(Registry.open(folder)) as source, source.catalog.read() as connection:
         digests = needed_blobs(connection)
         with registry.catalog.write() as writing:
             _check_empty(writing, registry.catalog.label)
@@ -87,13 +88,12 @@ def _copy_into(
 ) -> Backup:
     """The catalog into a new file, and what it names into the target's blobs."""
     _remove(fresh)
-    catalog = Catalog(fresh)
-    with registry.catalog.read() as reading, catalog.write() as writing:
-        _copy_rows(reading, writing)
-    with catalog.read() as connection:
-        digests, num_versions = needed_blobs(connection), _count_versions(connection)
+    with closing(Catalog(fresh)) as catalog:
+        with registry.catalog.read() as reading, catalog.write() as writing:
+            _copy_rows(reading, writing)
+        with catalog.read() as connection:
+            digests, num_versions = needed_blobs(connection), _count_versions(connection)
     copied = _copy_blobs(digests, registry.blobs, target.blobs, target.staging, progress)
-    catalog.close()
     return Backup(num_versions, len(digests), copied)
 
 
@@ -143,6 +143,22 @@ def _size(blobs: Blobs, digest: str) -> int:
     if found is None:
         raise BlobNotFound(f"blob {digest} is missing from the registry", param=digest)
     return found.size
+
+
+def _check_earlier(target: Registry, registry: Registry) -> None:
+    """Events are only ever added: a backup's last one is the registry's too."""
+    last = sa.select(event).order_by(event.c.id.desc()).limit(1)
+    with target.catalog.read() as connection:
+        newest = connection.execute(last).one_or_none()
+    if newest is None:
+        return
+    with registry.catalog.read() as connection:
+        same = connection.execute(sa.select(event).where(event.c.id == newest.id)).one_or_none()
+    if same is None or tuple(same) != tuple(newest):
+        raise DestinationExists(
+            f"{target.folder} is no earlier backup of this registry: something else was pushed or "
+            "moved there; name another folder"
+        )
 
 
 def _check_empty(connection: Connection, label: str) -> None:

@@ -6,12 +6,16 @@ Servers check an upload by it and training reads by it, so that both refuse the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can write one alone; no encoding can
 _ROLES = ("system", "user", "assistant")
-_MOST_NAMED = 20  # of the rows that are wrong
+_MOST_NAMED = 20  # of the rows that are wrong, and of a row's columns
+_MOST_SHOWN = 60  # characters
 
 
 class BadRow(Exception):
@@ -69,7 +73,14 @@ def find_bad_rows(lines: Iterable[bytes]) -> list[str]:
 
 def columns(fields: Mapping[str, Any]) -> str:
     """The names of a row's columns, for a message."""
-    return ", ".join(f"`{name}`" for name in fields) or "no columns"
+    names = ", ".join(f"`{_shown(name)}`" for name in islice(fields, _MOST_NAMED))
+    return (f"{names}, …" if len(fields) > _MOST_NAMED else names) or "no columns"
+
+
+def _shown(text: str) -> str:
+    """So much of a stranger's text that a message stays one, and can be sent."""
+    short = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+    return short.encode("utf-8", "backslashreplace").decode()
 
 
 def _object(line: bytes, *, is_first: bool) -> dict[str, Any]:
@@ -88,11 +99,14 @@ def _message(item: Any, index: int) -> dict[str, str]:
         raise BadRow(f"messages[{index}] must be an object with `role` and `content`")
     role, content = item.get("role"), item.get("content")
     if role not in _ROLES:
-        raise BadRow(f"messages[{index}].role must be one of {', '.join(_ROLES)}, not {role!r}")
+        given = _shown(repr(role))
+        raise BadRow(f"messages[{index}].role must be one of {', '.join(_ROLES)}, not {given}")
     if isinstance(content, list):
         content = _joined(content, index)
     if not isinstance(content, str):
         raise BadRow(f"messages[{index}].content must be text, not {type(content).__name__}")
+    if _SURROGATE.search(content):
+        raise BadRow(f"messages[{index}].content has half of a surrogate pair, which is no text")
     if item.get("weight") not in (None, 0, 1):
         raise BadRow(f"messages[{index}].weight must be 0 or 1")
     if item.get("tool_calls") or item.get("function_call"):

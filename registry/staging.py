@@ -106,6 +106,8 @@ def _held(folder: Path) -> Iterator[bool]:
         is_mine = True
     except BlockingIOError:
         is_mine = False
+    except OSError:  # NFS locks no folder: there the age alone says
+        is_mine = True
     try:
         yield is_mine
     finally:

@@ -26,6 +26,8 @@ from .recipe import Recipe
 from .samples import Sample
 from .trainer import AnswerTrainer, Row, num_steps
 
+_AMPERE = (8, 0)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -126,10 +128,14 @@ class Fitting:
         return self._is_on(self.recipe.train.unpadded)
 
     def _is_on(self, setting: bool | Literal["auto"]) -> bool:
-        """`auto` is on where it pays: on a GPU that holds whole weights."""
-        if setting == "auto":
-            return device().type == "cuda" and self.recipe.train.deepspeed is None
-        return setting
+        """`auto` is on where it pays: on a GPU that holds whole weights, and has torch's flash
+        attention.
+        """
+        if setting != "auto":
+            return setting
+        if device().type != "cuda" or self.recipe.train.deepspeed is not None:
+            return False
+        return torch.cuda.get_device_capability() >= _AMPERE
 
     def _rows(self, samples: Sequence[Sample]) -> Sequence[Row]:
         settings = self.recipe.train

@@ -38,7 +38,7 @@ def _check(path: Path, values: dict[str, Any]) -> None:
     said.pop("gradient_accumulation_steps", None)
     try:
         DeepSpeedConfig({**said, "train_micro_batch_size_per_gpu": 1})
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise RecipeError([f"{path}: DeepSpeed refuses it: {error}"]) from error
 
 

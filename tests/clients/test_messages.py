@@ -133,6 +133,11 @@ def test_a_stream_that_calls() -> None:
     assert event == Event(tool_calls=({"index": 0},))
 
 
+def test_a_stream_of_several_answers_says_whose_text_it_is() -> None:
+    chunk = {"choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}]}
+    assert messages.parse_event("data: " + json.dumps(chunk)) == Event(text="b", choice=1)
+
+
 def test_options_are_what_the_server_takes() -> None:
     """All that has an effect, and nothing that would be refused."""
     for options, body, elsewhere in (

@@ -125,6 +125,23 @@ def test_what_is_kept_already_is_not_copied_again(
         assert kept.resolve("sql@2").digest == newer.digest
 
 
+def test_nothing_but_an_earlier_backup_is_written_over(
+    registry: Registry, base: BaseRecord, tmp_path: Path
+) -> None:
+    registry.push(make_adapter(tmp_path / "a", lock=base), "sql")
+    back_up(registry, tmp_path / "served")
+    for name in ("served", "other"):
+        with closing(Registry.open(tmp_path / name)) as another:
+            theirs = another.push(make_adapter(tmp_path / name / "b", seed=1, lock=base), "pirate")
+        with pytest.raises(DestinationExists, match="no earlier backup"):
+            back_up(registry, tmp_path / name)
+        with closing(Registry.open(tmp_path / name)) as another:
+            assert another.resolve("pirate@1").digest == theirs.digest
+    (tmp_path / "link").symlink_to(registry.folder)
+    with pytest.raises(DestinationExists, match="the registry itself"):
+        back_up(registry, tmp_path / "link")
+
+
 def test_a_damaged_blob_is_not_copied(
     registry: Registry, backend: Backend, base: BaseRecord, tmp_path: Path
 ) -> None:

@@ -37,6 +37,10 @@ def test_a_conversation_ends_with_what_is_learned() -> None:
         ([{**ASKED, "content": None}, ANSWER], "content must be text, not NoneType"),
         ([{**ASKED, "content": [{"type": "image_url"}]}, ANSWER], "a part that is no text"),
         ([ASKED, {**ANSWER, "tool_calls": [{}]}], "calls a tool"),
+        (
+            [{**ASKED, "content": "\ud800"}, ANSWER],
+            r"messages\[0\].content has half of a surrogate",
+        ),
     ],
 )
 def test_what_is_no_conversation(messages: list[Any], reason: str) -> None:
@@ -53,3 +57,19 @@ def test_lines_are_counted_as_editors_count_them() -> None:
     many = find_bad_rows([b"{}\n"] * 25)
     assert (len(many), many[-1]) == (21, "… and 5 more")
     assert find_bad_rows([b" \n"]) == ["holds no rows"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"\ud800": 1},
+        {f"column {number}": number for number in range(100_000)},
+        {"c" * 1_000_000: 1},
+        {"messages": [{"role": "r" * 1_000_000}]},
+        {"messages": [{"role": "\ud800"}]},
+    ],
+    ids=["half a character", "many columns", "a long column", "a long role", "half a role"],
+)
+def test_what_is_said_of_a_row_can_be_sent(row: dict[str, Any]) -> None:
+    [problem] = find_bad_rows([json.dumps(row).encode()])
+    assert len(problem.encode()) < 2_000

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +142,20 @@ def test_a_killed_push_leaves_the_registry_as_it_was(
     version = registry.push(second, "sql", alias="prod")
     assert registry.resolve("sql") == version
     assert all(check.is_sound for check in registry.verify())
+
+
+def test_a_file_system_without_locks_on_folders_takes_pushes(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS, which locks only what is open for writing."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    registry = Registry.open(tmp_path / "registry")
+    left = tmp_path / "registry" / "blobs" / "staging" / "left"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert registry.push(adapter, "sql").number == 1
+    assert not left.exists()

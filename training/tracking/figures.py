@@ -45,8 +45,8 @@ class FigureTracker(TrainerCallback):  # type: ignore[misc]  # transformers is u
         self, args: Any, state: Any, _control: Any, model: Any = None, **_: Any
     ) -> None:
         if state.is_world_process_zero:
-            self._has_begun = True
             self.begin(args.to_sanitized_dict(), model)
+            self._has_begun = True
 
     def on_log(
         self, _args: Any, state: Any, _control: Any, logs: dict[str, float] | None = None, **_: Any

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -15,6 +17,7 @@ from training.commands import train
 from training.errors import MissingExtra, RecipeError
 from training.recipe import TrackingSettings
 from training.tracking.choice import find_callback, trackers
+from training.tracking.figures import FigureTracker
 
 
 class Determined(TrainerCallback):
@@ -111,6 +114,26 @@ def test_a_run_that_fails_is_ended_too(write_recipe: Any, hatstand_home: Path) -
         run(write_recipe(), f"tracking.callbacks=[{path}]", "tracking.report_to=[jsonl]")
     lines = (hatstand_home / "runs" / "out" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in lines][:: len(lines) - 1] == ["begin", "end"]
+
+
+def test_what_did_not_begin_has_no_end() -> None:
+    """So that its own error is the one that is seen."""
+
+    class Unreachable(FigureTracker):
+        def begin(self, _about: Mapping[str, Any], _model: Any) -> None:
+            raise ConnectionError("nobody there")
+
+        def figures(self, _step: int, _values: Mapping[str, float]) -> None:
+            raise AssertionError
+
+        def end(self) -> None:
+            raise AssertionError
+
+    tracker = Unreachable(every=1)
+    arguments = Mock(to_sanitized_dict=dict)
+    with pytest.raises(ConnectionError):
+        tracker.on_train_begin(arguments, Mock(is_world_process_zero=True), None)
+    tracker.close()
 
 
 def test_what_is_no_callback_is_named() -> None:

@@ -39,7 +39,7 @@ def _dropout_kernel(
     adds: tl.constexpr,
     size: tl.constexpr,
 ):
-    place = tl.program_id(0) * size + tl.arange(0, size)
+    place = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = place < count
     kept = tl.rand(seed, place) >= p
     value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)

@@ -30,7 +30,7 @@ def multiply_back(
 
 @triton.jit
 def _forward_kernel(out, gate, up, count, size: tl.constexpr):
-    place = tl.program_id(0) * size + tl.arange(0, size)
+    place = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = place < count
     value = tl.load(gate + place, mask=inside, other=0.0).to(tl.float32)
     dtype = out.dtype.element_ty
@@ -41,7 +41,7 @@ def _forward_kernel(out, gate, up, count, size: tl.constexpr):
 
 @triton.jit
 def _backward_kernel(of_gate, of_up, gradient, gate, up, count, size: tl.constexpr):
-    place = tl.program_id(0) * size + tl.arange(0, size)
+    place = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = place < count
     value = tl.load(gate + place, mask=inside, other=0.0).to(tl.float32)
     other = tl.load(up + place, mask=inside, other=0.0).to(tl.float32)
