@@ -14,10 +14,13 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.api.errors import RequestTimeout, error_response
 from server.errors import ServingError, Unavailable
+from server.settings import ApiSettings
 
 from .choice import choose
 from .exposition import FleetMetrics
 from .fleet import Fleet
+from .internal import Answer
+from .replica import Replica
 from .visit import MODEL_IN_BODY, UNLOAD, Visit, read_visit
 
 logger = logging.getLogger(__name__)
@@ -26,15 +29,17 @@ BACKLOG = 2048
 PAUSE = 0.1  # seconds after a connection could not be taken
 MOST_ATTEMPTS = 2  # replicas that may die over one request
 RETRY_AFTER = 5.0  # seconds, told while no replica is up
+LEEWAY = 10.0  # seconds for a replica to say that a request took too long
+NOT_THERE = 404
 JSON = "application/json"
 
 
 class Front:
     """Answers for the host as a whole itself: /healthz, /readyz, /metrics."""
 
-    def __init__(self, fleet: Fleet, max_body: int) -> None:
+    def __init__(self, fleet: Fleet, settings: ApiSettings) -> None:
         self._fleet = fleet
-        self._max_body = max_body
+        self._settings = settings
         self._metrics = FleetMetrics(fleet)
         self._visits: set[asyncio.Task[None]] = set()
 
@@ -66,7 +71,7 @@ class Front:
 
     async def _receive(self, connection: socket.socket) -> None:
         try:
-            visit = await read_visit(connection, self._max_body)
+            visit = await read_visit(connection, self._settings.max_body)
         except TimeoutError:
             raise RequestTimeout("The request did not arrive in time.") from None
         if visit is None:
@@ -97,12 +102,21 @@ class Front:
 
     async def _tell_all(self, visit: Visit) -> None:
         """Unload wherever it is; the answer is that of one that had it, if any did."""
-        answers = await asyncio.gather(*(each.ask(visit.raw) for each in self._fleet.taking))
+        told = await asyncio.gather(*(self._tell(each, visit) for each in self._fleet.taking))
+        answers = [answer for answer in told if answer is not None]
         if not answers:
             raise Unavailable("No replica is up at the moment.", retry_after=RETRY_AFTER)
-        best = min(answers, key=lambda answer: answer.status)
+        best = min(answers, key=lambda answer: (answer.status == NOT_THERE, answer.status))
         await asyncio.get_running_loop().sock_sendall(visit.connection, best.raw)
         visit.connection.close()
+
+    async def _tell(self, replica: Replica, visit: Visit) -> Answer | None:
+        """Its answer, which waits for running sequences; None of one that ended meanwhile."""
+        within = self._settings.request_timeout + LEEWAY
+        try:
+            return await replica.ask(visit.raw, within=within)
+        except OSError:
+            return None
 
     def _own(self, path: str) -> tuple[int, str, bytes]:
         """(status, content type, body) of what is answered for the host as a whole."""

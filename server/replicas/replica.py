@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 POLL = 0.5  # seconds between looks at what it holds
 EXPECTED = 2.0  # seconds after which an adapter that was sent there shows in its metrics
-ANSWERS_WITHIN = 10.0  # seconds, what the parent asks itself
+ANSWERS_WITHIN = 10.0  # seconds, what the parent wants to know itself
 
 
 @contextlib.contextmanager
@@ -101,14 +101,15 @@ class Replica:
             self._expected[visit.model] = time.monotonic()
         await self._send(lambda: hand_over(self._orders, number, visit.connection, visit.raw))
 
-    async def ask(self, raw: bytes) -> Answer:
-        """Its answer to a request of the parent's own. OSError or TimeoutError without one."""
+    async def ask(self, raw: bytes, *, within: float = ANSWERS_WITHIN) -> Answer:
+        """Its answer to a request of the parent's own. OSError or TimeoutError without one in so
+        many seconds."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 await self._send(lambda: hand_over(self._orders, next(self._numbers), theirs, raw))
             ours.setblocking(False)
-            async with asyncio.timeout(ANSWERS_WITHIN):
+            async with asyncio.timeout(within):
                 return await read_answer(ours)
 
     async def live(self) -> int:

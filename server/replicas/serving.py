@@ -37,7 +37,7 @@ def serve_replicas(
 async def _serve(
     fleet: Fleet, settings: Settings, listener: socket.socket, announce: Callable[[], None]
 ) -> None:
-    front = Front(fleet, settings.api.max_body)
+    front = Front(fleet, settings.api)
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, fleet.leave)
