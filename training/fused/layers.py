@@ -40,6 +40,7 @@ def fused(model: Any, *, flat: bool, checkpointed: bool) -> Iterator[None]:
     """
     config, recomputing = model.config, Recomputing()
     attention = config._attn_implementation
+    flat = flat and not config.attention_dropout  # which ours has not: transformers' stays
     changed = []
     for name, module in model.named_modules():
         forward = _fused_forward(module, name, recomputing, flat=flat)
@@ -78,7 +79,7 @@ def _fused_forward(
         return None if module.weight.requires_grad else partial(_norm, module)
     if isinstance(module, MistralMLP):
         return partial(_mlp, module) if module.config.hidden_act == "silu" else None
-    if isinstance(module, MistralAttention) and flat and not module.attention_dropout:
+    if isinstance(module, MistralAttention) and flat:
         return partial(_attention, module)
     return None
 

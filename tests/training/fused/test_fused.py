@@ -107,6 +107,22 @@ def test_a_sliding_window_is_kept_to(tiny_base: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(gradient, gradients[name], rtol=1e-3, atol=1e-6)
 
 
+def test_attention_that_drops_stays_as_it_is(tiny_base: Path, tmp_path: Path) -> None:
+    model = model_of(tiny_base, "none").eval()
+    made = trainer(model, tmp_path)
+    wanted, _ = losses_and_gradients(model, made, Collator(2)(SAMPLES))
+    model.config.attention_dropout = 0.5
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.5
+    with fused(model, flat=True, checkpointed=False):
+        found, _ = losses_and_gradients(model, made, FlatCollator(100)(SAMPLES))
+        model.train()
+        dropping, _ = losses_and_gradients(model, made, FlatCollator(100)(SAMPLES))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert abs(dropping - wanted) > 1e-4
+
+
 def test_what_is_dropped_forward_is_dropped_backward() -> None:
     layer = torch.nn.Linear(24, 10, bias=False)
     x, a, b = (torch.randn(*shape, requires_grad=True) for shape in ((6, 24), (4, 24), (10, 4)))
