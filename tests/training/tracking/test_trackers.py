@@ -91,8 +91,9 @@ def test_a_callback_by_its_dotted_path(write_recipe: Any) -> None:
 
 
 def test_wandb_offline(write_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = tmp_path / "here"
     run(
@@ -102,6 +103,7 @@ def test_wandb_offline(write_recipe: Any, tmp_path: Path, monkeypatch: pytest.Mo
         f"tracking.folder={folder}",
         "train.save_every=2",
     )
+    wandb.teardown()  # its own process may still be writing
     [kept] = (folder / "wandb").glob("offline-run-*/run-*.wandb")
     content = kept.read_bytes()
     for part in (b"train/loss", b"hats", b"gradients/", b"out-checkpoint", b"adapter_model.safe"):
