@@ -100,7 +100,7 @@ class Scheduler:
         budget = self._chunk if decoding else self._lone_chunk
         self._admit_waiting(budget)
         if self.num_preemptions > preempted:
-            decoding = [chunk for chunk in decoding if chunk.sequence in self.running]
+            decoding = [chunk for chunk in decoding if self._still_runs(chunk)]
         prefilling = self._prefill(budget)
         batch = Batch.of(decoding, [] if decoding and self._holds(prefilling) else prefilling)
         for chunk in batch.chunks:
@@ -167,6 +167,11 @@ class Scheduler:
             if runs and self._grow(sequence):
                 chunks.append(Chunk.of(sequence, 1))
         return chunks
+
+    def _still_runs(self, chunk: Chunk) -> bool:
+        """Not so of a sequence that was preempted, even if it was admitted again since."""
+        sequence = chunk.sequence
+        return sequence in self.running and sequence.num_computed == chunk.start
 
     def _grow(self, sequence: Sequence) -> bool:
         """Room for the newest token, at the cost of newer sequences if need be."""

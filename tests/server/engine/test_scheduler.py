@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -90,7 +91,9 @@ class Run:
 
     def step(self) -> Batch:
         batch = self.scheduler.next()
-        assert {chunk.sequence for chunk in batch.chunks} <= set(self.scheduler.running)
+        sequences = {chunk.sequence for chunk in batch.chunks}
+        assert sequences <= set(self.scheduler.running)
+        assert len(sequences) == len(batch.chunks)
         self.scheduler.settle(batch, [next(self._tokens) for _ in batch.sampling])
         self.check()
         return batch
@@ -414,6 +417,29 @@ def test_a_sequence_preempted_by_one_admitted_after_it_leaves_the_batch() -> Non
     while not run.scheduler.num_preemptions:
         batch = run.step()
     assert decoded(batch) == [old]
+
+
+def test_who_is_preempted_and_comes_back_within_a_step_is_in_it_once() -> None:
+    run = Run(Door("a", "b", "c"), blocks=100, max_batch=16, chunk=200)
+    busiest = [run.add(4, "c", first=100 * number) for number in range(4)]
+    back = busiest[-1]  # chosen from by the host, so read before it goes on
+    back.request = replace(back.request, params=SamplingParams(logprobs=1))
+    for number in range(2):
+        run.add(4, "a", first=1000 + 100 * number)
+    large = run.add(60, "a", first=2000)
+    large.arrival = float("inf")
+    run.step()
+    growing = [run.add(2, "b", first=3000 + 100 * number) for number in range(3)]
+    run.step()
+    first, _ = run.scheduler.next(), run.scheduler.next()
+    run.scheduler.settle(first, range(5000, 5000 + len(first.sampling)))
+    run.pool.allocate(run.pool.num_free)
+    batch = run.scheduler.next()  # those that grow take two sequences' blocks
+    assert run.scheduler.num_preemptions == 2
+    assert set(growing) <= set(decoded(batch))
+    assert large in run.scheduler.waiting
+    assert back in run.scheduler.running
+    assert len({chunk.sequence for chunk in batch.chunks}) == len(batch.chunks)
 
 
 @pytest.mark.parametrize("blocks", [16, 20, 40])
