@@ -28,6 +28,12 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    def expect(self, *statuses: int) -> Answer:
+        """Itself. ConnectionError where its status is none of these."""
+        if self.status not in statuses:
+            raise ConnectionError(f"a replica answered with status {self.status}")
+        return self
+
 
 def request(method: str, path: str) -> bytes:
     """A request without a body."""

@@ -180,13 +180,13 @@ class Replica:
             if self.is_serving:
                 try:
                     await self._look()
-                except (OSError, ValueError, TimeoutError) as error:
+                except (OSError, ValueError, KeyError) as error:
                     self.is_ready, self.reasons = False, [f"it does not answer: {error}"]
             await asyncio.sleep(POLL)
 
     async def _look(self) -> None:
-        readiness = await self.ask(request("GET", "/readyz"))
-        self.metrics = (await self.ask(request("GET", "/metrics"))).text
+        readiness = (await self.ask(request("GET", "/readyz"))).expect(200, 503)
+        self.metrics = (await self.ask(request("GET", "/metrics"))).expect(200).text
         self._holding = Holding.read(self.metrics)
         self.is_ready = readiness.status == 200
         self.was_ready = self.was_ready or self.is_ready
