@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import select
 import threading
 
 _STDERR = 2
@@ -55,7 +56,10 @@ class LogWriter(logging.Handler):
     def _write(self, record: logging.LogRecord) -> None:
         line = memoryview(f"{self.format(record)}\n".encode(errors="backslashreplace"))
         while line:
-            line = line[os.write(self._descriptor, line) :]
+            try:
+                line = line[os.write(self._descriptor, line) :]
+            except BlockingIOError:  # whoever shares stderr with us has made it one that refuses
+                select.select([], [self._descriptor], [])
 
     def _confession(self) -> logging.LogRecord:
         with self._counting:
