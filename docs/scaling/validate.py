@@ -167,7 +167,7 @@ def _overhead(url: str, speed: Speed) -> float:
 
     busy = threading.Thread(target=keep_busy)
     busy.start()
-    begun.wait()
+    assert begun.wait(60), "the long stream did not begin"
     with httpx.Client(base_url=url, timeout=60) as client:
         firsts = [_ask(client, 0, chance)[0] for _ in range(25)]
     over.set()
