@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from bitsandbytes import functional as bnb
 
-from training.fused import gate, norm, rotary
-from training.fused.attention import Rows, attend
-from training.fused.dropout import add_dropped, dropped
-from training.fused.kernels.nf4 import dequantize
+torch = pytest.importorskip("torch")
+if not torch.cuda.is_available():
+    pytest.skip("no CUDA device", allow_module_level=True)
+
+from bitsandbytes import functional as bnb  # noqa: E402
+
+from training.fused import gate, norm, rotary  # noqa: E402
+from training.fused.attention import Rows, attend  # noqa: E402
+from training.fused.dropout import add_dropped, dropped  # noqa: E402
+from training.fused.kernels.nf4 import dequantize  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 

