@@ -72,13 +72,21 @@ class StagingArea:
     def folder(self) -> Iterator[Path]:
         """An empty folder that vanishes at the end; if this process is killed, with a later one."""
         self.sweep()
-        folder = self._folder / uuid.uuid4().hex
-        folder.mkdir()
-        with _held(folder):
+        with contextlib.ExitStack() as holding:
+            folder = self._new_folder(holding)
             try:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _new_folder(self, holding: contextlib.ExitStack) -> Path:
+        """One that is held. A sweep whose clock is ahead may take some before they are."""
+        while True:
+            folder = self._folder / uuid.uuid4().hex
+            folder.mkdir()
+            with contextlib.suppress(FileNotFoundError):
+                if holding.enter_context(_held(folder)) and folder.exists():
+                    return folder
 
     def sweep(self, *, older_than: float = _STALE_AFTER) -> int:
         """Remove what killed pushes left; returns how many folders went. Times are seconds.

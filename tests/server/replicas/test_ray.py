@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,8 +68,8 @@ def application(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             eventually("it is ready", lambda: running.answers("/readyz"))
             yield running
         finally:
-            running.popen.send_signal(signal.SIGINT)  # takes Ray's processes with it
-            running.popen.wait(180)  # on busy cores it takes its time
+            running.popen.terminate()  # takes Ray's processes with it
+            running.popen.wait(120)
 
 
 @pytest.fixture(scope="module")
