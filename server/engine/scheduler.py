@@ -229,10 +229,11 @@ class Scheduler:
             return
         running = Counter(sequence.adapter_digest for sequence in self.running)
         heads, later = self.waiting.heads(running), list[Sequence]()
+        prompts = self._prompts()
         while heads and self._has_place_for(heads[0].adapter_digest, running):
             sequence = heads.pop(0)
             digest = sequence.adapter_digest
-            if not self._would_be_computed(sequence, budget, running[digest]):
+            if not self._would_be_computed(sequence, budget, running[digest], prompts):
                 later.append(sequence)
                 continue
             if sequence.num_pending:
@@ -244,6 +245,7 @@ class Scheduler:
                 self._leave(sequence)
                 break
             running[digest] += 1
+            prompts = self._prompts()
             if (following := self.waiting.first(digest)) is not None:
                 insort(heads, following, key=lambda waiting: turn(waiting, running))
         self._expect((later + heads)[:EXPECTED])
@@ -252,13 +254,18 @@ class Scheduler:
         """Whether there is a place, or somebody whose place it is rather than theirs."""
         return len(self.running) < self._max_batch or self._owes(running, digest) is not None
 
-    def _would_be_computed(self, sequence: Sequence, budget: int, num_running: int) -> bool:
-        """Whether this step has a place and prompt tokens for it within its adapter's share."""
+    def _would_be_computed(
+        self, sequence: Sequence, budget: int, num_running: int, prompts: Iterable[Sequence]
+    ) -> bool:
+        """Whether this step has a place and prompt tokens for it within its adapter's share.
+
+        prompts: of those that run, what is left to compute.
+        """
         digest = sequence.adapter_digest
         if num_running >= self._limit(digest, self._max_batch, self._max_batch):
             return False
         its = self._turns.next(digest, sequence.num_tokens)
-        earlier = [prompt for prompt in self._prompts() if prompt.turn <= its]
+        earlier = [prompt for prompt in prompts if prompt.turn <= its]
         of_its_own = sum(p.num_uncomputed for p in earlier if p.adapter_digest == digest)
         if of_its_own >= self._limit(digest, self._chunk, budget):
             return False
