@@ -7,8 +7,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .span import Span, Tracing, entered
 
-# Asked for all day long, or for a day at once.
-UNTRACED = frozenset({"/metrics", "/healthz", "/readyz", "/events"})
+# Asked for all day long, or for a day at once; a server has its own registry's below /registry.
+_UNENDING = ("/metrics", "/healthz", "/readyz", "/events")
+UNTRACED = frozenset(f"{mount}{path}" for mount in ("", "/registry") for path in _UNENDING)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

@@ -50,6 +50,16 @@ class Measured:
     whole: float  # prompts and first tokens included
     given: dict[str, int]
 
+    @property
+    def hit_rate(self) -> float:
+        """Share of requests whose adapter was in a slot of the replica that they were given."""
+        hits = sum(count for labels, count in self.given.items() if 'adapter="slot"' in labels)
+        return hits / sum(self.given.values())
+
+    def __str__(self) -> str:
+        rates = f"{self.decoding:16,.0f} {self.whole:13,.0f} {self.hit_rate:5.0%}"
+        return f"{self.replicas:8} {self.start:9.1f} {rates}  {self.given}"
+
 
 def write(folder: Path, layers: int, device: str) -> None:
     """Runs in a process of its own, so that the device's memory is given back."""
@@ -202,12 +212,13 @@ def main(asked: argparse.Namespace) -> None:
     writing = spawn.Process(target=write, args=(root, asked.layers, asked.device))
     writing.start()
     writing.join()
-    measured = [measure(root, count, asked.streams, asked.device) for count in asked.replicas]
+    head = f"{'replicas':>8} {'start, s':>9} {'decoding, tok/s':>16} {'whole, tok/s':>13}"
+    print(f"{head} {'hits':>5}  requests")
+    measured = []
+    for count in asked.replicas:  # printed one by one: a run that is cut short has shown the others
+        measured.append(measure(root, count, asked.streams, asked.device))
+        print(measured[-1], flush=True)
     shutil.rmtree(root)
-    print(f"{'replicas':>8} {'start, s':>9} {'decoding, tok/s':>16} {'whole, tok/s':>13}  requests")
-    for each in measured:
-        line = f"{each.replicas:8} {each.start:9.1f} {each.decoding:16,.0f} {each.whole:13,.0f}"
-        print(line, "", each.given)
     if out := os.environ.get("OUT"):
         figures = json.dumps([vars(each) for each in measured], indent=2)
         (Path(out) / "replicas.json").write_text(figures)

@@ -177,6 +177,17 @@ async def test_an_unsampled_trace_is_carried_on_and_not_written(
     assert spans.all() == ()
 
 
+async def test_what_is_followed_for_ever_has_no_span(
+    client: httpx.AsyncClient, spans: Spans
+) -> None:
+    """The events of a registry, its own or that below a server's /registry, have no end."""
+    for path in ("/metrics", "/readyz", "/events", "/registry/events"):
+        await client.get(path)
+    assert spans.all() == ()
+    await client.get("/registry/adapters")
+    assert [span.attributes["url.path"] for span in spans.all()] == ["/registry/adapters"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_leaves_ends_its_spans(stream: bool) -> None:
     spans = Spans()
