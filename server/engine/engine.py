@@ -19,6 +19,7 @@ from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
 from server.engine.kv_cache import BlockPool
 from server.engine.load_times import LoadTimes
+from server.engine.places import AdapterDoor
 from server.engine.pooling import unit_vector
 from server.engine.request import (
     AdapterMove,
@@ -30,7 +31,7 @@ from server.engine.request import (
     TokenLogprob,
 )
 from server.engine.sampled import Sampled
-from server.engine.scheduler import AdapterDoor, Scheduler
+from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
 from server.errors import (
     AdapterLoadError,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine import scheduler
+from server.engine import admission
 from server.engine.batch import Batch
 from server.engine.detokenizer import Detokenizer
 from server.engine.fair_turns import RECENT, Share
@@ -167,7 +167,7 @@ def test_adapters_of_those_who_come_next_are_fetched_while_the_batch_is_full() -
     run.step()
     assert run.door.wanted == []  # they need no slot yet
     assert run.door.expected[:3] == ["c", "d", "x0"]
-    assert len(run.door.expected) < scheduler.EXPECTED + 1
+    assert len(run.door.expected) < admission.EXPECTED + 1
 
 
 def test_prompts_share_the_budget_in_order_of_arrival() -> None:
