@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from registry.stores import Store
 
-from . import tables
+from . import owners, tables
 from .jobs import Job, read
 from .records import Level, add_checkpoint, add_event
 from .statuses import Status
@@ -125,6 +125,8 @@ class Claims:
             if row.worker != self._worker:
                 return  # another has taken over: what this one thinks no longer counts
             ending = {"finished_at": int(time.time()), "worker": None, "seen_at": None, **values}
+            if "result_file" in values:
+                owners.give_as(connection, values["result_file"], like=job.id)
             if row.status == "running":
                 ending["status"] = status
                 add_event(connection, row.key, message, level=level)

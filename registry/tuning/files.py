@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from registry.stores import Store
 
-from . import tables
+from . import owners, tables
 from .errors import FileInUse, FileNotFound, FileTooLarge, InvalidUpload, LimitReached
 from .rows import new_id, page
 from .statuses import UNFINISHED
@@ -43,11 +43,12 @@ class FileLimits:
 
 
 class Files:
-    """The files of one queue."""
+    """The files of one queue, as their owner sees them."""
 
-    def __init__(self, store: Store, limits: FileLimits) -> None:
+    def __init__(self, store: Store, limits: FileLimits, owner: str = owners.NOBODY) -> None:
         self._store = store
         self.limits = limits
+        self._owner = owner
 
     def add(self, name: str, purpose: str, pieces: Iterable[bytes]) -> StoredFile:
         """Keep a file; raises `InvalidUpload`, `FileTooLarge` or `LimitReached`."""
@@ -57,7 +58,8 @@ class Files:
             self._check_room(connection, purpose)
             new = StoredFile(new_id("file"), name, purpose, 0, int(time.time()))
             connection.execute(sa.insert(tables.file).values(asdict(new)))
-            num_bytes = self._write(connection, _find(connection, new.id).key, pieces)
+            owners.give(connection, new.id, self._owner)
+            num_bytes = self._write(connection, self._find(connection, new.id).key, pieces)
             if not num_bytes:
                 raise InvalidUpload("the file is empty", param="file")
             own = tables.file.c.id == new.id
@@ -67,13 +69,15 @@ class Files:
     def get(self, file_id: str) -> StoredFile:
         """The file by its id; raises `FileNotFound`."""
         with self._store.read() as connection:
-            return _file(_find(connection, file_id))
+            return _file(self._find(connection, file_id))
 
     def page(
         self, *, purpose: str | None = None, after: str | None = None, limit: int = 100
     ) -> tuple[list[StoredFile], bool]:
         """Files newest first, and whether there are more."""
-        conditions = [] if purpose is None else [tables.file.c.purpose == purpose]
+        conditions = [owners.is_seen_by(self._owner, tables.file)]
+        if purpose is not None:
+            conditions.append(tables.file.c.purpose == purpose)
         with self._store.read() as connection:
             rows, more = page(connection, tables.file, *conditions, after=after, limit=limit)
         return [_file(row) for row in rows], more
@@ -81,7 +85,7 @@ class Files:
     def content(self, file_id: str) -> Iterator[bytes]:
         """The file's bytes, piece by piece; raises `FileNotFound` before the first."""
         with self._store.read() as connection:
-            key = _find(connection, file_id).key
+            key = self._find(connection, file_id).key
         return self._pieces(key)
 
     def copy_to(self, file_id: str, path: Path) -> None:
@@ -93,7 +97,7 @@ class Files:
     def remove(self, file_id: str) -> None:
         """Delete a file; raises `FileInUse` while an unfinished job needs it."""
         with self._store.write() as connection:
-            key = _find(connection, file_id).key
+            key = self._find(connection, file_id).key
             uses = (tables.job.c.training_file, tables.job.c.validation_file)
             user = connection.execute(
                 sa.select(tables.job.c.id).where(
@@ -104,15 +108,19 @@ class Files:
                 raise FileInUse(f"{file_id} is needed by {user}: cancel that first", param="file")
             connection.execute(sa.delete(tables.chunk).where(tables.chunk.c.file_key == key))
             connection.execute(sa.delete(tables.file).where(tables.file.c.key == key))
+            owners.forget(connection, file_id)
 
     def _check_room(self, connection: Connection, purpose: str) -> None:
         count = connection.execute(
             sa.select(sa.func.count())
             .select_from(tables.file)
-            .where(tables.file.c.purpose == purpose)
+            .where(tables.file.c.purpose == purpose, owners.is_seen_by(self._owner, tables.file))
         ).scalar_one()
         if purpose == TRAINING and count >= self.limits.max_files:
             raise LimitReached(f"there are {count} files already: delete some first", param="file")
+
+    def _find(self, connection: Connection, file_id: str) -> Any:
+        return find(connection, file_id, self._owner)
 
     def _write(self, connection: Connection, key: int, pieces: Iterable[bytes]) -> int:
         num_bytes = 0
@@ -151,10 +159,14 @@ def _in_pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
         yield waiting
 
 
-def _find(connection: Connection, file_id: str) -> Any:
-    row = connection.execute(sa.select(tables.file).where(tables.file.c.id == file_id)).first()
+def find(connection: Connection, file_id: str, owner: str, *, param: str = "file") -> Any:
+    """The row of a file that the owner sees; raises `FileNotFound`."""
+    seen = owners.is_seen_by(owner, tables.file)
+    row = connection.execute(
+        sa.select(tables.file).where(tables.file.c.id == file_id, seen)
+    ).first()
     if row is None:
-        raise FileNotFound(f"there is no file {file_id!r}", param="file")
+        raise FileNotFound(f"there is no file {file_id!r}", param=param)
     return row
 
 

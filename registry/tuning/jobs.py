@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection
 
 from registry.stores import Store
 
-from . import tables
-from .errors import FileNotFound, InvalidUpload, JobConflict, JobNotFound, LimitReached
+from . import owners, tables
+from .errors import InvalidUpload, JobConflict, JobNotFound, LimitReached
 from .files import TRAINING
+from .files import find as find_file
 from .records import add_event
 from .rows import new_id, page
 from .statuses import UNFINISHED, Status
@@ -58,21 +59,23 @@ class Job(NewJob):
 
 
 class Jobs:
-    """The jobs of one queue, from the callers' side."""
+    """The jobs of one queue, from the side of those who ask for them."""
 
-    def __init__(self, store: Store, *, max_unfinished: int) -> None:
+    def __init__(self, store: Store, *, max_unfinished: int, owner: str = owners.NOBODY) -> None:
         self._store = store
-        self._max_unfinished = max_unfinished
+        self.max_unfinished = max_unfinished
+        self._owner = owner
 
     def add(self, new: NewJob) -> Job:
         """Queue a job. Raises `FileNotFound`, `InvalidUpload` or `LimitReached`."""
         with self._store.write() as connection:
-            _check_file(connection, new.training_file, "training_file")
+            self._check_file(connection, new.training_file, "training_file")
             if new.validation_file is not None:
-                _check_file(connection, new.validation_file, "validation_file")
+                self._check_file(connection, new.validation_file, "validation_file")
             self._check_room(connection)
             values = {"id": new_id("ftjob"), "created_at": int(time.time()), "status": "queued"}
             connection.execute(sa.insert(tables.job).values(**asdict(new), **values))
+            owners.give(connection, str(values["id"]), self._owner)
             row = find(connection, str(values["id"]))
             add_event(connection, row.key, "Created fine-tuning job: " + row.id)
         return read(row)
@@ -80,7 +83,7 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """The job by its id; raises `JobNotFound`."""
         with self._store.read() as connection:
-            return read(find(connection, job_id))
+            return read(find(connection, job_id, self._owner))
 
     def page(
         self,
@@ -90,7 +93,8 @@ class Jobs:
         labels: Mapping[str, str] | None = None,
     ) -> tuple[list[Job], bool]:
         """Jobs newest first, and whether there are more; those with all of `labels`, if given."""
-        wanted = [
+        wanted = [owners.is_seen_by(self._owner, tables.job)]
+        wanted += [
             tables.job.c.labels[key].as_string() == own for key, own in (labels or {}).items()
         ]
         with self._store.read() as connection:
@@ -113,7 +117,7 @@ class Jobs:
         self, job_id: str, allowed: tuple[Status, ...], status: Status, message: str
     ) -> Job:
         with self._store.write() as connection:
-            row = find(connection, job_id)
+            row = find(connection, job_id, self._owner)
             if row.status not in allowed:
                 raise JobConflict(f"{job_id} is {row.status}: that cannot be changed", param="id")
             values: dict[str, Any] = {"status": status}
@@ -128,15 +132,23 @@ class Jobs:
         count = connection.execute(
             sa.select(sa.func.count())
             .select_from(tables.job)
-            .where(tables.job.c.status.in_(UNFINISHED))
+            .where(tables.job.c.status.in_(UNFINISHED), owners.is_seen_by(self._owner, tables.job))
         ).scalar_one()
-        if count >= self._max_unfinished:
+        if count >= self.max_unfinished:
             raise LimitReached(f"{count} jobs are not over yet: wait for one, or cancel one")
 
+    def _check_file(self, connection: Connection, file_id: str, param: str) -> None:
+        purpose = find_file(connection, file_id, self._owner, param=param).purpose
+        if purpose != TRAINING:
+            raise InvalidUpload(
+                f"{file_id} was uploaded for {purpose!r}, not {TRAINING!r}", param=param
+            )
 
-def find(connection: Connection, job_id: str) -> Any:
-    """The row of a job; raises `JobNotFound`."""
-    row = connection.execute(sa.select(tables.job).where(tables.job.c.id == job_id)).first()
+
+def find(connection: Connection, job_id: str, owner: str = owners.NOBODY) -> Any:
+    """The row of a job that the owner sees; raises `JobNotFound`."""
+    seen = owners.is_seen_by(owner, tables.job)
+    row = connection.execute(sa.select(tables.job).where(tables.job.c.id == job_id, seen)).first()
     if row is None:
         raise JobNotFound(f"there is no fine-tuning job {job_id!r}", param="id")
     return row
@@ -146,14 +158,3 @@ def read(row: Any) -> Job:
     """A row as a `Job`."""
     names = cast(Mapping[str, Any], Job.__dataclass_fields__)
     return Job(**{name: getattr(row, name) for name in names})
-
-
-def _check_file(connection: Connection, file_id: str, param: str) -> None:
-    query = sa.select(tables.file.c.purpose).where(tables.file.c.id == file_id)
-    purpose = connection.execute(query).scalar()
-    if purpose is None:
-        raise FileNotFound(f"there is no file {file_id!r}", param=param)
-    if purpose != TRAINING:
-        raise InvalidUpload(
-            f"{file_id} was uploaded for {purpose!r}, not {TRAINING!r}", param=param
-        )

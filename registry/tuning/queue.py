@@ -28,6 +28,16 @@ class Queue:
     jobs: Jobs
     records: Records
 
+    def of(self, owner: str) -> Queue:
+        """The queue as an owner sees it, with their own limits; "": everything, as the worker."""
+        store = self.store
+        return Queue(
+            store,
+            Files(store, self.files.limits, owner),
+            Jobs(store, max_unfinished=self.jobs.max_unfinished, owner=owner),
+            Records(store, owner),
+        )
+
     def claims(self, worker: str, fingerprint: str) -> Claims:
         """A worker's side: it calls itself `worker` and has the base of that fingerprint."""
         return Claims(self.store, worker, fingerprint)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from registry.stores import Store
 
-from . import tables
+from . import owners, tables
 from .errors import JobNotFound
 from .rows import new_id, page
 
@@ -45,8 +45,9 @@ class Checkpoint:
 class Records:
     """Events and checkpoints of jobs, newest first."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, owner: str = owners.NOBODY) -> None:
         self._store = store
+        self._owner = owner
 
     def events(
         self, job_id: str, *, after: str | None = None, limit: int = 20
@@ -58,7 +59,7 @@ class Records:
     def events_since(self, job_id: str, number: int) -> list[tuple[int, JobEvent]]:
         """Events after that number, oldest first, each with its own: what a stream follows."""
         with self._store.read() as connection:
-            key = _job_key(connection, job_id)
+            key = self._job_key(connection, job_id)
             mine = (tables.event.c.job_key == key, tables.event.c.key > number)
             rows = connection.execute(
                 sa.select(tables.event).where(*mine).order_by(tables.event.c.key)
@@ -76,8 +77,16 @@ class Records:
         self, table: sa.Table, job_id: str, after: str | None, limit: int
     ) -> tuple[list[Any], bool]:
         with self._store.read() as connection:
-            mine = table.c.job_key == _job_key(connection, job_id)
+            mine = table.c.job_key == self._job_key(connection, job_id)
             return page(connection, table, mine, after=after, limit=limit)
+
+    def _job_key(self, connection: Connection, job_id: str) -> int:
+        seen = owners.is_seen_by(self._owner, tables.job)
+        query = sa.select(tables.job.c.key).where(tables.job.c.id == job_id, seen)
+        key: int | None = connection.execute(query).scalar()
+        if key is None:
+            raise JobNotFound(f"there is no fine-tuning job {job_id!r}", param="id")
+        return key
 
 
 def add_event(
@@ -120,14 +129,6 @@ def add_checkpoint(
         "step": step,
     }
     connection.execute(sa.insert(tables.checkpoint).values(values))
-
-
-def _job_key(connection: Connection, job_id: str) -> int:
-    query = sa.select(tables.job.c.key).where(tables.job.c.id == job_id)
-    key: int | None = connection.execute(query).scalar()
-    if key is None:
-        raise JobNotFound(f"there is no fine-tuning job {job_id!r}", param="id")
-    return key
 
 
 def _event(row: Any) -> JobEvent:

@@ -38,6 +38,14 @@ chunk = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+# Of files and jobs that not everybody sees. A table of its own: queues of before have it made.
+ownership = Table(
+    "tuning_owner",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", Text, nullable=False, index=True),
+)
+
 job = Table(
     "tuning_job",
     metadata,

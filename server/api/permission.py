@@ -1,4 +1,4 @@
-"""What the key of the running request may name, and whose prefixes it may take up."""
+"""What the key of the running request may name, and whose prefixes and files are its own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def permit(patterns: tuple[str, ...], prefix_scope: str = "") -> None:
 def prefix_scope() -> str:
     """What of `GenerationRequest` says who shares its cached prefixes."""
     return _prefix_scope.get()
+
+
+def owner() -> str:
+    """Whose the files and fine-tuning jobs of the running request are, and which it sees: those of
+    all keys with its patterns. "": it may name everything, and sees all of them.
+    """
+    patterns = _patterns.get()
+    return "" if "*" in patterns else "+".join(sorted(set(patterns)))
 
 
 def may_name(model: str) -> bool:

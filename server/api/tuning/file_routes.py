@@ -14,8 +14,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from registry.conversations import find_bad_rows
 from registry.tuning import Queue
 from registry.tuning.errors import InvalidUpload
-from registry.tuning.files import PIECE, TRAINING, StoredFile
+from registry.tuning.files import PIECE, TRAINING, Files, StoredFile
 from server.api.errors import MissingParameter
+from server.api.permission import owner
 from server.errors import InvalidRequest
 
 from .documents import file_document, list_document
@@ -25,10 +26,14 @@ _MOST_FILES = 10_000  # OpenAI's own limit of a page
 
 
 class FileRoutes:
-    """OpenAI's files, as far as fine-tuning needs them."""
+    """OpenAI's files, as far as fine-tuning needs them; a key sees those of its like."""
 
     def __init__(self, queue: Queue) -> None:
-        self._files = queue.files
+        self._queue = queue
+
+    @property
+    def _files(self) -> Files:
+        return self._queue.of(owner()).files
 
     async def upload(self, request: Request) -> Response:
         """A form with `file` and `purpose`; nothing but `fine-tune` is of any use here."""
@@ -46,10 +51,11 @@ class FileRoutes:
 
     def _add(self, name: str, file: BinaryIO) -> StoredFile:
         """Keep a file of good rows; raises `InvalidUpload` that names the bad ones."""
-        stored = self._files.add(name, TRAINING, _read(file))
+        files = self._files
+        stored = files.add(name, TRAINING, _read(file))
         file.seek(0)
         if problems := find_bad_rows(file):
-            self._files.remove(stored.id)
+            files.remove(stored.id)
             raise InvalidUpload(f"{name}: " + "; ".join(problems), param="file")
         return stored
 

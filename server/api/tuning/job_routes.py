@@ -19,7 +19,7 @@ from registry.references import check_name
 from registry.tuning import Job, NewJob, Queue
 from registry.tuning.statuses import CHECKPOINTS, FINISHED
 from server.api.bodies import parse_body
-from server.api.permission import may_name
+from server.api.permission import may_name, owner
 from server.api.ports import Base
 from server.errors import InvalidRequest
 
@@ -34,11 +34,15 @@ T = TypeVar("T")
 
 
 class JobRoutes:
-    """OpenAI's fine-tuning jobs over one base."""
+    """OpenAI's fine-tuning jobs over one base; a key sees those of its like."""
 
     def __init__(self, queue: Queue, base: Base) -> None:
-        self._queue = queue
+        self._all = queue
         self._base = base
+
+    @property
+    def _queue(self) -> Queue:
+        return self._all.of(owner())
 
     async def create(self, request: Request) -> Response:
         new = self._new_job(parse_body(await request.body(), JobBody))
@@ -73,7 +77,7 @@ class JobRoutes:
         job_id = request.path_params["job_id"]
         if request.query_params.get("stream") == "true":
             await anyio.to_thread.run_sync(self._queue.jobs.get, job_id)  # 404 before the stream
-            return EventSourceResponse(self._follow(job_id, _seen(request)))
+            return EventSourceResponse(_follow(self._queue, job_id, _seen(request)))
         paging = read_paging(request, default=20)
         find = partial(self._queue.records.events, job_id, after=paging.after, limit=paging.limit)
         found, more = await anyio.to_thread.run_sync(find)
@@ -116,19 +120,20 @@ class JobRoutes:
             labels=body.metadata,
         )
 
-    async def _follow(self, job_id: str, number: int) -> AsyncIterator[ServerSentEvent]:
-        """Events after that number; a client that was cut off names the last one it saw."""
-        while True:
-            # In this order: what a finished job has to say is all written by then.
-            job = await anyio.to_thread.run_sync(self._queue.jobs.get, job_id)
-            since = partial(self._queue.records.events_since, job_id, number)
-            for key, event in await anyio.to_thread.run_sync(since):
-                number = key
-                yield ServerSentEvent(json.dumps(event_document(event)), id=str(number))
-            if job.status in FINISHED:
-                yield ServerSentEvent("[DONE]")
-                return
-            await anyio.sleep(_POLL)
+
+async def _follow(queue: Queue, job_id: str, number: int) -> AsyncIterator[ServerSentEvent]:
+    """Events after that number; a client that was cut off names the last one it saw."""
+    while True:
+        # In this order: what a finished job has to say is all written by then.
+        job = await anyio.to_thread.run_sync(queue.jobs.get, job_id)
+        since = partial(queue.records.events_since, job_id, number)
+        for key, event in await anyio.to_thread.run_sync(since):
+            number = key
+            yield ServerSentEvent(json.dumps(event_document(event)), id=str(number))
+        if job.status in FINISHED:
+            yield ServerSentEvent("[DONE]")
+            return
+        await anyio.sleep(_POLL)
 
 
 def _seen(request: Request) -> int:

@@ -196,3 +196,17 @@ def test_all_of_it_survives_a_restart(queue: Queue, location: str | Path) -> Non
     assert again.jobs.get(job.id) == job
     assert b"".join(again.files.content(job.training_file)) == b"{}"
     again.close()
+
+
+def test_owners_have_limits_of_their_own(location: str | Path) -> None:
+    queue = open_queue(location, limits=FileLimits(max_files=1), max_unfinished=1)
+    for owner in ("one", "other"):
+        own = queue.of(owner)
+        rows = own.files.add("rows.jsonl", "fine-tune", [b"{}"])
+        own.jobs.add(NewJob("base", "sha256:0", rows.id, "sql"))
+        with pytest.raises(LimitReached):
+            own.files.add("more.jsonl", "fine-tune", [b"{}"])
+        with pytest.raises(LimitReached):
+            own.jobs.add(NewJob("base", "sha256:0", rows.id, "sql"))
+    assert len(queue.files.page()[0]) == len(queue.jobs.page()[0]) == 2
+    queue.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -196,3 +197,46 @@ async def test_without_a_queue_there_are_no_jobs() -> None:
     async with open_client(make_site().app) as http:
         answer = await http.get("/v1/fine_tuning/jobs")
     assert answer.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.anyio
+async def test_a_key_for_some_names_sees_the_files_and_jobs_of_its_like(queue: Queue) -> None:
+    keys = parse_keys(
+        ["acme-key-one:tuning::acme-*", "acme-key-two:tuning:acme:acme-*", "other-key-1:tuning::o*",
+         "chief-key-11:admin"],
+        where="test",
+    )  # fmt: skip
+    site = tuning_site(queue, ApiSettings(keys=keys))
+    async with contextlib.AsyncExitStack() as stack:
+        one, two, other, chief = [
+            await stack.enter_async_context(
+                open_client(site.app, {"Authorization": f"Bearer {key}"})
+            )
+            for key in ("acme-key-one", "acme-key-two", "other-key-1", "chief-key-11")
+        ]
+        form = {"data": {"purpose": "fine-tune"}, "files": {"file": ("rows.jsonl", ROWS)}}
+        rows = (await one.post("/v1/files", **form)).json()["id"]  # type: ignore[arg-type]
+        body = {"model": "tiny-mistral", "training_file": rows}
+        job = (await one.post("/v1/fine_tuning/jobs", json={**body, "suffix": "acme-sql"})).json()
+        claims = queue.claims("test", site.base.record.fingerprint)
+        taken = claims.take()
+        assert taken is not None
+        results = queue.files.add("step_metrics.csv", "fine-tune-results", [b"step,loss\n"]).id
+        claims.succeed(taken, "acme-sql@1", result_file=results, trained_tokens=1)
+        theirs = [
+            *(f"/v1/files/{file}{end}" for file in (rows, results) for end in ("", "/content")),
+            *(f"/v1/fine_tuning/jobs/{job['id']}{end}" for end in ("", "/events", "/checkpoints")),
+        ]
+        for client, status in ((one, 200), (two, 200), (other, 404), (chief, 200)):
+            assert [(await client.get(path)).status_code for path in theirs] == [status] * 7
+            for path in ("/v1/files", "/v1/fine_tuning/jobs"):
+                listed = (await client.get(path)).json()["data"]
+                assert bool(listed) == (status == 200)
+        taking = await other.post("/v1/fine_tuning/jobs", json={**body, "suffix": "own"})
+        assert (taking.status_code, taking.json()["error"]["param"]) == (404, "training_file")
+        for act in ("cancel", "pause", "resume"):
+            assert (await other.post(f"{theirs[4]}/{act}")).status_code == 404
+        streamed = await other.get(f"{theirs[4]}/events", params={"stream": "true"})
+        assert streamed.status_code == 404
+        assert (await other.delete(f"/v1/files/{rows}")).status_code == 404
+        assert (await two.delete(f"/v1/files/{rows}")).is_success
