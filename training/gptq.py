@@ -1,7 +1,8 @@
 """Bases in GPTQ (arXiv 2210.17323), read as they are and multiplied in plain torch.
 
-The packages that were made for it need a CUDA compiler to install. What training needs of them is
-one product with frozen weights, so that is what is here; `serve_on` says what is served.
+What training needs of a GPTQ package is one product with frozen weights, so that is what is here:
+gptqmodel would bring thirty packages, numpy pinned to one version among them. `serve_on` says what
+is served.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class GptqLinear(nn.Linear):
         self.register_parameter("bias", None)
         self.in_features = len(self.g_idx)
         self.out_features = self.scales.shape[1]
-        self._bits = bits
-        self._zero_offset = zero_offset
+        self.bits = bits
+        self.zero_offset = zero_offset
 
     @property
     def weight(self) -> torch.Tensor:  # type: ignore[override]
@@ -50,9 +51,9 @@ class GptqLinear(nn.Linear):
 
     def dense(self) -> torch.Tensor:
         """The weight that the packed numbers stand for, [out, in], in fp32."""
-        values = unpack(self.qweight.t(), self._bits)  # [out, in]
+        values = unpack(self.qweight.t(), self.bits)  # [out, in]
         # A zero point of 0, stored less one, has wrapped around.
-        zeros = (unpack(self.qzeros, self._bits) + self._zero_offset) & ((1 << self._bits) - 1)
+        zeros = (unpack(self.qzeros, self.bits) + self.zero_offset) & ((1 << self.bits) - 1)
         shifted = values.to(torch.int16) - zeros.t()[:, self.g_idx]
         return shifted.float() * self.scales.float().t()[:, self.g_idx]
 

@@ -14,13 +14,13 @@ def warmup_decay(optimizer: torch.optim.Optimizer, *, warmup: int, total: int) -
 
 
 def warmup_decay_factor(step: int, *, warmup: int, total: int) -> float:
-    """The share of the full rate before step `step` is taken, counted from 0.
+    """The share of the full rate with which step `step` is taken, counted from 0.
 
-    Up with log(step + 1) / log(warmup), at least two steps of it; then down in a straight line to
-    0 at `total` (DeepSpeed, runtime/lr_schedules.py, WarmupDecayLR with its default "log"). Under
-    DeepSpeed itself the same rates come a step later: it counts from its first `step()`.
+    Up with log(n) / log(warmup), at least two steps of it; then down in a straight line to 0 at
+    `total` (DeepSpeed, runtime/lr_schedules.py, WarmupDecayLR with its default "log"). DeepSpeed's
+    own counter starts after the first step, so n is 1 twice: the first two steps have a rate of 0.
     """
-    warmup = max(2, warmup)
-    if step < warmup:
-        return math.log(step + 1) / math.log(warmup)
-    return max(0.0, (total - step) / max(1.0, total - warmup))
+    warmup, counted = max(2, warmup), max(0, step - 1)
+    if counted < warmup:
+        return math.log(counted + 1) / math.log(warmup)
+    return max(0.0, (total - counted) / max(1.0, total - warmup))

@@ -3,9 +3,10 @@
     python3 -m tests.gpu.bench_training 32
     torchrun --nproc-per-node 2 -m tests.gpu.bench_training 32 --recipes qlora --ways ours
 
-Each recipe as it stands, on random weights and random rows of the lengths that its data has; both
-sides train one model on the same rows in the same order. Tokens are those of rows, padding left
-out, after warm-up steps that nobody counts.
+Each recipe as it stands but for `FREE`, on random weights and random rows of the lengths that its
+data has; both sides train one model on the same rows in the same order. Tokens are those of rows,
+padding left out, after warm-up steps that nobody counts. Over a GPTQ base the plain side is
+transformers' own integration (optimum and gptqmodel, 7.5 or 7.x: pure Python since 7.0).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from rich.console import Console
 from transformers import AutoConfig, AutoModelForCausalLM, TrainerCallback
 
 from registry.bases import NF4, BaseRecord, shape_fields
-from tests.gpu.plain_training import bare, train_plainly
+from tests.gpu.plain_training import bare, packed_plainly, train_plainly
 from training import processes
 from training.fitting import Fitting, Session
 from training.methods import method_for
@@ -38,6 +39,11 @@ from training.samples import Sample
 
 RECIPES = Path("training/recipes")
 WARM_UP = 2  # steps
+# What is said otherwise than in a recipe: nothing is written, watched, validated or shuffled.
+FREE = (
+    "train.best=false", "train.save_every=never", "train.eval_every=never", "data.shuffle=false",
+    "tracking.report_to=[]",
+)  # fmt: skip
 WAYS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "unpadded": ("train.unpadded=true", "train.fused=false"),
@@ -63,11 +69,13 @@ class Case:
         return read_recipe(
             RECIPES / self.file,
             [
-                f"base={base}", f"train.max_steps={WARM_UP + self.steps}", "train.best=false",
-                "train.save_every=never", "train.eval_every=never", "data.shuffle=false",
-                "tracking.report_to=[]", *self.settings, *WAYS[way],
+                f"base={base}",
+                f"train.max_steps={WARM_UP + self.steps}",
+                *FREE,
+                *self.settings,
+                *WAYS[way],
             ],
-        )  # fmt: skip
+        )
 
     def rows(self, recipe: Recipe, vocabulary: int, per_step: int) -> tuple[Sample, ...]:
         """As many as warm-up and timed steps take."""
@@ -85,7 +93,9 @@ class Case:
 CASES = (
     Case("seed 1: NF4, r 8, 1 row x 4, 512", "seed-1-finance-qlora.yaml", 10, 180, 0.6),
     Case("seed 2: 16 bit, r 8 q v, 8 x 2,048", "seed-2-sql-lora.yaml", 5, 300, 0.6),
+    Case("seed 3: GPTQ, r 8 q, 4 rows x 4, 512", "seed-3-shawgpt-gptq.yaml", 4, 220, 0.35),
     Case("seed 4: NF4, r 32, packed 8,192", "seed-4-axolotl.yaml", 4, 130, 0.6),
+    Case("seed 5: NF4, r 16, 4 rows x 4, 2,048", "seed-5-five-steps.yaml", 4, 400, 0.7),
     Case("qlora: NF4, r 16, 4 rows x 4, 2,048", "qlora-mistral-7b.yaml", 4, 400, 0.7),
 )
 
@@ -133,43 +143,53 @@ class Measured:
 
 def measure(model: Any, base: Path, case: Case, way: str) -> Measured:
     """Train as `way` says, from a fresh adapter."""
-    recipe = case.recipe(base, way)
-    settings = recipe.train
-    per_step = settings.batch_size * settings.gradient_accumulation * processes.count()
-    rows = case.rows(recipe, int(model.config.vocab_size), per_step)
-    clock = Clock()
+    recipe, clock = case.recipe(base, way), Clock()
+    rows = case.rows(recipe, int(model.config.vocab_size), per_step(recipe))
     torch.manual_seed(0)
-    _start_counting()
+    start_counting()
     if way == "plain":
         train_plainly(model, recipe, rows, [clock])
     else:
-        method = method_for(recipe, record_of(base), base)
-        adapted = method.prepare(model)
-        session = Session(callbacks=(clock,))
-        Fitting(recipe, 0, Progressing(Console(quiet=True)), session, "bench").fit(
-            adapted, rows, ()
-        )
-        bare(adapted, settings)
+        adapted = method_for(recipe, record_of(base), base).prepare(model)
+        fit(adapted, recipe, rows, clock)
+        bare(adapted, recipe.train)
+    return summary(case, way, recipe, rows, clock)
+
+
+def fit(model: Any, recipe: Recipe, rows: Sequence[Sample], clock: Clock) -> None:
+    """The product's own way to train a prepared model."""
+    session = Session(callbacks=(clock,))
+    Fitting(recipe, 0, Progressing(Console(quiet=True)), session, "bench").fit(model, rows, ())
+
+
+def summary(case: Case, way: str, recipe: Recipe, rows: Sequence[Sample], clock: Clock) -> Measured:
+    """The figures of a run that just ended; memory is this process's peak."""
     return Measured(
         case.name,
         way,
-        _tokens(recipe, rows, per_step) / clock.seconds,
+        _tokens(recipe, rows, per_step(recipe)) / clock.seconds,
         clock.seconds / case.steps,
         torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else 0.0,
         clock.losses[0],
     )
 
 
-def _tokens(recipe: Recipe, rows: Sequence[Sample], per_step: int) -> int:
+def per_step(recipe: Recipe) -> int:
+    """Rows in an optimizer step of all processes together."""
+    settings = recipe.train
+    return settings.batch_size * settings.gradient_accumulation * processes.count()
+
+
+def _tokens(recipe: Recipe, rows: Sequence[Sample], rows_a_step: int) -> int:
     """Of the rows in timed steps."""
     from training.packing import pack
 
     units: Sequence[Any] = pack(rows, recipe.train.max_length) if recipe.train.packing else rows
     steps = recipe.train.max_steps or 0
-    return sum(map(len, units[WARM_UP * per_step : steps * per_step]))
+    return sum(map(len, units[WARM_UP * rows_a_step : steps * rows_a_step]))
 
 
-def _start_counting() -> None:
+def start_counting() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -188,9 +208,11 @@ def record_of(base: Path) -> BaseRecord:
     )
 
 
-def model_for(recipe: Recipe, base: Path) -> Any:
+def model_for(recipe: Recipe, base: Path, way: str) -> Any:
     """The base as the recipe loads it; in 16 bits, random again, since the file holds NF4."""
-    if recipe.load.quantization == "nf4":
+    if recipe.load.quantization == "gptq" and way == "plain":
+        return packed_plainly(base)
+    if recipe.load.quantization != "none":
         return load_base(base, recipe.load, max_length=recipe.train.max_length)
     config = AutoConfig.from_pretrained(base)
     del config.quantization_config
@@ -200,38 +222,67 @@ def model_for(recipe: Recipe, base: Path) -> Any:
         )
 
 
+@dataclass
+class Bases:
+    """The checkpoints that cases train on, each written and loaded when first asked for."""
+
+    folder: Path
+    layers: int
+    tiny: bool
+    held: tuple[str, Any] = ("", None)
+
+    def path(self, form: str) -> Path:
+        """The checkpoint of that quantization; in 16 bits, one that says the shape."""
+        path = self.folder / ("gptq" if form == "gptq" else "nf4")
+        if not path.exists():
+            write_base(path, self.layers, tiny=self.tiny)
+        return path
+
+    def model(self, recipe: Recipe, way: str) -> Any:
+        """The loaded base; the one before stays if it is the same."""
+        form = recipe.load.quantization
+        wanted = f"{form}, plain" if (form, way) == ("gptq", "plain") else form
+        if self.held[0] != wanted:
+            self.drop()
+            self.held = (wanted, model_for(recipe, self.path(form), way))
+        return self.held[1]
+
+    def drop(self) -> None:
+        """Give the device's memory back."""
+        self.held = ("", None)
+        start_counting()
+
+
+def compare(bases: Bases, case: Case, ways: Sequence[str]) -> list[Measured]:
+    """One case in each way that works."""
+    found = []
+    for way in ways:
+        recipe = case.recipe(bases.folder, way)
+        try:
+            base, model = bases.path(recipe.load.quantization), bases.model(recipe, way)
+            found.append(measure(model, base, case, way))
+        except Exception:  # the other ways are still worth the machine's time
+            traceback.print_exc()
+            bases.drop()
+            continue
+        if processes.is_first():
+            print(found[-1].line(None), flush=True)
+    return found
+
+
 def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("layers", type=int)
-    words.add_argument("--base", type=Path, default=Path("/dev/shm/hatstand-training/base"))
+    words.add_argument("--folder", type=Path, default=Path("/dev/shm/hatstand-training"))
     words.add_argument("--recipes", nargs="+", default=[case.file for case in CASES])
     words.add_argument("--ways", nargs="+", default=list(WAYS))
     words.add_argument("--tiny", action="store_true", help="a small shape, to try the script")
     options = words.parse_args()
     processes.take_device()
-    if not options.base.exists():
-        write_base(options.base, options.layers, tiny=options.tiny)
-    found: list[Measured] = []
-    held: tuple[str, Any] = ("", None)
-    for case in CASES:
-        if not any(each in case.file for each in options.recipes):
-            continue
-        recipe = case.recipe(options.base, "ours")
-        if held[0] != recipe.load.quantization:
-            held = ("", None)
-            _start_counting()
-            held = (recipe.load.quantization, model_for(recipe, options.base))
-        for way in options.ways:
-            try:
-                found.append(measure(held[1], options.base, case, way))
-            except Exception:  # the other ways are still worth the machine's time
-                traceback.print_exc()
-                held = ("", None)
-                _start_counting()
-                held = (recipe.load.quantization, model_for(recipe, options.base))
-                continue
-            if processes.is_first():
-                print(found[-1].line(None), flush=True)
+    bases = Bases(options.folder, options.layers, options.tiny)
+    print("otherwise than the recipes:", *FREE, flush=True)
+    chosen = [case for name in options.recipes for case in CASES if name in case.file]
+    found = [each for case in chosen for each in compare(bases, case, options.ways)]
     if processes.is_first():
         plain = {each.case: each.tokens_per_second for each in found if each.way == "plain"}
         print(f"\n{processes.count()} process(es), {options.layers} layers")
@@ -240,15 +291,17 @@ def main() -> None:
 
 
 def write_base(folder: Path, layers: int, *, tiny: bool) -> None:
-    """Random weights in NF4, made on the device."""
+    """Random weights in NF4 or GPTQ, as the folder is called, made on the device."""
+    from tests.gpu.gptq_base import write_gptq_base
     from tests.gpu.nf4_base import write_nf4_base
     from tests.gpu.shapes import MISTRAL_7B
 
     shape = {**MISTRAL_7B, "num_hidden_layers": layers}
     if tiny:
-        small = {"vocab_size": 640, "hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+        small = {"vocab_size": 640, "hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
         shape |= {**small, "num_attention_heads": 4, "num_key_value_heads": 2}
-    write_nf4_base(folder, shape, device="cuda" if torch.cuda.is_available() else "cpu")
+    write = {"nf4": write_nf4_base, "gptq": write_gptq_base}[folder.name]
+    write(folder, shape, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 if __name__ == "__main__":

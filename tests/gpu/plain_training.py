@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import get_peft_model
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    GPTQConfig,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+)
 
 from training.model import lora_config, quiet, save_activations
 from training.packing import Pack, PackCollator, pack
@@ -51,6 +58,15 @@ def train_plainly(
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     bare(adapted, settings)
+
+
+def packed_plainly(folder: Path) -> Any:
+    """A GPTQ checkpoint as transformers loads it for training, by optimum and gptqmodel."""
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    config = GPTQConfig(bits=4, backend="auto_trainable")
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", device_map={"": place}, quantization_config=config
+    )
 
 
 def bare(adapted: Any, settings: TrainSettings) -> None:

@@ -13,7 +13,9 @@ from bitsandbytes import functional as bnb  # noqa: E402
 from training.fused import gate, norm, rotary  # noqa: E402
 from training.fused.attention import Rows, attend  # noqa: E402
 from training.fused.dropout import add_dropped, dropped  # noqa: E402
+from training.fused.kernels.gptq import dequantize as dequantize_gptq  # noqa: E402
 from training.fused.kernels.nf4 import dequantize  # noqa: E402
+from training.gptq import GptqLinear  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 
@@ -38,6 +40,18 @@ def test_weights_are_bitsandbytes_bits(nested: bool) -> None:
         drawn(1024, 14336) * 0.02, compress_statistics=nested, quant_type="nf4"
     )
     assert torch.equal(dequantize(codes, state), bnb.dequantize_4bit(codes, state))
+
+
+def test_gptq_weights_are_the_plain_layers_bits() -> None:
+    numbers = {"dtype": torch.int32, "device": "cuda"}
+    parts = {
+        "qweight": torch.randint(-(2**31), 2**31, (512, 1024), **numbers),
+        "qzeros": torch.randint(-(2**31), 2**31, (32, 128), **numbers),
+        "scales": torch.rand(32, 1024, device="cuda").half() / 100,
+        "g_idx": (torch.randperm(4096, device="cuda") // 128).int(),
+    }
+    layer = GptqLinear(parts, bits=4, zero_offset=1)
+    assert torch.equal(dequantize_gptq(layer, torch.bfloat16), layer.dense().bfloat16())
 
 
 def test_norm_gate_and_rotary_are_their_twins() -> None:

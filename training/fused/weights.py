@@ -90,6 +90,11 @@ class GptqWeight:
         return x.dtype
 
     def dense(self, dtype: torch.dtype) -> torch.Tensor:
+        if self._layer.qweight.is_cuda:
+            from .kernels.gptq import dequantize
+
+            made: torch.Tensor = dequantize(self._layer, dtype)
+            return made
         return self._layer.dense().to(dtype)
 
 

@@ -9,12 +9,15 @@ import pytest
 import torch
 from bitsandbytes import functional as bnb
 
+from tests.training.test_gptq import pack, quantize
 from training.fused import dropout, gate, norm, rotary
 from training.fused.kernels import dropout as dropout_kernels
 from training.fused.kernels import gate as gate_kernels
 from training.fused.kernels import norm as norm_kernels
 from training.fused.kernels import rotary as rotary_kernels
+from training.fused.kernels.gptq import dequantize as dequantize_gptq
 from training.fused.kernels.nf4 import dequantize
+from training.gptq import GptqLinear
 
 
 def assert_near(found: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -31,6 +34,29 @@ def test_weights_are_bitsandbytes_bits(nested: bool) -> None:
     weight = torch.randn(72, 192) * 0.02
     codes, state = bnb.quantize_4bit(weight, compress_statistics=nested, quant_type="nf4")
     assert torch.equal(dequantize(codes, state), bnb.dequantize_4bit(codes, state))
+
+
+@pytest.mark.parametrize("by_activation", [True, False])
+def test_gptq_weights_are_those_of_the_plain_layer(by_activation: bool) -> None:
+    """Groups that do not divide the inputs, and a last program that is only partly filled."""
+    parts, _ = quantize(torch.randn(72, 168), 64, by_activation=by_activation)
+    layer = GptqLinear(parts, bits=4, zero_offset=1)
+    found = dequantize_gptq(layer, torch.float32)
+    assert torch.equal(found, layer.dense())
+    assert found.shape == (72, 168)
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+def test_gptq_weights_of_other_widths(bits: int) -> None:
+    codes = torch.randint(0, 2**bits, (64, 96))
+    parts = {
+        "qweight": pack(codes, bits).t().contiguous(),
+        "qzeros": pack(torch.randint(0, 2**bits, (3, 64)), bits),
+        "scales": torch.rand(3, 64).half(),
+        "g_idx": (torch.arange(96) // 32).int(),
+    }
+    layer = GptqLinear(parts, bits=bits, zero_offset=0)
+    assert torch.equal(dequantize_gptq(layer, torch.float32), layer.dense())
 
 
 def test_norm() -> None:
