@@ -24,6 +24,7 @@ from server.api.listener import bind
 from server.api.silence import raise_file_limit
 from server.environment import prepare
 from server.errors import EngineStopped, ServingError, StartupError
+from server.interpreter import settle_interpreter
 from server.registry_link import RegistryLink
 from server.settings import EngineOptions, Settings
 
@@ -92,6 +93,7 @@ def serve_on(
 
     with _progress(console) as report:
         server = assemble(settings, report, announce=say)
+    settle_interpreter()
     server.run(sockets=[listener])
     if server.has_failed:
         raise EngineStopped("The engine stopped after an error, which the log above tells.")

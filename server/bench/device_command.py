@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 
 from server.bases import Base
-from server.bench.device_cases import ROUNDS, DeviceCases, zipf
+from server.bench.device_cases import DeviceCases, zipf
 from server.bench.device_movement import DeviceMovement, Disturb
 from server.bench.device_report import RATE, Figure, print_figures, print_pulled_apart
 from server.bench.device_work import LARGE, SMALL, DeviceWork, device_settings
@@ -192,22 +192,10 @@ class DeviceBench:
         self._tell(f"ranks in turn, {case.label}", figures)
 
     def _http(self, cases: DeviceCases) -> None:
-        from server.bench.device_http import over_http  # all of the HTTP layer
+        from server.bench.device_http import http_figures  # all of the HTTP layer
 
         case, (short, long) = self.work.served, self.work.served_tokens
-        cases.make_resident(case.adapters)
-        counts = (short, long)
-        alone = [min(cases.seconds(case, count) for _ in range(ROUNDS)) for count in counts]
-        served = over_http(cases, self.base, counts, rounds=ROUNDS)
-        tokens = case.streams * (long - short)
-        rates = [tokens / (seconds[1] - seconds[0]) for seconds in (alone, served)]
-        figures = [
-            Figure("engine alone", rates[0], RATE),
-            Figure("over HTTP", rates[1], RATE),
-            Figure("HTTP, of the engine alone", 100 * rates[1] / rates[0], "%"),
-            Figure(f"HTTP, all of {short} tokens, engine alone", MS * alone[0], "ms"),
-            Figure(f"HTTP, all of {short} tokens", MS * served[0], "ms"),
-        ]
+        figures = http_figures(cases, self.base)
         self._tell(f"{case.label} over HTTP, from the {short}th token to the {long}th", figures)
 
     def _tell(self, title: str, figures: Sequence[Figure]) -> None:

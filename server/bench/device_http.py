@@ -26,12 +26,16 @@ from server.api.listener import bind
 from server.api.readiness import Readiness
 from server.bases import Base
 from server.bench import http_client
-from server.bench.device_cases import DeviceCases
+from server.bench.device_cases import ROUNDS, DeviceCases
+from server.bench.device_report import RATE, Figure
+from server.bench.step_times import StepTimes, percentile, timed_steps
 from server.bench.workload import PROMPT_TOKENS, RANK
 from server.engine.build import start_worker
 from server.engine.engine import Engine
+from server.interpreter import settle_interpreter
 
 DRAIN = 10.0  # seconds
+MS = 1e3
 Address = tuple[str, int]
 
 
@@ -92,6 +96,41 @@ class NamesRegistry:
         """Nothing here can be collected."""
 
 
+def http_figures(cases: DeviceCases, base: Base) -> list[Figure]:
+    """The work's served case, by the engine alone and over HTTP. The engine ends."""
+    case, counts = cases.work.served, cases.work.served_tokens
+    cases.make_resident(case.adapters)
+    with timed_steps(cases.engine, case.streams) as by_hand:
+        alone = [min(cases.seconds(case, count) for _ in range(ROUNDS)) for count in counts]
+    with timed_steps(cases.engine, case.streams) as by_server:
+        served = over_http(cases, base, counts, rounds=ROUNDS)
+    short, long = counts
+    tokens = case.streams * (long - short)
+    rates = [tokens / (seconds[1] - seconds[0]) for seconds in (alone, served)]
+    return [
+        Figure("engine alone", rates[0], RATE),
+        Figure("over HTTP", rates[1], RATE),
+        Figure("HTTP, of the engine alone", 100 * rates[1] / rates[0], "%"),
+        Figure(f"HTTP, all of {short} tokens, engine alone", MS * alone[0], "ms"),
+        Figure(f"HTTP, all of {short} tokens", MS * served[0], "ms"),
+        *_host_figures("engine alone", by_hand),
+        *_host_figures("over HTTP", by_server),
+    ]
+
+
+def _host_figures(name: str, times: StepTimes) -> list[Figure]:
+    """What a step took the host, and whether the device was ever done before it."""
+    shares = (0.5, 0.99)
+    return [
+        *(
+            Figure(f"host p{100 * p:.0f}, {name}", MS * percentile(times.host, p), "ms")
+            for p in shares
+        ),
+        Figure(f"launch p50, {name}", MS * percentile(times.launching, 0.5), "ms"),
+        Figure(f"steps that the host came late for, {name}", 100 * times.late, "%"),
+    ]
+
+
 def over_http(cases: DeviceCases, base: Base, counts: Sequence[int], *, rounds: int) -> list[float]:
     """Seconds of the work's served case over HTTP, for each of the counts of generated tokens.
 
@@ -113,6 +152,7 @@ def serving_engine(engine: Engine, base: Base) -> Iterator[Address]:
         readiness = Readiness(worker, ())
         app = create_app(worker, NamesRegistry(base), base, readiness=readiness)
         server = DrainingServer(app, readiness, drain_timeout=DRAIN)
+        settle_interpreter()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:

@@ -163,11 +163,17 @@ class Engine:
         if sequence is not None:
             self._scheduler.remove(sequence)
 
+    @property
+    def runs_beside(self) -> bool:
+        """Whether a step is under way beside the host."""
+        return bool(self._under_way)
+
     @torch.inference_mode()
-    def step(self, emit: Emit) -> bool:
+    def step(self, emit: Emit, begun: Callable[[], None] = lambda: None) -> bool:
         """Begin a step, and emit what the oldest one under way brought. False if there was neither.
 
-        Where steps run beside the host, the next one is begun before this one's tokens are read.
+        Where steps run beside the host, the next one is begun before this one's tokens are read,
+        and `begun` called between the two.
         """
         self.adapters.settle()
         self._tell_displaced(emit)
@@ -177,6 +183,7 @@ class Engine:
             self._launch(batch, emit)
         elif not self._under_way:
             return False
+        begun()
         if self._under_way and (not batch or len(self._under_way) > self._executor.lookahead):
             self._settle(*self._under_way.popleft(), emit)
         return True

@@ -191,10 +191,13 @@ class EngineWorker:
         try:
             while not self._stopping.is_set():
                 self._obey(wait=not self._engine.has_work)
-                progressed = self._engine.step(self._emit)
+                # The event loop wants the interpreter for each token that is handed over. Once the
+                # next step is launched it may have it: this thread then waits for the device.
+                progressed = self._engine.step(self._emit, self._deliver)
                 self._stats = self._engine.stats()
                 self._watches = [watch for watch in self._watches if not watch.is_over()]
-                self._deliver()
+                if not self._engine.runs_beside:
+                    self._deliver()
                 if not progressed and self._engine.has_work:
                     self._stopping.wait(IDLE_WAIT)
         except Exception as error:

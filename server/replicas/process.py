@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from registry.logs import configure_logging
 from server.errors import StartupError
+from server.interpreter import settle_interpreter
 from server.settings import Settings
 
 from .inbox import Inbox
@@ -46,6 +47,7 @@ def run_replica(
     except StartupError as error:
         logger.error("%s", error)
         sys.exit(NOT_AS_ASKED)
+    settle_interpreter()
     inbox.serve(server)
     sys.exit(FAILED if server.has_failed else 0)
 

@@ -1,8 +1,8 @@
 """What the host does for a step, alone and over HTTP: `python -m tests.server.engine.measure`.
 
 The engine as it is, with 64 sequences over 64 adapters, but an executor that computes nothing: a
-step takes `--step` seconds, as one on a device would. Printed: microseconds from step to step. What
-the step itself did not take is the host's.
+step takes `--step` seconds, as one on a device would. Printed: microseconds from step to step; what
+the host took of them, from a step's tokens to the wait for the next one's; how long it then waited.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import logging
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import torch
 
 from server.bases import Base, open_base
 from server.bench.device_http import over_http
+from server.bench.step_times import StepTimes, percentile, timed_steps
 from server.engine.batch import Batch
 from server.engine.build import build_engine
 from server.engine.config import EngineSettings
@@ -91,6 +93,16 @@ def alone(engine: Engine, count: int, run: int) -> float:
     return time.perf_counter() - began
 
 
+def tell(name: str, seconds: Sequence[float], times: StepTimes) -> None:
+    """A step's microseconds between two lengths of answers; percentiles of what is in them."""
+    short, long = seconds
+    print(f"{name}: {(long - short) / (LONG - SHORT) * 1e6:,.0f} µs a step")
+    for kind, values in {"host": times.host, "waiting": times.waiting}.items():
+        shares = {f"p{100 * at:g}": percentile(values, at) for at in (0.01, 0.5, 0.99, 1.0)}
+        print(f"  {kind}:", ", ".join(f"{key} {1e6 * value:,.0f}" for key, value in shares.items()))
+    print(f"  steps done before the host came for them: {times.late:.1%}")
+
+
 def main(seconds: float) -> None:
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,8 +111,9 @@ def main(seconds: float) -> None:
         base = open_base(str(path))
         engine = paced_engine(base, adapter, seconds)
         alone(engine, 8, 0)
-        short, long = (min(alone(engine, n, n + run) for run in (1, 2)) for n in (SHORT, LONG))
-        print(f"engine alone: {(long - short) / (LONG - SHORT) * 1e6:,.0f} µs a step")
+        with timed_steps(engine, STREAMS) as times:
+            by_hand = [min(alone(engine, n, n + run) for run in (1, 2)) for n in (SHORT, LONG)]
+        tell("engine alone", by_hand, times)
         work = SimpleNamespace(served=SimpleNamespace(streams=STREAMS))
         cases = SimpleNamespace(
             engine=engine,
@@ -108,8 +121,9 @@ def main(seconds: float) -> None:
             name_of=lambda _, stream: f"bench{stream}",
             prompt=lambda _: [200, *PROMPT],
         )
-        short, long = over_http(cases, base, (SHORT, LONG), rounds=3)  # type: ignore[arg-type]
-        print(f"over HTTP:    {(long - short) / (LONG - SHORT) * 1e6:,.0f} µs a step")
+        with timed_steps(engine, STREAMS) as times:
+            served = over_http(cases, base, (SHORT, LONG), rounds=3)  # type: ignore[arg-type]
+        tell("over HTTP", served, times)
 
 
 if __name__ == "__main__":

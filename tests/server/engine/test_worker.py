@@ -8,14 +8,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from server.engine.batch import Batch
 from server.engine.engine import Engine
+from server.engine.executor import Executor, Outcome
 from server.engine.request import AdapterRef, GenerationDelta, GenerationRequest, SamplingParams
+from server.engine.sampled import Sampled
 from server.engine.worker import EngineWorker
 from server.errors import (
     AdapterLoadError,
@@ -98,6 +102,52 @@ async def test_deltas_stream_until_the_finish_reason(make_worker: MakeWorker) ->
     assert [len(delta.token_ids) for delta in deltas] == [1] * 5
     assert [delta.finish_reason for delta in deltas] == [None] * 4 + ["length"]
     assert [delta.num_completion_tokens for delta in deltas] == [1, 2, 3, 4, 5]
+
+
+@dataclass
+class Beside:
+    """An executor that is launched a step ahead, as a device is, and says one letter."""
+
+    inner: Executor
+    log: list[str]
+    lookahead: int = 1
+
+    @property
+    def vocab_size(self) -> int:
+        return self.inner.vocab_size
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.inner.weight_bytes
+
+    def launch(self, batch: Batch) -> Outcome:
+        self.log.append("launched")
+
+        def read() -> list[Sampled]:
+            self.log.append("read")
+            return [Sampled(65)] * len(batch.sampling)
+
+        return read
+
+
+async def test_tokens_are_handed_over_once_the_next_step_is_launched(
+    make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, log = make_worker(), list[str]()
+    engine_of(worker)._executor = Beside(engine_of(worker)._executor, log)
+    deliver = worker._deliver
+
+    def logged() -> None:
+        log.extend(["handed over"] * len(worker._outbox))
+        deliver()
+
+    monkeypatch.setattr(worker, "_deliver", logged)
+    await answer(worker, request(4))
+    assert log == [
+        *("launched", "launched", "read"),  # a step ahead of what is read
+        *("launched", "handed over", "read") * 2,
+        *("handed over", "read", "handed over"),  # there is nothing left to launch
+    ]
 
 
 async def test_streams_run_side_by_side(make_worker: MakeWorker) -> None:
