@@ -39,7 +39,7 @@ from training.methods import Method, method_for
 from training.recipe import HatSettings
 
 ZERO = Path("training/recipes/deepspeed/zero3.json")
-PATIENCE = 180.0  # seconds for all to load, and for each to train
+PATIENCE = 150.0  # seconds for all to load, and for each to train
 
 
 @dataclass(frozen=True)
@@ -115,32 +115,26 @@ def wait_for(path: Path) -> None:
         time.sleep(0.1)
 
 
-def conduct(names: Sequence[str], folder: Path, words: Sequence[str], count: int) -> None:
+def conduct(options: argparse.Namespace, count: int) -> None:
     """Start every way in `count` processes, and let one after the other train."""
-    launch = [
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={count}",
-        "-m",
-        __spec__.name,
-    ]
-    running = {
-        name: subprocess.Popen([sys.executable, "-m", *launch, *words, "--way", name])
-        for name in names
-    }
-    for name in names:
-        for rank in range(count):
-            try:
-                wait_for(folder / f"{name}.{rank}.ready")
-            except TimeoutError as error:
-                print(error, flush=True)
+    folder: Path = options.folder
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += [f"--nproc-per-node={count}", "-m", "tests.gpu.bench_processes", str(options.layers)]
+    launch += ["--folder", str(folder), *(["--tiny"] if options.tiny else [])]
+    running = {name: subprocess.Popen([*launch, "--way", name]) for name in options.ways}
+    awaited = [f"{name}.{rank}.ready" for name in options.ways for rank in range(count)]
+    for each in (*awaited, *options.after):
+        try:
+            wait_for(folder / each)
+        except TimeoutError as error:  # the others go on
+            print(error, flush=True)
     for name, process in running.items():
         (folder / f"{name}.go").touch()
         started = time.monotonic()
         try:
             code: int | str = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            process.kill()
+            process.terminate()  # torchrun ends its workers then
             code = "too long"
         print(f"{name}: {code}, {time.monotonic() - started:.0f} s", flush=True)
 
@@ -167,11 +161,8 @@ def main() -> None:
     if options.way is not None:
         train(options.way, bases)
         return
-    bases.path("nf4")  # before all processes ask for it
     count = torch.cuda.device_count() or 2
-    words = [str(options.layers), "--folder", str(options.folder)]
-    words += ["--tiny"] if options.tiny else []
-    conduct(options.ways, options.folder, words, count)
+    conduct(options, count)
     report(options.ways, bases, count)
 
 
@@ -181,6 +172,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--folder", type=Path, default=Path("/dev/shm/hatstand-training"))
     made.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     made.add_argument("--way", choices=WAYS, help="this process is one of that way's")
+    made.add_argument("--after", nargs="*", default=[], help="files to wait for before training")
     made.add_argument("--tiny", action="store_true", help="a small shape, to try the script")
     return made
 

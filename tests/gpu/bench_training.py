@@ -12,13 +12,14 @@ transformers' own integration (optimum and gptqmodel, 7.5 or 7.x: pure Python si
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gc
 import json
 import random
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ from registry.bases import NF4, BaseRecord, shape_fields
 from tests.gpu.plain_training import bare, packed_plainly, train_plainly
 from training import processes
 from training.fitting import Fitting, Session
+from training.flat import PASSES, FlatCollator
 from training.methods import method_for
 from training.model import load_base
+from training.packing import pack
+from training.planning.counting import count
+from training.planning.memory import memory
 from training.progress import Progressing
 from training.reading import read_recipe
 from training.recipe import Recipe
@@ -132,12 +137,14 @@ class Measured:
     step: float  # seconds
     gigabytes: float
     loss: float
+    planned: float | None = None  # gigabytes, as `--plan` would have it for these rows
 
     def line(self, plain: float | None) -> str:
         ratio = "" if plain is None else f"{self.tokens_per_second / plain:6.2f}x"
         return (
             f"{self.case:38}{self.way:10}{self.tokens_per_second:9,.0f} tok/s{ratio:>8}"
             f"{1000 * self.step:9.0f} ms/step{self.gigabytes:8.2f} GB   loss {self.loss:.4f}"
+            + ("" if self.planned is None else f"   planned {self.planned:.2f} GB")
         )
 
 
@@ -153,7 +160,25 @@ def measure(model: Any, base: Path, case: Case, way: str) -> Measured:
         adapted = method_for(recipe, record_of(base), base).prepare(model)
         fit(adapted, recipe, rows, clock)
         bare(adapted, recipe.train)
-    return summary(case, way, recipe, rows, clock)
+    found = summary(case, way, recipe, rows, clock)
+    return replace(found, planned=planned(recipe, rows, base) if way == "ours" else None)
+
+
+def planned(recipe: Recipe, rows: Sequence[Sample], base: Path) -> float:
+    """What `--plan` would say for the largest forward pass of these rows, in GB.
+
+    Paged state is left out: it is not in torch's memory.
+    """
+    config, rows_a_step = AutoConfig.from_pretrained(base), per_step(recipe)
+    packs = pack(rows, recipe.train.max_length) if recipe.train.packing else rows
+    steps = [packs[start : start + rows_a_step] for start in range(0, len(packs), rows_a_step)]
+    collator = FlatCollator(recipe.train.batch_size * recipe.train.max_length)
+    largest = max(sum(each) for step in steps for each in collator(step)[PASSES])
+    del config.quantization_config
+    counts = count(recipe, config)
+    parts = memory(recipe, counts, config, answer_tokens=round(0.4 * largest), tokens=largest)
+    paged = recipe.train.optimizer.startswith("paged")
+    return (parts.total - (parts.state if paged else 0)) / 1e9
 
 
 def fit(model: Any, recipe: Recipe, rows: Sequence[Sample], clock: Clock) -> None:
@@ -182,8 +207,6 @@ def per_step(recipe: Recipe) -> int:
 
 def _tokens(recipe: Recipe, rows: Sequence[Sample], rows_a_step: int) -> int:
     """Of the rows in timed steps."""
-    from training.packing import pack
-
     units: Sequence[Any] = pack(rows, recipe.train.max_length) if recipe.train.packing else rows
     steps = recipe.train.max_steps or 0
     return sum(map(len, units[WARM_UP * rows_a_step : steps * rows_a_step]))
@@ -234,8 +257,11 @@ class Bases:
     def path(self, form: str) -> Path:
         """The checkpoint of that quantization; in 16 bits, one that says the shape."""
         path = self.folder / ("gptq" if form == "gptq" else "nf4")
-        if not path.exists():
-            write_base(path, self.layers, tiny=self.tiny)
+        self.folder.mkdir(exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # others may want it at the same time
+            if not path.exists():
+                write_base(path, self.layers, tiny=self.tiny)
         return path
 
     def model(self, recipe: Recipe, way: str) -> Any:

@@ -57,7 +57,7 @@ class Plan:
             ("memory: gradients", _gigabytes(memory.gradients)),
             ("memory: optimizer state", _gigabytes(memory.state)),
             ("memory: activations (estimate)", _gigabytes(memory.activations)),
-            ("memory: logits", _gigabytes(memory.logits)),
+            ("memory: working (estimate)", _gigabytes(memory.working)),
             ("memory: together", _gigabytes(memory.total)),
         ]
         lines += [(f"seeds' arithmetic: {how}", f"{gb:,.1f} GB") for how, gb in self.seeds.items()]
@@ -97,7 +97,7 @@ def make_plan(recipe: Recipe) -> Plan:
         # As if every row were full: the longest it can take.
         tokens = steps * train.batch_size * train.gradient_accumulation * train.max_length
         seconds = operations(recipe, counts, tokens) / (speed * UTILIZATION)
-    answer_tokens = round(train.max_length * _ANSWER_SHARE)
+    answer_tokens = round(train.batch_size * train.max_length * _ANSWER_SHARE)
     return Plan(
         counts=counts,
         memory=memory(recipe, counts, config, answer_tokens=answer_tokens),
