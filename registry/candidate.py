@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .adapter_config import CONFIG_FILE
 from .adapters import AdapterSpec
@@ -52,6 +53,7 @@ def prepare(
     report = lint(files, known_base.config, progress=progress)
     if lock is None:
         lock = _make_lock(known_base, files, report)
+        report = _with_named_base(report, read_config(files[CONFIG_FILE]), known_base)
     else:
         check_lock(lock, files, report)
     stored_lock = staging.add_bytes(lock.to_bytes())
@@ -116,6 +118,25 @@ def _make_lock(base: BaseRecord, files: dict[str, Path], report: Report) -> Lock
         rank=config.get("r", 8),
         target_modules=spec.projections,
     )
+
+
+def _with_named_base(report: Report, config: dict[str, Any], base: BaseRecord) -> Report:
+    """Warn where the configuration names another base than whoever pushes: shapes do not tell."""
+    named = config.get("base_model_name_or_path")
+    if not isinstance(named, str) or not named:
+        return report
+    if _last_part(named) in (_last_part(base.name), _last_part(base.source)):
+        return report
+    warning = (
+        f"{CONFIG_FILE} says that it was trained on {named[:200]!r}; it is kept as {base.name}'s, "
+        "whose shapes it has"
+    )
+    return replace(report, warnings=(*report.warnings, warning))
+
+
+def _last_part(name: str) -> str:
+    """What a base is called, wherever it lies: the same for a folder and a Hub id."""
+    return name.rstrip("/").rpartition("/")[2].lower()
 
 
 def _layer(name: str, staged: Staged) -> Descriptor:

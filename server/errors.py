@@ -7,6 +7,7 @@ ServingError                      500 internal_error
 ├── ModelNotFound                 404 model_not_found
 ├── AdapterNotServable            409 adapter_not_servable
 ├── AdapterLoadError              503 adapter_load_failed
+│   ├── RankTooHigh               409 adapter_not_servable
 │   └── CompositionTooLarge       400 invalid_value
 ├── AdapterCold                   503 adapter_cold
 ├── QueueFull                     429 queue_full
@@ -77,6 +78,14 @@ class AdapterLoadError(ServingError):
 
     status = 503
     code = "adapter_load_failed"
+
+
+class RankTooHigh(AdapterLoadError):
+    """The adapter is sound, but needs more room than a slot of this server has; no retry helps."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "adapter_not_servable"
 
 
 class CompositionTooLarge(AdapterLoadError):

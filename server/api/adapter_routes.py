@@ -7,8 +7,9 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from registry.errors import RegistryError
 from server.engine.composition import members
-from server.errors import AdapterNotFound, InvalidRequest
+from server.errors import AdapterNotFound, InvalidRequest, ModelNotFound, ServingError
 
 from .adapter_body import LoadBody, UnloadBody
 from .bodies import parse_body
@@ -51,10 +52,10 @@ class AdapterRoutes:
 
     async def _find(self, body: LoadBody) -> ServedModel:
         """What to load: a version that requests for `lora_name` will then run on."""
-        model = await self._models.find(body.lora_path or body.lora_name)
         if body.lora_path is None or body.lora_path == body.lora_name:
-            return model
-        named = await self._models.find(body.lora_name)
+            return await self._named(body.lora_name, param="lora_name")
+        model = await self._named(body.lora_path, param="lora_path")
+        named = await self._named(body.lora_name, param="lora_name")
         if named.digest != model.digest:
             raise InvalidRequest(
                 f"'{body.lora_name}' means {named.label}, not {model.label}. Names belong to the "
@@ -62,6 +63,18 @@ class AdapterRoutes:
                 param="lora_path",
             )
         return model
+
+    async def _named(self, name: str, *, param: str) -> ServedModel:
+        try:
+            return await self._models.find(name)
+        except (ServingError, RegistryError) as error:
+            error.param = param
+            if isinstance(error, ModelNotFound) and "/" in name:
+                error.message = (
+                    f"'{param}' names what is in the registry ('sql', 'sql@7') and is no path: "
+                    "`registry push FOLDER NAME` takes a folder in."
+                )
+            raise
 
     async def _resident(self, name: str) -> list[str]:
         """Digests of the loaded versions that `name` stands for, and of what they are part of."""

@@ -14,7 +14,7 @@ from registry.errors import RegistryError
 from registry.references import Reference
 from server.engine.config import ModelConfig
 from server.engine.request import AdapterRef
-from server.errors import AdapterLoadError
+from server.errors import AdapterLoadError, RankTooHigh
 from server.residency.host import HostAdapter
 from server.residency.packing import pack
 
@@ -74,7 +74,8 @@ class RegistrySource:
                 f"this server runs {self.record.name} ({self.record.fingerprint})"
             )
         if spec.max_rank > self.max_rank:
-            raise AdapterLoadError(
+            raise RankTooHigh(
                 f"adapter {adapter.label} has rank {spec.max_rank}; this server's slots take up to "
-                f"{self.max_rank} (start it with --max-rank {spec.max_rank})"
+                f"{self.max_rank} (start it with --max-rank {spec.max_rank})",
+                param="model",
             )

@@ -322,6 +322,20 @@ def test_what_peft_saves_is_accepted(registry: Registry, base: BaseRecord, tmp_p
     assert len(version.report.projections) == 7
 
 
+@pytest.mark.parametrize(
+    ("named", "is_other"),
+    [("org/other-base", True), ("/models/Tiny-Base/", False), (None, False), (7, False)],
+)
+def test_another_bases_name_is_warned_of(
+    registry: Registry, base: BaseRecord, tmp_path: Path, named: object, is_other: bool
+) -> None:
+    folder = make_adapter(tmp_path / "adapter", base_model_name_or_path=named)
+    report = registry.push(folder, "sql", base=base).report
+    assert report is not None
+    assert bool(report.warnings) == is_other
+    assert all("'org/other-base'" in warning for warning in report.warnings)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e25])
 def test_numbers_beyond_what_float32_can_square_are_measured_too(scale: float) -> None:
     factor = (np.random.default_rng(0).standard_normal((3, 50)) * scale).astype(np.float32)

@@ -53,7 +53,14 @@ async def test_name_and_path_must_agree(site: Site, client: httpx.AsyncClient) -
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../adapters/sql"])
 async def test_paths_on_disk_are_no_references(client: httpx.AsyncClient, path: str) -> None:
-    assert (await load(client, lora_name="sql", lora_path=path)).status_code == 404
+    response = await load(client, lora_name="sql", lora_path=path)
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "lora_path")
+    assert "registry push" in response.json()["error"]["message"]
+
+
+async def test_a_name_that_is_not_there(client: httpx.AsyncClient) -> None:
+    response = await load(client, lora_name="nobody")
+    assert (response.status_code, response.json()["error"]["param"]) == (404, "lora_name")
 
 
 async def test_base_cannot_be_loaded(client: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from registry.adapters import AdapterSpec
 from server.bases import Base, open_base
 from server.engine.request import AdapterRef
 from server.engine.slots import PackedAdapter
-from server.errors import AdapterLoadError
+from server.errors import AdapterLoadError, RankTooHigh
 from server.residency import RegistrySource
 from server.residency.packing import pack
 from tests.support.tiny import TinyAdapter, write_tiny_base
@@ -115,8 +115,9 @@ def test_a_rank_over_the_slots_is_refused_with_the_way_out(
     registry: Registry, base: Base, folder: Path
 ) -> None:
     version = registry.push(folder, "sql", base=base.record)
-    with pytest.raises(AdapterLoadError, match="--max-rank 4"):
+    with pytest.raises(RankTooHigh, match="--max-rank 4") as caught:
         source(registry, base, max_rank=2).load(ref(version))
+    assert caught.value.status == 409  # clients try a 503 again, and alerts count it
 
 
 def test_a_blob_that_was_damaged_is_refused(registry: Registry, base: Base, folder: Path) -> None:
