@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter
 from collections.abc import Iterable
 
 from server.engine.fair_turns import FairTurns, Share
@@ -18,8 +17,9 @@ class Admission:
     """Admits waiting sequences, those of the adapters with the fewest running first.
 
     One whose adapter is still loading is passed over and holds nobody up. Where places or blocks
-    are wanting, an adapter that has two sequences more than another that waits gives its newest
-    up. While no more can be admitted, the adapters of those who come next are fetched.
+    are wanting, one of an adapter that has less than an equal part of the batch takes the place of
+    the newest of the adapter that has most. While no more can be admitted, the adapters of those
+    who come next are fetched.
 
     chunk: prompt tokens of a step beside decoding sequences.
     """
@@ -43,78 +43,89 @@ class Admission:
         self.is_awaited = False
         if not waiting:
             return
-        running = places.by_adapter()
-        heads, later = waiting.heads(running), list[Sequence]()
+        heads, later = waiting.heads(places.accounts), list[Sequence]()
         prompts = places.prompts()
-        while heads and self._has_place_for(heads[0].adapter_digest, running):
+        while heads and self._has_place_for(heads[0]):
             sequence = heads.pop(0)
-            digest = sequence.adapter_digest
-            if not self._would_be_computed(sequence, budget, running[digest], prompts):
+            if heads and self._turn(sequence) > self._turn(heads[0]):
+                insort(heads, sequence, key=self._turn)  # another of its account was admitted
+            elif not self._would_be_computed(sequence, budget, prompts):
                 later.append(sequence)
-                continue
-            if sequence.num_pending:
-                continue
-            if not places.enter(sequence):
+            elif sequence.num_pending:
+                pass  # what it has been given is not known yet
+            elif not places.enter(sequence):
                 self.is_awaited = True
-                continue
-            if not self._take_in(sequence, running):
-                places.leave(sequence)
+            elif not self._take_in(sequence):
+                places.turn_away(sequence)
                 break
-            running[digest] += 1
-            prompts = places.prompts()
-            if (following := waiting.first(digest)) is not None:
-                insort(heads, following, key=lambda waiting: turn(waiting, running))
+            else:
+                prompts = places.prompts()
+                if (following := waiting.first(sequence.adapter_digest)) is not None:
+                    insort(heads, following, key=self._turn)
         self._expect((later + heads)[:EXPECTED])
 
-    def limit(self, digest: str | None, whole: int, alone: int) -> int:
-        """What an adapter may have of `whole`; `alone` where no other is asked for."""
+    def limit(self, account: str | None, whole: int, alone: int) -> int:
+        """What an account may have of `whole`; `alone` where no other is asked for."""
         if not self._share.limits:
             return alone
-        beside = any(other.adapter_digest != digest for other in self._places.running)
-        share = self._share.of(digest, whole, beside=beside)
+        beside = len(self._places.accounts) > (account in self._places.accounts)
+        share = self._share.of(account, whole, beside=beside)
         return alone if share == whole else share
 
-    def _has_place_for(self, digest: str | None, running: Counter[str | None]) -> bool:
+    def _turn(self, sequence: Sequence) -> tuple[int, float]:
+        return turn(sequence, self._places.accounts)
+
+    def _has_place_for(self, sequence: Sequence) -> bool:
         """Whether there is a place, or somebody whose place it is rather than theirs."""
-        return not self._places.are_taken or self._owes(running, digest) is not None
+        return not self._places.are_taken or self._owes(sequence) is not None
 
     def _would_be_computed(
-        self, sequence: Sequence, budget: int, num_running: int, prompts: Iterable[Sequence]
+        self, sequence: Sequence, budget: int, prompts: Iterable[Sequence]
     ) -> bool:
-        """Whether this step has a place and prompt tokens for it within its adapter's share.
+        """Whether this step has a place and prompt tokens for it within its account's share.
 
         prompts: of those that run, what is left to compute.
         """
-        digest, max_batch = sequence.adapter_digest, self._places.max_batch
-        if num_running >= self.limit(digest, max_batch, max_batch):
+        account, max_batch = sequence.account, self._places.max_batch
+        if self._places.accounts[account] >= self.limit(account, max_batch, max_batch):
             return False
-        its = self._turns.next(digest, sequence.num_tokens)
+        its = self._turns.next(account, sequence.num_tokens)
         earlier = [prompt for prompt in prompts if prompt.turn <= its]
-        of_its_own = sum(p.num_uncomputed for p in earlier if p.adapter_digest == digest)
-        if of_its_own >= self.limit(digest, self._chunk, budget):
+        of_its_own = sum(p.num_uncomputed for p in earlier if p.account == account)
+        if of_its_own >= self.limit(account, self._chunk, budget):
             return False
         return sum(prompt.num_uncomputed for prompt in earlier) < budget
 
-    def _take_in(self, sequence: Sequence, running: Counter[str | None]) -> bool:
-        """Admit it, if need be in the place of others whose adapter has more than its own."""
+    def _take_in(self, sequence: Sequence) -> bool:
+        """Admit it, if need be in the place of others whose account has more than its own."""
         while self._places.are_taken or not self._places.admit(sequence):
-            newest = self._owes(running, sequence.adapter_digest)
+            newest = self._owes(sequence)
             if newest is None:
                 return False
             self._places.preempt(newest)
-            running[newest.adapter_digest] -= 1
-        sequence.turn = self._turns.take(sequence.adapter_digest, sequence.num_uncomputed)
+        sequence.turn = self._turns.take(sequence.account, sequence.num_uncomputed)
         return True
 
-    def _owes(self, running: Counter[str | None], digest: str | None) -> Sequence | None:
-        """Whose place somebody else's is: of the adapter with the most running, the newest."""
-        most = max(running.values(), default=0)
-        if most < running[digest] + 2:
+    def _owes(self, sequence: Sequence) -> Sequence | None:
+        """Whose place somebody else's is: of the account with the most running, the newest.
+
+        Nobody's for one whose account has its equal part: where many wait for few places, one
+        would give way to the other in turns, and both come to their end later.
+        """
+        running = self._places.accounts
+        own, most = running[sequence.account], max(running.values(), default=0)
+        if own >= self._equal_part or most < own + 2:
             return None
         return max(
-            (each for each in self._places.running if running[each.adapter_digest] == most),
+            (each for each in self._places.running if running[each.account] == most),
             key=lambda each: each.arrival,
         )
+
+    @property
+    def _equal_part(self) -> int:
+        """Places that each account would have if all who run or wait had as many; at least one."""
+        accounts = self._places.accounts.keys() | self._places.waiting.accounts.keys()
+        return max(1, self._places.max_batch // len(accounts))
 
     def _expect(self, sequences: Iterable[Sequence]) -> None:
         """Have adapters fetched while those who wait for them cannot be admitted anyway."""

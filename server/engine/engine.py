@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
@@ -153,7 +154,7 @@ class Engine:
         tokenizer = self._tokenizer
         decode = tokenizer.decode if params.skip_special_tokens else tokenizer.decode_all
         detokenizer = Detokenizer(decode, params.stop, params.min_tokens)
-        sequence = Sequence(request, detokenizer)
+        sequence = Sequence(request, detokenizer, arrival=time.monotonic())
         self._sequences[request.request_id] = sequence
         self._scheduler.add(sequence)
 
@@ -246,12 +247,13 @@ class Engine:
         # Between two steps those that the batch has places for wait too, and are not the queue.
         if len(self._sequences) < self._settings.max_batch + self._settings.max_waiting:
             return
-        longest = self._scheduler.waiting.newest_of_longest(than=_digest(request))
-        if longest is None:
+        account = request.adapter.account if request.adapter else None
+        newest = self._scheduler.waiting.newest_of_most(than=account)
+        if newest is None:
             raise self._queue_full()
-        self._scheduler.remove(longest)
-        self._displaced.append(longest.request.request_id)
-        del self._sequences[longest.request.request_id]  # no departure: its place is taken again
+        self._scheduler.remove(newest)
+        self._displaced.append(newest.request.request_id)
+        del self._sequences[newest.request.request_id]  # no departure: its place is taken again
 
     def _queue_full(self) -> QueueFull:
         return QueueFull(
@@ -407,10 +409,6 @@ class Engine:
         text = self._tokenizer.token_text
         top = tuple((token_id, text(token_id), value) for token_id, value in choice.top)
         return TokenLogprob(choice.token_id, text(choice.token_id), logprob, top)
-
-
-def _digest(request: GenerationRequest) -> str | None:
-    return request.adapter.digest if request.adapter else None
 
 
 def _completes(sequence: Sequence, token_id: int) -> bool:

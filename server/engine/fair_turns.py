@@ -1,4 +1,8 @@
-"""Whose prompt is computed first, and how much of a step one adapter may have."""
+"""Whose prompt is computed first, and how much of a step one adapter may have.
+
+Adapters are told apart by their account (`AdapterRef.account`), under which compositions count as
+one of their parts.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,13 @@ class FairTurns:
         self._now = 0.0
         self._last: dict[str | None, float] = {}
 
-    def next(self, digest: str | None, num_tokens: int) -> float:
+    def next(self, account: str | None, num_tokens: int) -> float:
         """The turn that an adapter's next prompt would get."""
-        return max(self._now, self._last.get(digest, 0.0)) + num_tokens
+        return max(self._now, self._last.get(account, 0.0)) + num_tokens
 
-    def take(self, digest: str | None, num_tokens: int) -> float:
+    def take(self, account: str | None, num_tokens: int) -> float:
         """Give it."""
-        turn = self._last[digest] = self.next(digest, num_tokens)
+        turn = self._last[account] = self.next(account, num_tokens)
         if len(self._last) > REMEMBERED:
             self._last = {each: last for each, last in self._last.items() if last > self._now}
         return turn
@@ -56,19 +60,19 @@ class Share:
         """Whether it ever says less than the whole."""
         return self._fraction < 1
 
-    def note(self, digest: str | None) -> None:
+    def note(self, account: str | None) -> None:
         """Somebody asks for an adapter, or for the bare base."""
-        self._asked[digest] = self._clock()
-        self._asked.move_to_end(digest)
+        self._asked[account] = self._clock()
+        self._asked.move_to_end(account)
         while next(iter(self._asked.values())) < self._clock() - RECENT:
             self._asked.popitem(last=False)
 
-    def of(self, digest: str | None, whole: int, *, beside: bool) -> int:
+    def of(self, account: str | None, whole: int, *, beside: bool) -> int:
         """How much of `whole` an adapter may have; `beside`: others are running or waiting."""
-        if not self.limits or not (beside or self._others_were_asked(digest)):
+        if not self.limits or not (beside or self._others_were_asked(account)):
             return whole
         return max(1, math.ceil(self._fraction * whole))
 
-    def _others_were_asked(self, digest: str | None) -> bool:
-        newest = next((at for each, at in reversed(self._asked.items()) if each != digest), None)
+    def _others_were_asked(self, account: str | None) -> bool:
+        newest = next((at for each, at in reversed(self._asked.items()) if each != account), None)
         return newest is not None and newest >= self._clock() - RECENT

@@ -35,8 +35,8 @@ class AdapterDoor(Protocol):
 class Places:
     """The batch's places: whoever has one also holds KV blocks and, with an adapter, its slot.
 
-    What a sequence holds is all given up at once; whoever is preempted waits at the head of its
-    line and finds what it computed in the prefix cache.
+    Whoever is preempted waits at the head of its line, finds what it computed in the prefix cache,
+    and keeps its slot: its adapter does not leave before it has come to its end.
     """
 
     def __init__(self, pool: BlockPool, adapters: AdapterDoor, *, max_batch: int) -> None:
@@ -45,16 +45,13 @@ class Places:
         self.max_batch = max_batch
         self.waiting = WaitingLines()
         self.running: list[Sequence] = []
+        self.accounts: Counter[str | None] = Counter()  # how many of each run, where any do
         self.num_preemptions = 0
         self.num_prefix_hits = 0
 
     @property
     def are_taken(self) -> bool:
         return len(self.running) >= self.max_batch
-
-    def by_adapter(self) -> Counter[str | None]:
-        """Sequences that run."""
-        return Counter(sequence.adapter_digest for sequence in self.running)
 
     def prompts(self) -> list[Sequence]:
         """Running sequences that have more to compute than their newest token, in their turns."""
@@ -68,18 +65,17 @@ class Places:
     def enter(self, sequence: Sequence) -> bool:
         """Take up its adapter's slot; False (and a load under way) if the adapter has none yet."""
         adapter = sequence.request.adapter
-        if adapter is None:
+        if adapter is None or sequence.slot is not None:
             return True
         asked_at = time.monotonic()
         sequence.slot = self._adapters.enter(adapter)
         sequence.note_adapter(asked_at)
         return sequence.slot is not None
 
-    def leave(self, sequence: Sequence) -> None:
-        """Give its adapter's slot up."""
-        if sequence.adapter_digest is not None and sequence.slot is not None:
-            self._adapters.leave(sequence.adapter_digest)
-        sequence.slot = None
+    def turn_away(self, sequence: Sequence) -> None:
+        """One that entered finds no place yet: its slot is free for others, if it never ran."""
+        if not sequence.was_admitted:
+            self._leave(sequence)
 
     def admit(self, sequence: Sequence) -> bool:
         """Blocks for everything said so far; those of a known prefix are taken up again.
@@ -106,6 +102,7 @@ class Places:
             self.num_prefix_hits += sequence.num_computed
         self.waiting.remove(sequence)
         self.running.append(sequence)
+        self.accounts[sequence.account] += 1
         return True
 
     def grow(self, sequence: Sequence) -> bool:
@@ -122,19 +119,19 @@ class Places:
         return True
 
     def preempt(self, sequence: Sequence) -> None:
-        """Take what a running sequence holds; it is the next of its line."""
-        self.running.remove(sequence)
-        self._give_up(sequence)
+        """Take place and blocks of a running sequence; it is the next of its line."""
+        self._stop(sequence)
         self.waiting.put_back(sequence)
         self.num_preemptions += 1
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out and free what it held."""
         if sequence in self.running:
-            self.running.remove(sequence)
-            self._give_up(sequence)
+            self._stop(sequence)
+            self._leave(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
+            self._leave(sequence)
             digest = sequence.adapter_digest
             if digest is not None and self.waiting.first(digest) is None:
                 self._adapters.unwant(digest)
@@ -167,11 +164,20 @@ class Places:
 
     def _least_owed(self) -> Sequence:
         """Who gives way: of the adapter with the most running, the newest."""
-        running = self.by_adapter()
-        return max(self.running, key=lambda each: (running[each.adapter_digest], each.arrival))
+        return max(self.running, key=lambda each: (self.accounts[each.account], each.arrival))
 
-    def _give_up(self, sequence: Sequence) -> None:
+    def _stop(self, sequence: Sequence) -> None:
+        """Its place and its blocks are free for others."""
+        self.running.remove(sequence)
+        self.accounts[sequence.account] -= 1
+        if not self.accounts[sequence.account]:
+            del self.accounts[sequence.account]
         self._pool.release(sequence.blocks)
         sequence.blocks = []
         sequence.num_computed = sequence.num_published = 0
-        self.leave(sequence)
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Give its adapter's slot up."""
+        if sequence.adapter_digest is not None and sequence.slot is not None:
+            self._adapters.leave(sequence.adapter_digest)
+        sequence.slot = None

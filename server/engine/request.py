@@ -74,6 +74,17 @@ class AdapterRef:
         """The version that this is, or those that it is composed of."""
         return tuple(part.adapter for part in self.parts) or (self,)
 
+    @property
+    def account(self) -> str:
+        """The digest that this counts as where adapters take turns.
+
+        A composition counts as its part with the largest scale: else whoever varied the scales
+        would have a turn for each of them.
+        """
+        if not self.parts:
+            return self.digest
+        return min((-abs(part.scale), part.adapter.digest) for part in self.parts)[1]
+
 
 @dataclass(frozen=True)
 class WeightedAdapter:

@@ -61,7 +61,7 @@ class Scheduler:
         return self._places.num_prefix_hits
 
     def add(self, sequence: Sequence) -> None:
-        self._share.note(sequence.adapter_digest)
+        self._share.note(sequence.account)
         self.waiting.add(sequence)
 
     def next(self) -> Batch:
@@ -76,7 +76,11 @@ class Scheduler:
         if self.num_preemptions > preempted:
             decoding = [chunk for chunk in decoding if self._still_runs(chunk)]
         prefilling = self._prefill(budget)
-        batch = Batch.of(decoding, [] if decoding and self._holds(prefilling) else prefilling)
+        if decoding and self._holds(prefilling):
+            prefilling = []
+        if prefilling:
+            self._advance(prefilling)
+        batch = Batch.of(decoding, prefilling)
         for chunk in batch.chunks:
             chunk.sequence.num_computed = chunk.end
             chunk.sequence.num_pending += chunk.samples
@@ -141,17 +145,19 @@ class Scheduler:
         return sequence in self.running and sequence.num_computed == chunk.start
 
     def _prefill(self, budget: int) -> list[Chunk]:
-        """The budget to the running prompts in their turns, each adapter within its share."""
-        prompts = self._places.prompts()
+        """The budget to the running prompts in their turns, each account within its share."""
         spent: Counter[str | None] = Counter()
         chunks = []
-        for sequence in prompts:
-            digest = sequence.adapter_digest
-            own = self._admission.limit(digest, self._chunk, budget) - spent[digest]
+        for sequence in self._places.prompts():
+            account = sequence.account
+            own = self._admission.limit(account, self._chunk, budget) - spent[account]
             left = min(own, budget - spent.total())
             if left > 0:
                 chunks.append(Chunk.of(sequence, left))
-                spent[digest] += chunks[-1].num_tokens
-        wanting = len({sequence.adapter_digest for sequence in prompts})
-        self._turns.advance(spent.total(), wanting)
+                spent[account] += chunks[-1].num_tokens
         return chunks
+
+    def _advance(self, prefilling: Iterable[Chunk]) -> None:
+        """Take note of prompt tokens that are computed: others' turns come nearer."""
+        wanting = len({sequence.account for sequence in self._places.prompts()})
+        self._turns.advance(sum(chunk.num_tokens for chunk in prefilling), wanting)

@@ -36,6 +36,7 @@ class Sequence:
     request: GenerationRequest
     detokenizer: Detokenizer
     arrival: float = field(default_factory=time.monotonic)
+    account: str | None = field(init=False)  # as which it has its share of places, blocks, steps
     token_ids: list[int] = field(init=False)
     noise_seed: int = field(init=False)  # of what a device draws; the host has the generator
     num_computed: int = 0
@@ -59,6 +60,7 @@ class Sequence:
     stop_reason: str | int | None = None
 
     def __post_init__(self) -> None:
+        self.account = self.request.adapter.account if self.request.adapter else None
         self.token_ids = list(self.request.prompt_token_ids)
         seed = self.params.seed
         self.noise_seed = random.getrandbits(63) if seed is None else seed & (2**63 - 1)

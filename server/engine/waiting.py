@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 
 from server.engine.sequence import Sequence
@@ -11,21 +11,21 @@ from server.engine.sequence import Sequence
 class WaitingLines:
     """A line for each adapter, and one for the bare base; each in order of arrival.
 
-    Who comes next is the first of the line whose adapter has the fewest sequences running, and of
+    Who comes next is the first of the line whose account has the fewest sequences running, and of
     several such the oldest: an adapter that is asked a hundred times as often as others has more
     waiting for it, not more of the batch than they want. Where there is no place to wait either,
-    the longest line gives one up. So a step looks at as many sequences as there are adapters waited
-    for, however many wait.
+    the account with the most waiting gives one up. So a step looks at as many sequences as there
+    are adapters waited for, however many wait.
     """
 
     def __init__(self) -> None:
         self._lines: dict[str | None, OrderedDict[Sequence, None]] = {}
-        self._num_waiting = 0
+        self.accounts: Counter[str | None] = Counter()  # how many of each wait, where any do
 
     def add(self, sequence: Sequence) -> None:
         """To the end of its line."""
         self._lines.setdefault(sequence.adapter_digest, OrderedDict())[sequence] = None
-        self._num_waiting += 1
+        self.accounts[sequence.account] += 1
 
     def put_back(self, sequence: Sequence) -> None:
         """One that was admitted before all who wait in its line, so to the line's beginning."""
@@ -35,28 +35,32 @@ class WaitingLines:
     def remove(self, sequence: Sequence) -> None:
         line = self._lines[sequence.adapter_digest]
         del line[sequence]
-        self._num_waiting -= 1
         if not line:
             del self._lines[sequence.adapter_digest]
+        self.accounts[sequence.account] -= 1
+        if not self.accounts[sequence.account]:
+            del self.accounts[sequence.account]
 
     def first(self, digest: str | None) -> Sequence | None:
         """Who has waited longest for an adapter, or for the bare base."""
         return next(iter(self._lines.get(digest, ())), None)
 
     def heads(self, running: Mapping[str | None, int]) -> list[Sequence]:
-        """The first of each line, in their turn. `running`: sequences that run, by adapter."""
+        """The first of each line, in their turn. `running`: sequences that run, by account."""
         firsts = (next(iter(line)) for line in self._lines.values())
         return sorted(firsts, key=lambda sequence: turn(sequence, running))
 
-    def newest_of_longest(self, *, than: str | None) -> Sequence | None:
-        """Who has to go where one more comes for the adapter `than` and there is no place.
+    def newest_of_most(self, *, than: str | None) -> Sequence | None:
+        """Who has to go where one more comes for the account `than` and there is no place.
 
-        The last of the longest line, if that has two more than the newcomer's and has not begun.
+        The last of the account with the most waiting, if that has two more than the newcomer's and
+        the last has not begun.
         """
-        longest = max(self._lines.values(), key=len, default=None)
-        if longest is None or len(longest) < len(self._lines.get(than, ())) + 2:
+        most = max(self.accounts, key=self.accounts.__getitem__, default=None)
+        if self.accounts[most] < self.accounts[than] + 2:
             return None
-        newest = next(reversed(longest))
+        lasts = (next(reversed(line)) for line in self._lines.values())
+        newest = max((last for last in lasts if last.account == most), key=_arrival)
         return None if newest.was_admitted else newest
 
     def line(self, digest: str | None) -> list[Sequence]:
@@ -71,12 +75,12 @@ class WaitingLines:
         return iter(sorted((s for line in self._lines.values() for s in line), key=_arrival))
 
     def __len__(self) -> int:
-        return self._num_waiting
+        return self.accounts.total()
 
 
 def turn(sequence: Sequence, running: Mapping[str | None, int]) -> tuple[int, float]:
-    """What orders those who wait: the fewest running of its adapter, then the oldest."""
-    return running.get(sequence.adapter_digest, 0), sequence.arrival
+    """What orders those who wait: the fewest running of its account, then the oldest."""
+    return running.get(sequence.account, 0), sequence.arrival
 
 
 def _arrival(sequence: Sequence) -> float:

@@ -20,7 +20,7 @@ from server.residency.tenant import Tenant
 
 logger = logging.getLogger(__name__)
 
-LEAVING = 8  # of so many slots one may be cleared at a time for adapters that wait
+LEAVING = 2  # of so many slots one may be cleared at a time for adapters that wait
 
 
 class Slots(Protocol):
@@ -222,7 +222,7 @@ class Residency:
             self._make_room(adapter)
             return False
         if self._fill(slot, adapter):
-            self._arriving[adapter.digest] = Tenant(adapter, slot)
+            self._arriving[adapter.digest] = Tenant(adapter, slot, since=time.monotonic())
             self._admit_arrived()
         return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from server.residency.host import HostAdapter
 
@@ -16,12 +16,12 @@ class Tenant:
 
     adapter: HostAdapter
     slot: int
+    since: float  # it was given the slot, or could be used; monotonic seconds
     users: int = 0
     pinned: bool = False
     unloaded: bool = False  # by whoever runs the server
     makes_room: bool = False  # for others that wait for a slot
     entered: bool = False  # has been of use to a sequence
-    since: float = field(default_factory=time.monotonic)
 
     @property
     def leaving(self) -> bool:

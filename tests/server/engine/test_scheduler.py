@@ -15,7 +15,12 @@ from server.engine.batch import Batch
 from server.engine.detokenizer import Detokenizer
 from server.engine.fair_turns import RECENT, Share
 from server.engine.kv_cache import BlockPool
-from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
+from server.engine.request import (
+    AdapterRef,
+    GenerationRequest,
+    SamplingParams,
+    WeightedAdapter,
+)
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
 
@@ -78,10 +83,15 @@ class Run:
         self._tokens = itertools.count(1000)
 
     def add(
-        self, num_prompt: int, adapter: str | None = None, *, first: int = 0, scope: str = ""
+        self,
+        num_prompt: int,
+        adapter: str | AdapterRef | None = None,
+        *,
+        first: int = 0,
+        scope: str = "",
     ) -> Sequence:
         """A waiting sequence whose prompt is first, first + 1, …"""
-        ref = AdapterRef(adapter, adapter) if adapter else None
+        ref = AdapterRef(adapter, adapter) if isinstance(adapter, str) else adapter
         prompt = tuple(range(first, first + num_prompt))
         request = GenerationRequest("request", prompt, SamplingParams(), ref, prefix_scope=scope)
         detokenizer = Detokenizer(lambda _: "")
@@ -100,15 +110,17 @@ class Run:
 
     def check(self) -> None:
         """Nothing leaks, nothing is used twice."""
-        running = self.scheduler.running
+        running, waiting = self.scheduler.running, list(self.scheduler.waiting)
         held = {block for sequence in running for block in sequence.blocks}
         assert self.pool.num_free == self.pool.num_usable - len(held)
         self.pool.check()
-        digests = Counter(s.adapter_digest for s in running if s.adapter_digest)
-        assert +self.door.users == digests
-        assert not set(running) & set(self.scheduler.waiting)
-        for sequence in self.scheduler.waiting:
-            assert (sequence.blocks, sequence.slot) == ([], None)
+        preempted = [sequence for sequence in waiting if sequence.was_admitted]
+        entered = [s.adapter_digest for s in running + preempted if s.adapter_digest]
+        assert +self.door.users == Counter(entered)
+        assert not set(running) & set(waiting)
+        assert self.scheduler.waiting.accounts == Counter(s.account for s in waiting)
+        assert all(sequence.blocks == [] for sequence in waiting)
+        assert all(s.slot is None for s in waiting if not s.was_admitted)
 
 
 def prefilled(batch: Batch) -> list[tuple[Sequence, int]]:
@@ -137,6 +149,20 @@ def test_a_new_prompt_waits_a_few_steps_for_one_whose_adapter_is_on_its_way() ->
     assert prefilled(run.step()) == []
     run.door.ready.append("b")
     assert prefilled(run.step()) == [(early, 3), (late, 3)]
+
+
+def test_what_waits_for_others_brings_nobodys_turn_nearer() -> None:
+    run = Run(Door("a", "c"), patience=2)
+    run.add(2)
+    run.step()
+    before = run.scheduler._turns.next("c", 1)
+    run.add(3, "a")
+    run.add(3, "late")
+    for _ in range(2):
+        assert prefilled(run.step()) == []
+    assert run.scheduler._turns.next("c", 1) == before
+    run.step()
+    assert run.scheduler._turns.next("c", 1) > before
 
 
 def test_new_prompts_wait_no_longer_than_their_patience_and_for_nobody_who_is_there() -> None:
@@ -252,6 +278,69 @@ def test_a_place_is_made_for_an_adapter_that_has_fewer() -> None:
     run.scheduler.remove(guest)
     run.step()
     assert run.scheduler.running == crowd[:4]  # who gave way is the first to come back
+
+
+def test_who_gave_way_keeps_its_slot() -> None:
+    run = Run(Door("a", "b"), max_batch=2)
+    crowd = [run.add(2, "a", first=10 * n) for n in range(2)]
+    run.step()
+    run.add(2, "b", first=90)
+    run.step()
+    run.door.ready[0] = "leaving"  # it takes no newcomers and goes when the last has left
+    run.scheduler.remove(crowd[0])
+    run.step()
+    assert crowd[1] in run.scheduler.running
+    assert run.door.wanted == []
+    run.scheduler.remove(crowd[1])
+    run.check()
+
+
+def test_where_many_wait_for_few_places_nobody_takes_anothers_in_turns() -> None:
+    run = Run(Door(*"abcd"), max_batch=6, blocks=200)
+    for number in range(8):
+        run.add(2, "a", first=10 * number)
+    for _ in range(2):
+        run.step()
+    for number in range(12):
+        run.add(2, "bcd"[number % 3], first=100 + 10 * number)
+    for _ in range(20):
+        run.step()
+    assert run.scheduler.num_preemptions == 3  # for the first of each that had none
+    assert Counter(s.adapter_digest for s in run.scheduler.running) == {
+        "a": 3,
+        **dict.fromkeys("bcd", 1),
+    }
+
+
+def test_an_adapter_gets_its_equal_part_though_others_do_not_end() -> None:
+    run = Run(Door("a", "b"), max_batch=8, blocks=200)
+    for number in range(10):
+        run.add(2, "a", first=10 * number)
+    run.step()
+    for number in range(6):
+        run.add(2, "b", first=200 + 10 * number)
+    for _ in range(4):
+        run.step()
+    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 4, "b": 4}
+
+
+def test_a_composition_counts_as_its_largest_part() -> None:
+    def mixed(number: int) -> AdapterRef:
+        parts = (
+            WeightedAdapter(AdapterRef("a", "a"), 0.5 + number),
+            WeightedAdapter(AdapterRef("c", "c"), -0.25),
+        )
+        return AdapterRef(f"mixed{number}", "mixed", parts=parts)
+
+    run = Run(Door("b", *(f"mixed{number}" for number in range(9))), max_batch=4, blocks=200)
+    crowd = [run.add(2, mixed(number), first=10 * number) for number in range(9)]
+    run.step()
+    guests = [run.add(2, "b", first=200 + 10 * number) for number in range(3)]
+    run.step()
+    assert run.scheduler.running == [*crowd[:2], *guests[:2]]
+    plain = AdapterRef("a", "a")
+    even = tuple(WeightedAdapter(AdapterRef(name, name), 1.0) for name in "ba")
+    assert AdapterRef("x", "x", parts=even).account == plain.account
 
 
 def test_nobody_gives_way_to_who_cannot_come_or_has_as_many() -> None:
