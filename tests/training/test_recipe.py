@@ -12,6 +12,7 @@ from training.errors import RecipeError
 from training.reading import read_recipe
 from training.recipe import Recipe
 
+ROOT = Path(__file__).parents[2]
 GOOD = """\
 base: smollm2-135m
 output: out
@@ -34,6 +35,14 @@ def read(tmp_path: Path, text: str, *overrides: str) -> Recipe:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     return read_recipe(path, overrides)
+
+
+def test_the_manuals_first_recipe_is_one(tmp_path: Path) -> None:
+    manual = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    text = manual.partition("## A first one")[2].partition("```yaml\n")[2].partition("```")[0]
+    recipe = read(tmp_path, text)
+    assert (recipe.base, recipe.hat.sampling.max_tokens) == ("smollm2-135m", 8)
+    assert recipe.data.heldout == (tmp_path / "support-test.jsonl",)
 
 
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
