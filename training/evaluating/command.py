@@ -190,7 +190,8 @@ def evaluate(
 
     `output` is a folder for `evaluation.json` and `evaluation.png`, or of several versions
     `comparison.json` and `comparison.png`. Raises `ForgetsTooMuch` at the end when an adapter is
-    over its budget on general text; everything is stated by then.
+    over its budget on general text; everything is stated by then. A version that cannot be
+    evaluated ends it too: what was measured before is stated and shown first.
     """
     console = console or Console()
     missing = [f"{path}: no such file" for path in files if not path.is_file()]
@@ -201,17 +202,19 @@ def evaluate(
     versions = [store.resolve(reference) for reference in references]
     reports: list[Report] = []
     known: list[BaseAnswers] = []
-    for version in versions:
-        progress = Progressing(console)
-        work = Evaluation(store, version, tuple(files), options, progress, known)
-        report, answers = work.run()
-        reports.append(report)
-        known.append(answers)
-    _show(reports, output, console)
-    for version, report in zip(versions, reports, strict=True):
-        if post:
-            state(store, version, EVALUATION, report.document())
-            console.print(f"stated about [bold]{version.ref}[/bold] in the registry")
+    try:
+        for version in versions:
+            progress = Progressing(console)
+            work = Evaluation(store, version, tuple(files), options, progress, known)
+            report, answers = work.run()
+            reports.append(report)
+            known.append(answers)
+            if post:
+                state(store, version, EVALUATION, report.document())
+                console.print(f"stated about [bold]{version.ref}[/bold] in the registry")
+    finally:  # a version that fails leaves what was measured before it
+        if reports:
+            _show(reports, output, console)
     _judge(reports, console)
     return tuple(reports)
 

@@ -11,6 +11,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 Row = dict[str, str]
@@ -38,6 +39,9 @@ _TEXT_COLUMNS = frozenset(
      "coach", "date", "port", "line", "owner", "field", "ward")
 )  # fmt: skip
 _TEXTS = ("red", "blue", "north", "south", "Paris", "Rome", "Oslo", "Lima", "Cairo", "Delhi")
+_NUMBERS = range(2, 100)
+_SIGNS = (("over", ">"), ("under", "<"))
+_ROWS = range(2, 10)
 _FUNCTIONS = {"average": "AVG", "highest": "MAX", "lowest": "MIN", "total": "SUM"}
 
 
@@ -104,7 +108,7 @@ class _Query:
         said, sql = self._condition(parent, "b.")
         word, function = self.chance.choice(sorted(_FUNCTIONS.items()))
         number, group = self._column(child, numeric=True), self._column(parent)
-        many = self.chance.randint(2, 9)
+        many = self.chance.choice(_ROWS)
         return (
             f"for each {group} of a {parent} whose {said}, what is the {word} {number} of its "
             f"rows of {child}? leave out those with fewer than {many} such rows, and begin with "
@@ -128,10 +132,7 @@ class _Query:
         if column in _TEXT_COLUMNS:
             value = self.chance.choice(_TEXTS)
             return f"{column} is {value}", f"{prefix}{column} = '{value}'"
-        value, (words, sign) = (
-            str(self.chance.randint(2, 99)),
-            self.chance.choice((("over", ">"), ("under", "<"))),
-        )
+        value, (words, sign) = self.chance.choice(_NUMBERS), self.chance.choice(_SIGNS)
         return f"{column} is {words} {value}", f"{prefix}{column} {sign} {value}"
 
 
@@ -140,7 +141,12 @@ _SIZES = {"easy": (1, 5), "medium": (3, 7), "hard": (7, 7)}
 
 
 def make_rows(difficulty: str, count: int, *, seed: int) -> list[Row]:
-    """`count` rows of `easy`, `medium` or `hard`, the same ones for a seed, no question twice."""
+    """`count` rows of `easy`, `medium` or `hard`, the same ones for a seed, no question twice.
+
+    Raises `ValueError` where there are not so many questions.
+    """
+    if count > (most := num_questions(difficulty)):
+        raise ValueError(f"there are {most:,} different {difficulty} questions, not {count:,}")
     chance = random.Random(f"{difficulty}-{seed}")
     rows: dict[str, Row] = {}
     while len(rows) < count:
@@ -153,6 +159,27 @@ def make_rows(difficulty: str, count: int, *, seed: int) -> list[Row]:
             "source": "made",
         }
     return list(rows.values())
+
+
+def num_questions(difficulty: str) -> int:
+    """How many different ones `_Query` can draw."""
+    width = _SIZES[difficulty][1]
+    columns = {table: names[:width] for table, names in _TABLES.items()}
+    conditions = {table: sum(map(_num_conditions, names)) for table, names in columns.items()}
+    if difficulty == "easy":
+        return sum(conditions[table] * (len(names) + 1) for table, names in columns.items())
+    pairs = permutations(columns, 2)
+    if difficulty == "medium":
+        return sum(len(columns[a]) * conditions[a] * conditions[b] for a, b in pairs)
+    each = len(_FUNCTIONS) * len(_ROWS)
+    numbers = {
+        table: sum(n not in _TEXT_COLUMNS for n in names) for table, names in columns.items()
+    }
+    return sum(each * numbers[a] * len(columns[b]) * conditions[b] for a, b in pairs)
+
+
+def _num_conditions(column: str) -> int:
+    return len(_TEXTS) if column in _TEXT_COLUMNS else len(_NUMBERS) * len(_SIGNS)
 
 
 def write_rows(folder: Path, *, num_train: int, num_heldout: int) -> None:
@@ -179,7 +206,10 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=64, help="rows of each difficulty")
     parser.add_argument("--heldout", type=int, default=8, help="rows of each difficulty")
     words = parser.parse_args()
-    write_rows(words.folder, num_train=words.train, num_heldout=words.heldout)
+    try:
+        write_rows(words.folder, num_train=words.train, num_heldout=words.heldout)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

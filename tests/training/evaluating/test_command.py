@@ -135,3 +135,35 @@ def test_versions_are_compared_and_the_base_is_asked_once(
     document = json.loads((tmp_path / "comparison.json").read_text())
     assert [report["version"] for report in document["reports"]] == [reports[0].digest] * 2
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_version_that_fails_leaves_the_results_before_it(
+    colors: Colors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Evaluation._ask
+
+    def once(self: Evaluation, *words: Any) -> Any:
+        if self.known:
+            raise BaseError("the engine did not start")
+        return original(self, *words)
+
+    monkeypatch.setattr(Evaluation, "_ask", once)
+    console = Console(file=io.StringIO(), width=160)
+    rows = tmp_path / "two.jsonl"  # the statement is of these rows
+    rows.write_text("".join(colors.heldout.read_text().splitlines(keepends=True)[:2]))
+    registry = Registry.open(colors.registry)
+    digest = registry.resolve("colors").digest
+    before = len(list_referrers(registry, digest, EVALUATION))
+    with pytest.raises(BaseError, match="did not start"):
+        evaluate(
+            ["colors@prod", "colors@1"],
+            [rows],
+            registry=colors.registry,
+            options=EvaluationOptions(base=str(colors.base), budget=GENEROUS),
+            output=tmp_path / "out",
+            console=console,
+        )
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["version"] == digest
+    assert len(list_referrers(registry, digest, EVALUATION)) == before + 1
+    assert isinstance(console.file, io.StringIO)
+    assert "colors@1 against its base" in console.file.getvalue()
