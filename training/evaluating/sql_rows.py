@@ -132,8 +132,8 @@ class _Query:
         if column in _TEXT_COLUMNS:
             value = self.chance.choice(_TEXTS)
             return f"{column} is {value}", f"{prefix}{column} = '{value}'"
-        value, (words, sign) = self.chance.choice(_NUMBERS), self.chance.choice(_SIGNS)
-        return f"{column} is {words} {value}", f"{prefix}{column} {sign} {value}"
+        number, (words, sign) = self.chance.choice(_NUMBERS), self.chance.choice(_SIGNS)
+        return f"{column} is {words} {number}", f"{prefix}{column} {sign} {number}"
 
 
 # Tables and columns to a row: so many that rows have the words of their difficulty.
