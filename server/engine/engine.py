@@ -18,6 +18,7 @@ from server.engine.departures import Departures
 from server.engine.detokenizer import Detokenizer
 from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
+from server.engine.fair_turns import Share
 from server.engine.kv_cache import BlockPool
 from server.engine.load_times import LoadTimes
 from server.engine.places import AdapterDoor
@@ -141,6 +142,11 @@ class Engine:
     def weight_bytes(self) -> int:
         """What the resident base takes."""
         return self._executor.weight_bytes
+
+    @property
+    def share(self) -> Share:
+        """What one adapter may have of a step while others are asked for."""
+        return self._scheduler.share
 
     @property
     def has_work(self) -> bool:

@@ -47,18 +47,19 @@ class FairTurns:
 class Share:
     """The part of a step that one adapter may have while others are asked for too.
 
-    fraction: of the batch's places and of a step's prompt tokens; 1 limits nothing.
+    fraction: of the batch's places and of a step's prompt tokens; 1 limits nothing. It may be
+    changed between two steps.
     """
 
     def __init__(self, fraction: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._fraction = fraction
+        self.fraction = fraction
         self._clock = clock
         self._asked: OrderedDict[str | None, float] = OrderedDict()  # the latest last
 
     @property
     def limits(self) -> bool:
         """Whether it ever says less than the whole."""
-        return self._fraction < 1
+        return self.fraction < 1
 
     def note(self, account: str | None) -> None:
         """Somebody asks for an adapter, or for the bare base."""
@@ -71,7 +72,7 @@ class Share:
         """How much of `whole` an adapter may have; `beside`: others are running or waiting."""
         if not self.limits or not (beside or self._others_were_asked(account)):
             return whole
-        return max(1, math.ceil(self._fraction * whole))
+        return max(1, math.ceil(self.fraction * whole))
 
     def _others_were_asked(self, account: str | None) -> bool:
         newest = next((at for each, at in reversed(self._asked.items()) if each != account), None)

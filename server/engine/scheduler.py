@@ -42,9 +42,9 @@ class Scheduler:
         self._patience = patience
         self._num_held = 0  # steps for which the prompts at hand have waited for others
         self._turns = FairTurns()
-        self._share = Share(adapter_share)
+        self.share = Share(adapter_share)
         self._places = Places(pool, adapters, max_batch=max_batch)
-        self._admission = Admission(self._places, adapters, self._turns, self._share, chunk=chunk)
+        self._admission = Admission(self._places, adapters, self._turns, self.share, chunk=chunk)
         self.waiting, self.running = self._places.waiting, self._places.running
 
     @property
@@ -61,7 +61,7 @@ class Scheduler:
         return self._places.num_prefix_hits
 
     def add(self, sequence: Sequence) -> None:
-        self._share.note(sequence.account)
+        self.share.note(sequence.account)
         self.waiting.add(sequence)
 
     def next(self) -> Batch:

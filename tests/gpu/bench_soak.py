@@ -3,7 +3,8 @@
 `python -m tests.gpu.bench_soak SECONDS [LAYERS] [DEVICE]`: a base of the 7B shape, its clients in a
 process of their own. Halfway all of the device's free memory is taken away for a second, while
 adapters come and go; whoever finds none is told so, and everybody else goes on. A table and curves
-go to $OUT, if it is set.
+go to $OUT, if it is set. Then sixteen adapters with a stream each, alone and beside a hundred and a
+thousand streams of one, for several `--adapter-share`s.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from server.bases import Base
 from server.bench.device_http import serving_engine
 from server.engine.build import build_engine
 from server.engine.config import EngineSettings
+from server.engine.engine import Engine
 from tests.gpu.nf4_base import write_nf4_base, write_random_adapter
 from tests.gpu.shapes import MISTRAL_7B, open_unhashed
 from tests.gpu.want_of_memory import no_memory_left
 from tests.support.serving import FolderSource
+from tests.torture.asking import Question
+from tests.torture.crowding import Crowding, crowding
 
 NUM_STREAMS, NUM_ADAPTERS, NUM_FILES = 256, 96, 8
 NUM_TOKENS, NUM_WORDS = 64, 20
+GUESTS, CROWD, THRONG = 16, 100, 1000  # adapters with a stream each; streams of one
+SHARES = (1.0, 0.25, 0.125)
+FAIRNESS_SECONDS = 5.0  # of each case
 TINY = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -73,6 +80,24 @@ def take_memory_once(after: float) -> None:
     print("and given back", flush=True)
 
 
+def compare_shares(engine: Engine, url: str) -> None:
+    """What a crowd costs guests, by what one adapter may have."""
+    question = Question(NUM_TOKENS, NUM_WORDS)
+
+    def cost(num_crowd: int, share: float) -> Crowding:
+        engine.share.fraction = share
+        return crowding(url, GUESTS, num_crowd, FAIRNESS_SECONDS, question)
+
+    cost(0, 1.0)  # their adapters come into slots
+    alone = cost(0, 1.0)
+    print(alone.line(f"{GUESTS} adapters alone", alone), flush=True)
+    for share in SHARES:
+        line = cost(CROWD, share).line(f"share {share:g}: beside {CROWD} of one", alone)
+        print(line, flush=True)
+    line = cost(THRONG, SHARES[-1]).line(f"share {SHARES[-1]:g}: beside {THRONG} of one", alone)
+    print(line, flush=True)
+
+
 def main(seconds: float, layers: int, device: str) -> None:
     ram = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="hatstand-", dir=ram if ram.exists() else None))
@@ -97,7 +122,9 @@ def main(seconds: float, layers: int, device: str) -> None:
             print(
                 f"adapter loads {stats.num_adapter_loads}, evictions {stats.num_adapter_evictions}"
             )
+            print(f"preemptions {stats.num_preemptions}")
             print(f"left: running {stats.num_running}, waiting {stats.num_waiting}")
+            compare_shares(engine, f"http://{host}:{port}")
     finally:
         shutil.rmtree(folder)
 
