@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -162,8 +163,11 @@ def main() -> None:
         train(options.way, bases)
         return
     count = torch.cuda.device_count() or 2
-    conduct(options, count)
-    report(options.ways, bases, count)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("time is up"))
+    try:
+        conduct(options, count)
+    finally:  # what there is, when time is up
+        report(options.ways, bases, count)
 
 
 def parser() -> argparse.ArgumentParser:
