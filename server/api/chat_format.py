@@ -8,7 +8,7 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
-from .chunks import DONE, encode_chunk
+from .chunks import DONE, TextChunk, encode_chunk
 from .job import Job
 from .voice import Voice, whole_message
 
@@ -16,11 +16,12 @@ from .voice import Voice, whole_message
 class ChatFormat:
     """Renders one Job."""
 
-    ending = DONE
-
     def __init__(self, job: Job) -> None:
         self._job = job
         self._voices: dict[int, Voice] = {}  # by choice
+        self._texts: dict[int, TextChunk] = {}  # by choice
+        tells_more = job.body.num_logprobs is not None or job.body.return_token_ids
+        self._is_plain = job.toolbox is None and not tells_more
 
     async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `chat.completion` object."""
@@ -33,7 +34,7 @@ class ChatFormat:
             response["prompt_token_ids"] = list(self._job.sequences[0].prompt_token_ids)
         return response
 
-    def opening(self) -> list[dict[str, Any]]:
+    def opening(self) -> bytes:
         """Chunks before any token: each choice says whose turn it is."""
         chunks = [
             self._chunk(index, {"role": "assistant", "content": ""})
@@ -41,10 +42,22 @@ class ChatFormat:
         ]
         if self._job.body.return_token_ids:
             chunks[0]["prompt_token_ids"] = list(self._job.sequences[0].prompt_token_ids)
-        return chunks
+        return b"".join(map(encode_chunk, chunks))
 
-    def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
+    def chunks(self, index: int, delta: GenerationDelta) -> bytes:
         """A content chunk if the delta has any, then a finish chunk if it is the last."""
+        if self._is_plain and delta.finish_reason is None:
+            return self._text(index).of(delta.text) if delta.text else b""
+        return b"".join(map(encode_chunk, self._chunks(index, delta)))
+
+    async def closing(self, usage: Usage) -> bytes:
+        """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
+        if not self._job.body.wants_usage:
+            return DONE
+        chunk = {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
+        return encode_chunk(chunk) + DONE
+
+    def _chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
         voice = self._voice(index)
         said = voice.read(delta.text, is_last=delta.finish_reason is not None)
         if not said and (delta.logprobs or (delta.token_ids and self._job.body.return_token_ids)):
@@ -61,15 +74,6 @@ class ChatFormat:
             chunk["choices"][0]["stop_reason"] = delta.stop_reason
             chunks.append(chunk)
         return chunks
-
-    async def closing(self, usage: Usage) -> list[dict[str, Any]]:
-        """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
-        if not self._job.body.wants_usage:
-            return []
-        return [{**self._head("chat.completion.chunk"), "choices": [], "usage": usage}]
-
-    def encode(self, event: dict[str, Any]) -> bytes:
-        return encode_chunk(event)
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {
@@ -92,6 +96,12 @@ class ChatFormat:
         if self._job.body.return_token_ids:
             choice["token_ids"] = answer.token_ids
         return choice
+
+    def _text(self, index: int) -> TextChunk:
+        """The chunk of one choice that says some text and no more."""
+        if index not in self._texts:
+            self._texts[index] = TextChunk(lambda text: self._chunk(index, {"content": text}))
+        return self._texts[index]
 
     def _voice(self, index: int) -> Voice:
         return self._voices.setdefault(index, Voice(self._job.toolbox))

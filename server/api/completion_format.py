@@ -8,46 +8,53 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
-from .chunks import DONE, encode_chunk
+from .chunks import DONE, TextChunk, encode_chunk
 from .job import Echo, Job
 
 
 class CompletionFormat:
     """Renders one Job. `text_offset` counts characters of each choice's text so far."""
 
-    ending = DONE
-
     def __init__(self, job: Job) -> None:
         self._job = job
         self._offsets = [0] * len(job.sequences)
         self._scores: dict[int, list[TokenLogprob]] = {}  # of prompts, for their other choices
         self._begun: set[int] = set()
+        self._texts: dict[int, TextChunk] = {}  # by choice
+        self._is_plain = job.body.num_logprobs is None and not job.body.return_token_ids
 
     async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
         """The `text_completion` object."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
         return {**self._head(), "choices": choices, "usage": usage}
 
-    def opening(self) -> list[dict[str, Any]]:
+    def opening(self) -> bytes:
         """Nothing: a completion's first chunk is its first text."""
-        return []
+        return b""
 
-    def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
+    def chunks(self, index: int, delta: GenerationDelta) -> bytes:
         """One chunk for the delta, finish reason included."""
-        choice = self._choice(index, delta)
-        chunk = {**self._head(), "choices": [choice]}
-        if self._job.body.wants_usage:
-            chunk["usage"] = None
-        return [chunk]
+        if self._is_plain and delta.finish_reason is None and index in self._begun:
+            return self._text(index).of(delta.text)
+        return encode_chunk(self._chunk(index, delta))
 
-    async def closing(self, usage: Usage) -> list[dict[str, Any]]:
+    async def closing(self, usage: Usage) -> bytes:
         """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
         if not self._job.body.wants_usage:
-            return []
-        return [{**self._head(), "choices": [], "usage": usage}]
+            return DONE
+        return encode_chunk({**self._head(), "choices": [], "usage": usage}) + DONE
 
-    def encode(self, event: dict[str, Any]) -> bytes:
-        return encode_chunk(event)
+    def _text(self, index: int) -> TextChunk:
+        """The chunk of one choice, after its first, that says some text and no more."""
+        if index not in self._texts:
+            self._texts[index] = TextChunk(lambda text: self._chunk(index, Answer(text)))
+        return self._texts[index]
+
+    def _chunk(self, index: int, gain: Answer | GenerationDelta) -> dict[str, Any]:
+        chunk = {**self._head(), "choices": [self._choice(index, gain)]}
+        if self._job.body.wants_usage:
+            chunk["usage"] = None
+        return chunk
 
     def _head(self) -> dict[str, Any]:
         return {

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any, Protocol
 
 import anyio
-from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from registry.tracing import current_span
 from server.canary.tally import Answered, Tally
@@ -24,6 +22,7 @@ from server.settings import ApiSettings
 from .answers import Answer, Usage, best, check_ending, usage
 from .delta_stream import Deltas, DeltaStream
 from .disconnect import ClientGone, while_connected
+from .event_stream import EventStream
 from .job import Job
 from .job_record import JobRecord, SequenceRecord
 from .ports import Engine
@@ -33,26 +32,21 @@ CLIENT_CLOSED = 499  # nobody reads it; the access log does
 
 
 class AnswerFormat(Protocol):
-    """How one endpoint writes its answers."""
-
-    @property
-    def ending(self) -> bytes:
-        """What a stream ends with, after its last event."""
-        ...
+    """How one endpoint writes its answers: as JSON, or as encoded events."""
 
     async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]: ...
 
-    def opening(self) -> list[dict[str, Any]]:
-        """Events before any token."""
+    def opening(self) -> bytes:
+        """Events before any token; often none."""
         ...
 
-    def chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]: ...
-
-    async def closing(self, usage: Usage) -> list[dict[str, Any]]:
-        """Events after the last token."""
+    def chunks(self, index: int, delta: GenerationDelta) -> bytes:
+        """The events that one sequence's gain makes; none where there is nothing to show yet."""
         ...
 
-    def encode(self, event: dict[str, Any]) -> bytes: ...
+    async def closing(self, usage: Usage) -> bytes:
+        """Events after the last token, and whatever a stream ends with."""
+        ...
 
 
 class Generation:
@@ -100,11 +94,11 @@ class Generation:
         # Errors at admission still become a status. A slow start does not hold the headers back
         # for ever: past one ping interval the stream opens, and pings keep it alive.
         await while_connected(request.receive, stream.begin(self._settings.ping_interval))
-        return _StreamedAnswer(
+        return EventStream(
             _events(stream, job, form),
-            owned=stream,
             headers=job.model.headers,
-            settings=self._settings,
+            ping_interval=self._settings.ping_interval,
+            ended=stream.aclose,
         )
 
     async def _run(
@@ -175,33 +169,6 @@ def is_our_failure(error: Exception) -> bool:
     return not isinstance(error, ServingError) or error.status >= 500
 
 
-class _StreamedAnswer(EventSourceResponse):
-    """Closes the sequences behind it, even when the client left before the first event."""
-
-    def __init__(
-        self,
-        content: AsyncIterator[bytes],
-        *,
-        owned: DeltaStream,
-        headers: dict[str, str],
-        settings: ApiSettings,
-    ) -> None:
-        super().__init__(
-            content,
-            headers=headers,
-            ping=settings.ping_interval,
-            sep="\n",
-            shutdown_grace_period=settings.drain_timeout,
-        )
-        self._owned = owned
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._owned.aclose()
-
-
 async def _collect(stream: DeltaStream, job: Job) -> list[Answer]:
     answers = [Answer() for _ in job.sequences]
     await stream.begin(patience=0)
@@ -212,16 +179,13 @@ async def _collect(stream: DeltaStream, job: Job) -> list[Answer]:
 
 async def _events(stream: DeltaStream, job: Job, form: AnswerFormat) -> AsyncGenerator[bytes, None]:
     answers = [Answer() for _ in job.sequences]
-    for event in form.opening():
-        yield form.encode(event)
+    if opening := form.opening():
+        yield opening
     async for index, delta in stream:
         answers[index].count(delta)
-        for event in form.chunks(index, delta):
-            yield form.encode(event)
-    for event in await form.closing(_counted(answers, job)):
-        yield form.encode(event)
-    if form.ending:
-        yield form.ending
+        if chunks := form.chunks(index, delta):
+            yield chunks
+    yield await form.closing(_counted(answers, job))
 
 
 def _without_text(delta: GenerationDelta) -> GenerationDelta:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
 
 from server.api.answers import Answer, Usage
+from server.api.chunks import encode_chunk
 from server.api.voice import Voice, whole_message
 from server.engine.request import GenerationDelta
 
@@ -19,8 +19,6 @@ Keep = Callable[[ResponseDocument], Awaitable[None]]
 
 class ResponseFormat:
     """Writes one response, whole or event by event; `keep` is called once it is whole."""
-
-    ending = b""  # the last event says that it is the last
 
     def __init__(self, document: ResponseDocument, keep: Keep) -> None:
         self._document = document
@@ -42,13 +40,15 @@ class ResponseFormat:
         await self._keep(self._document)
         return self._document.render()
 
-    def opening(self) -> list[Event]:
-        return [
-            self._event("response.created", response=self._document.render()),
-            self._event("response.in_progress", response=self._document.render()),
-        ]
+    def opening(self) -> bytes:
+        return _encoded(
+            [
+                self._event("response.created", response=self._document.render()),
+                self._event("response.in_progress", response=self._document.render()),
+            ]
+        )
 
-    def chunks(self, index: int, delta: GenerationDelta) -> list[Event]:  # noqa: ARG002
+    def chunks(self, index: int, delta: GenerationDelta) -> bytes:  # noqa: ARG002
         """What a stretch of text adds, and with the last one, what it closes."""
         is_last = delta.finish_reason is not None
         events = [
@@ -61,17 +61,14 @@ class ResponseFormat:
             if self._open is None and not self._document.output:
                 events += self._begin_message()
             events += self._close()
-        return events
+        return _encoded(events)
 
-    async def closing(self, usage: Usage) -> list[Event]:
+    async def closing(self, usage: Usage) -> bytes:
+        """The last event, which says itself that it is the last."""
         self._document.usage = usage
         await self._keep(self._document)
         kind = f"response.{self._document.status}"
-        return [self._event(kind, response=self._document.render())]
-
-    def encode(self, event: Event) -> bytes:
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        return f"event: {event['type']}\ndata: {text}\n\n".encode()
+        return _encoded([self._event(kind, response=self._document.render())])
 
     def _said(self, gain: dict[str, Any]) -> Iterator[Event]:
         if "content" in gain:
@@ -132,6 +129,11 @@ class ResponseFormat:
 
     def _event(self, kind: str, **values: Any) -> Event:
         return {"type": kind, "sequence_number": next(self._numbers), **values}
+
+
+def _encoded(events: Iterable[Event]) -> bytes:
+    """Each under its type's name."""
+    return b"".join(f"event: {each['type']}\n".encode() + encode_chunk(each) for each in events)
 
 
 class _OpenMessage:
