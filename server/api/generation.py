@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any, Protocol
 
 import anyio
@@ -190,8 +189,7 @@ async def _events(stream: DeltaStream, job: Job, form: AnswerFormat) -> AsyncGen
 
 def _without_text(delta: GenerationDelta) -> GenerationDelta:
     """What is left of the one token that the engine makes where no token was asked for."""
-    return replace(
-        delta,
+    return delta._replace(
         text="",
         token_ids=(),
         logprobs=(),

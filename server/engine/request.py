@@ -139,9 +139,8 @@ class SequenceTimes:
     slot: int | None  # of its adapter
 
 
-@dataclass(frozen=True)
-class GenerationDelta:
-    """What one sequence gained since the last delta.
+class GenerationDelta(NamedTuple):
+    """What one sequence gained since the last delta. A plain tuple: every token makes one.
 
     `text` is whole UTF-8 characters and never part of a stop string. `finish_reason` is set on
     the last delta only, and `stop_reason` then names the stop string or token id that ended it.
@@ -161,6 +160,16 @@ class GenerationDelta:
     num_completion_tokens: int = 0
     times: SequenceTimes | None = None
     embedding: tuple[float, ...] = ()
+
+    def plus(self, later: GenerationDelta) -> GenerationDelta:
+        """What both say, as one."""
+        return later._replace(
+            text=self.text + later.text,
+            token_ids=self.token_ids + later.token_ids,
+            logprobs=self.logprobs + later.logprobs,
+            prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
+            times=self.times or later.times,
+        )
 
 
 class ResidentAdapter(NamedTuple):

@@ -8,12 +8,13 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
 from server.engine.engine import Engine
+from server.engine.outcomes import Outcome, Outcomes
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
 from server.engine.threads import limit_threads
 from server.errors import (
@@ -29,16 +30,7 @@ logger = logging.getLogger(__name__)
 IDLE_WAIT = 0.002  # seconds between looks at a load that is under way
 DRAIN_POLL = 0.02
 
-Outcome = GenerationDelta | ServingError
 Command = Callable[[], None]
-
-
-@dataclass(eq=False)
-class _Stream:
-    """Where one request's deltas go: a queue that lives on the caller's event loop."""
-
-    loop: asyncio.AbstractEventLoop
-    outcomes: asyncio.Queue[Outcome] = field(default_factory=asyncio.Queue)
 
 
 @dataclass(eq=False)
@@ -70,8 +62,8 @@ class EngineWorker:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._streams: dict[str, _Stream] = {}
-        self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[_Stream, Outcome]]] = defaultdict(
+        self._streams: dict[str, Outcomes] = {}
+        self._outbox: dict[asyncio.AbstractEventLoop, list[tuple[Outcomes, Outcome]]] = defaultdict(
             list
         )
         self._watches: list[_Watch] = []
@@ -101,23 +93,24 @@ class EngineWorker:
         Raises QueueFull, InvalidRequest or AdapterLoadError before the first delta, and
         Unavailable whenever the engine stops.
         """
-        stream = _Stream(asyncio.get_running_loop())
+        stream = Outcomes()
         with self._door:
             self._check_running()
             if request.request_id in self._streams:
                 raise InvalidRequest(f"request {request.request_id} is running already")
             self._streams[request.request_id] = stream
             self._commands.put(lambda: self._add(request))
-        finished = False
+        has_ended = False
         try:
-            while not finished:
-                outcome = await stream.outcomes.get()
-                finished = isinstance(outcome, ServingError) or outcome.finish_reason is not None
-                if isinstance(outcome, ServingError):
-                    raise outcome
-                yield outcome
+            while not has_ended:
+                delta = await stream.take()
+                has_ended = delta.finish_reason is not None
+                yield delta
+        except ServingError:
+            has_ended = True
+            raise
         finally:
-            if not finished:
+            if not has_ended:
                 self._commands.put(lambda: self._abort(request.request_id))
 
     async def load_adapter(self, adapter: AdapterRef, *, pin: bool = False) -> None:
@@ -264,9 +257,9 @@ def _call(loop: asyncio.AbstractEventLoop, function: Command) -> None:
         logger.debug("an event loop closed before it was answered")
 
 
-def _hand_over(outcomes: list[tuple[_Stream, Outcome]]) -> None:
+def _hand_over(outcomes: list[tuple[Outcomes, Outcome]]) -> None:
     for stream, outcome in outcomes:
-        stream.outcomes.put_nowait(outcome)
+        stream.put(outcome)
 
 
 def _settle(done: asyncio.Future[None], error: ServingError | None) -> None:
