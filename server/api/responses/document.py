@@ -21,10 +21,12 @@ def new_id(kind: str) -> str:
 
 @dataclass
 class ResponseDocument:
-    """Grows with its output; `render` writes it as it is by now."""
+    """Grows with its output; `render` writes it as it is by now. `is_kept`: somebody may go on
+    from it."""
 
     body: ResponsesBody
     job: Job
+    is_kept: bool
     id: str = field(default_factory=lambda: new_id("resp"))
     output: list[Item] = field(default_factory=list)
     finish_reason: str | None = None
@@ -58,7 +60,7 @@ class ResponseDocument:
             "previous_response_id": body.previous_response_id,
             "reasoning": {"effort": None, "summary": None},
             "service_tier": None,
-            "store": body.is_kept,
+            "store": self.is_kept,
             "system_fingerprint": self.job.model.system_fingerprint,
             "temperature": body.temperature,
             "text": {"format": _format(body)},

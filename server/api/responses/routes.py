@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from registry.errors import CatalogUnavailable
 from server.api.bodies import parse_body
 from server.api.generation import Generation
 from server.api.intake import Intake
@@ -22,6 +24,8 @@ from .document import ResponseDocument
 from .events import ResponseFormat
 from .items import Message, as_messages
 from .store import KeptResponse, ResponseStore
+
+logger = logging.getLogger(__name__)
 
 RESPONSES = "/v1/responses"
 ONE_RESPONSE = RESPONSES + "/{response_id}"
@@ -58,13 +62,12 @@ class ResponseRoutes:
             raise renamed(error) from error
 
         async def keep(document: ResponseDocument) -> None:
-            if self._store is None or not body.is_kept:
-                return
-            kept = _kept(document, owner, [*before, *as_messages(body.items)])
-            await anyio.to_thread.run_sync(self._store.keep, kept)
+            if self._store is not None and document.is_kept:
+                kept = _kept(document, owner, [*before, *as_messages(body.items)])
+                document.is_kept = await anyio.to_thread.run_sync(_keep, self._store, kept)
 
-        form = ResponseFormat(ResponseDocument(body, job), keep)
-        return await self._generation.respond(request, job, form)
+        document = ResponseDocument(body, job, self._store is not None and body.is_kept)
+        return await self._generation.respond(request, job, ResponseFormat(document, keep))
 
     async def show(self, request: Request) -> Response:
         return JSONResponse((await self._find(request)).document)
@@ -113,7 +116,18 @@ class ResponseRoutes:
 
 def _owner(request: Request) -> str:
     """Whoever holds the same key; all who come without one are the same."""
-    return hash_key(request.headers.get("authorization", "")).hex()
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return hash_key(f"{scheme.capitalize()} {token.strip()}" if token else scheme).hex()
+
+
+def _keep(store: ResponseStore, response: KeptResponse) -> bool:
+    """Whether it could be kept: an answer is worth more than its place on a full disk."""
+    try:
+        store.keep(response)
+    except CatalogUnavailable as error:
+        logger.error("response %s is not kept: %s", response.id, error.message)
+        return False
+    return True
 
 
 def _kept(document: ResponseDocument, owner: str, asked: Sequence[Message]) -> KeptResponse:

@@ -11,6 +11,7 @@ import openai
 import pytest
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
+from registry.errors import CatalogUnavailable
 from registry.hats import Hat
 from server.api.keys import parse_keys
 from server.api.responses import ResponseStore
@@ -200,6 +201,8 @@ def test_nobody_sees_anothers(store: ResponseStore) -> None:
 
         mine = ask("first-key-1", "POST", "", model="pirate", input="hi").json()["id"]
         assert ask("first-key-1", "GET", f"/{mine}").status_code == 200
+        otherwise = {"authorization": "bearer  first-key-1"}  # the same key
+        assert httpx.get(f"{live.url}/v1/responses/{mine}", headers=otherwise).is_success
         for method in ("GET", "DELETE"):
             assert ask("second-key-2", method, f"/{mine}").status_code == 404
         body = {"model": "pirate", "input": "x", "previous_response_id": mine}
@@ -211,9 +214,29 @@ def test_a_server_that_keeps_nothing() -> None:
         url = f"{live.url}/v1/responses"
         answer = httpx.post(url, json={"model": "pirate", "input": "hi"})
         assert answer.status_code == 200
+        assert answer.json()["store"] is False
         assert httpx.get(f"{url}/{answer.json()['id']}").status_code == 404
         kept = httpx.post(url, json={"model": "pirate", "input": "hi", "store": True})
         assert kept.json()["error"]["param"] == "store"
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_what_cannot_be_kept_is_answered_and_says_so(
+    client: openai.OpenAI, store: ResponseStore, monkeypatch: pytest.MonkeyPatch,
+    is_streamed: bool,
+) -> None:  # fmt: skip
+    def fail(_: object) -> None:
+        raise CatalogUnavailable("the responses cannot be used: database or disk is full")
+
+    monkeypatch.setattr(store, "keep", fail)
+    if is_streamed:
+        *_, last = client.responses.create(model="pirate", input="hi", stream=True)
+        assert last.type == "response.completed"
+        answer = last.response
+    else:
+        answer = client.responses.create(model="pirate", input="hi")
+    assert answer.output_text == "Hello world!"
+    assert not answer.store  # type: ignore[attr-defined]
 
 
 def test_only_the_newest_are_kept(store: ResponseStore, monkeypatch: pytest.MonkeyPatch) -> None:
