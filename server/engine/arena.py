@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from server.engine.step_kernels import Unpack
 from server.kernels.triton.pieces import Pieces
 from server.kernels.triton.site import EXPAND, MAX_PARTS, RANK, SHRINK, LoraSite
 
+AT_ONCE = 8 * 2**20  # bytes that nothing else on the link can overtake, 0.15 ms
 ALIGNMENT = 16  # elements; where every factor begins, as the kernels' widest loads want it
 
 
@@ -141,14 +142,14 @@ class Arena:
         """Begin to put an adapter into a slot that no sequence uses."""
         start = slot * self._slot_elements
         into = self._data[start : start + adapter.num_elements]
-        with self._beside_steps():
-            pieces = Pieces(
-                self._send(adapter.pieces.numbers),
-                self._send(adapter.pieces.scales),
-                adapter.pieces.longest,
-            )
-            self._unpack(into, self._send(adapter.data), pieces)
-            self._table[slot].copy_(self._send(adapter.table))
+        with self._on_own_stream():
+            numbers, scales = self._send(adapter.pieces.numbers), self._send(adapter.pieces.scales)
+            data, table = self._send(adapter.data), self._send(adapter.table)
+        self._wait_for_steps()
+        with self._on_own_stream():
+            pieces = Pieces(numbers, scales, adapter.pieces.longest)
+            self._unpack(into, data, pieces)
+            self._table[slot].copy_(table)
             self._table[slot, :, :, SHRINK : EXPAND + 1] += start
             self._arrivals[slot] = set_mark(self._device)
 
@@ -157,20 +158,28 @@ class Arena:
         return self._arrivals[slot].has_passed()
 
     def _send(self, tensor: torch.Tensor) -> torch.Tensor:
-        """On the device, by the current stream."""
+        """On the device, by the current stream, in pieces between which steps' own copies pass."""
         if self._device.type == "cuda" and not tensor.is_pinned():
             tensor = tensor.pin_memory()
-        return tensor.to(self._device, non_blocking=True)
+        sent = torch.empty_like(tensor, device=self._device)
+        rows = max(1, AT_ONCE // max(1, tensor[:1].nbytes))
+        for start in range(0, len(tensor), rows):
+            piece = slice(start, start + rows)
+            sent[piece].copy_(tensor[piece], non_blocking=True)
+        return sent
 
-    @contextmanager
-    def _beside_steps(self) -> Iterator[None]:
-        """The copies' own stream, after the steps under way: one may still read the slot for a
-        sequence that has ended meanwhile.
+    def _wait_for_steps(self) -> None:
+        """Those under way: one may still read the slot for a sequence that has ended meanwhile.
+
+        What goes over the link does not wait: it would set out exactly when the next step does,
+        whose own few bytes would then come behind it.
         """
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
-            yield
+
+    def _on_own_stream(self) -> AbstractContextManager[object]:
+        """Copies run beside the steps."""
+        return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
 
 def _new_stream(device: torch.device) -> torch.cuda.Stream:

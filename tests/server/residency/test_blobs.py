@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from registry.adapters import AdapterSpec
 from server.bases import Base, open_base
+from server.engine import arena as arena_module
 from server.engine.arena import Arena, Blob, slot_elements
 from server.engine.config import GROUPS
 from server.engine.request import AdapterRef
@@ -63,8 +64,12 @@ def rewrite(folder: Path, **dtypes: torch.dtype) -> None:
     ],
 )
 def test_every_factor_arrives_where_the_table_says(
-    base: Base, folder: Path, dtypes: tuple[torch.dtype, torch.dtype]
+    base: Base,
+    folder: Path,
+    dtypes: tuple[torch.dtype, torch.dtype],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(arena_module, "AT_ONCE", 1000)  # many pieces, the last one less
     rewrite(folder, a=dtypes[0], b=dtypes[1])
     stored = load_file(folder / "adapter_model.safetensors")
     arena = Arena(
