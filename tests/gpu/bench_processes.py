@@ -59,7 +59,7 @@ class Way:
         if self.stage is not None:
             values = json.loads(ZERO.read_text())
             values["zero_optimization"]["stage"] = self.stage
-            path = folder / f"zero{self.stage}.json"
+            path = folder / f"deepspeed-{self.stage}.json"
             path.write_text(json.dumps(values))
             settings = (*settings, f"train.deepspeed={path}")
         return replace(case, steps=self.steps, settings=settings)

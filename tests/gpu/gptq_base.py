@@ -14,8 +14,9 @@ from tests.support.tiny import write_tokenizer
 
 BITS, GROUP = 4, 128
 MIDDLE = 8  # the symmetric zero point
-# Codes drawn evenly from 0 to 15 lie 4.6 from their mean: weights with a deviation of 0.02.
-SCALE = 0.02 / 4.6
+# Codes drawn evenly from 1 to 15 lie 4.3 from their mean: weights with a deviation of 0.02. With a
+# 0 among them that mean is not the zero point, and 32 layers of such weights overflow fp16.
+SCALE = 0.02 / 4.3
 
 
 def write_gptq_base(folder: Path, shape: dict[str, Any], *, device: str = "cuda") -> Path:
@@ -50,13 +51,14 @@ def write_gptq_base(folder: Path, shape: dict[str, Any], *, device: str = "cuda"
 
 def _packed(name: str, out: int, inputs: int, device: str) -> dict[str, torch.Tensor]:
     per, groups = 32 // BITS, -(-inputs // GROUP)
-    span = 2**31
+    codes = torch.zeros(inputs // per, out, dtype=torch.int32, device=device)
+    for place in range(per):
+        drawn = torch.randint(1, 2**BITS, codes.shape, dtype=torch.int32, device=device)
+        codes |= drawn << BITS * place
     zero = sum((MIDDLE - 1) << BITS * place for place in range(per))  # stored less one
     scales = torch.empty(groups, out, device=device).uniform_(0.5 * SCALE, 1.5 * SCALE)
     return {
-        f"{name}.qweight": torch.randint(
-            -span, span, (inputs // per, out), dtype=torch.int32, device=device
-        ),
+        f"{name}.qweight": codes,
         f"{name}.qzeros": torch.full((groups, out // per), zero, dtype=torch.int32, device=device),
         f"{name}.scales": scales.half(),
         f"{name}.g_idx": (torch.randperm(inputs, device=device) // GROUP).int(),

@@ -16,6 +16,7 @@ from transformers.models.mistral.modeling_mistral import (
     MistralRMSNorm,
 )
 
+from training.gptq import GptqLinear
 from training.model import recompute
 
 from .attention import Rows, attend
@@ -72,7 +73,7 @@ def _fused_forward(
         # What a decoder layer computes last is read by nothing that it keeps.
         last = recomputing if name.endswith(".mlp.down_proj") else None
         return partial(_adapted, module, weight, last)
-    if isinstance(module, Linear4bit):
+    if isinstance(module, Linear4bit | GptqLinear):
         weight = frozen_weight(module)
         return None if weight is None else partial(frozen_product, weight=weight)
     if isinstance(module, MistralRMSNorm):

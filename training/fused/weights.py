@@ -82,12 +82,12 @@ class GptqWeight:
         self._layer = layer
 
     def dtype(self, x: torch.Tensor) -> torch.dtype:
-        """That of `x`, as the layer's own forward has it."""
-        return x.dtype
+        """Autocast's, else that of `x`, as the layer's own forward has it."""
+        return autocast_dtype(x.device) or x.dtype
 
     def out_dtype(self, x: torch.Tensor) -> torch.dtype:
         """The same."""
-        return x.dtype
+        return self.dtype(x)
 
     def dense(self, dtype: torch.dtype) -> torch.Tensor:
         if self._layer.qweight.is_cuda:

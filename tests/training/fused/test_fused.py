@@ -93,6 +93,25 @@ def test_loss_and_gradients_are_those_of_the_plain_layers(
     torch.testing.assert_close(again, wanted_loss)
 
 
+@pytest.mark.parametrize("quantization", ["nf4", "none", "gptq"])
+def test_under_autocast_every_projection_has_one_dtype(
+    tiny_base: Path, tmp_path: Path, quantization: str
+) -> None:
+    """Attention takes queries of an adapted layer and keys of a bare one."""
+    folder = tiny_base
+    if quantization == "gptq":
+        folder = tmp_path / "gptq"
+        gptq_checkpoint(tiny_base, folder)
+    model = model_of(folder, quantization, target_modules=("q_proj",))
+    made = trainer(model, tmp_path)
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted, _ = losses_and_gradients(model, made, Collator(2)(SAMPLES))
+        with fused(model, flat=True, checkpointed=False):
+            found, gradients = losses_and_gradients(model, made, FlatCollator(13)(SAMPLES))
+    torch.testing.assert_close(found, wanted, rtol=2e-2, atol=2e-2)
+    assert len(gradients) == 2 * 2
+
+
 def test_a_sliding_window_is_kept_to(tiny_base: Path, tmp_path: Path) -> None:
     model = model_of(tiny_base, "none")
     wide = trainer(model, tmp_path)
