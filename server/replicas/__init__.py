@@ -6,7 +6,8 @@ through a Unix socket). So tokens go from the engine's process to the client wit
 
 `serving.py` starts it all; `front.py` accepts, `visit.py` reads, `choice.py` chooses by what
 `holding.py` read from each replica's metrics, `replica.py` is one process as its parent sees it,
-`fleet.py` keeps them alive, `inbox.py` is the other side of `handover.py`.
+`fleet.py` has a supervisor keep each alive; `work.py` is what they do, by `inbox.py`, the other
+side of `handover.py`.
 """
 
 from .places import Place, find_places

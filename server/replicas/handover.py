@@ -1,8 +1,8 @@
-"""Connections passed from one process to another, and what is said back about them.
+"""Connections passed from one process to another.
 
 On the channel of orders, each message is a header (the connection's number, and how many bytes were
 read from it already), the connection's file descriptor beside it, then those bytes. The number
-LEAVE comes alone. On the channel of notes, each message is one `Note`.
+LEAVE comes alone. What is said back are a child's notices.
 """
 
 from __future__ import annotations
@@ -10,21 +10,11 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 LEAVE = 0
 _HEADER = struct.Struct("<QQ")
-_NOTE = struct.Struct("<cQ")
-
-
-class Word(bytes, Enum):
-    """What a replica says of itself, or of a connection."""
-
-    SERVING = b"0"  # it takes connections from now on
-    STARTED = b"1"  # an answer has begun: nobody else can give it any more
-    ENDED = b"2"  # the connection is closed
 
 
 class Order(Enum):
@@ -40,17 +30,6 @@ class Handover:
     number: int
     connection: socket.socket
     raw: bytes
-
-
-@dataclass(frozen=True)
-class Note:
-    """`number` is the connection's, or 0."""
-
-    word: Word
-    number: int = 0
-
-    def encode(self) -> bytes:
-        return _NOTE.pack(self.word.value, self.number)
 
 
 def hand_over(orders: socket.socket, number: int, connection: socket.socket, raw: bytes) -> None:
@@ -77,17 +56,6 @@ def receive(orders: socket.socket) -> Handover | Order | None:
         os.close(descriptor)
         return None
     return Handover(number, socket.socket(fileno=descriptor), raw)
-
-
-def split_notes(data: bytes) -> tuple[list[Note], bytes]:
-    """Whole notes, and the beginning of the next."""
-    end = len(data) - len(data) % _NOTE.size
-    return list(_notes(data[:end])), data[end:]
-
-
-def _notes(data: bytes) -> Iterator[Note]:
-    for word, number in _NOTE.iter_unpack(data):
-        yield Note(Word(word), number)
 
 
 def _read(channel: socket.socket, size: int) -> bytes | None:

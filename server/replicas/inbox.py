@@ -13,8 +13,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.draining import DrainingServer
+from server.supervision import Notice, Tell
 
-from .handover import Handover, Note, Word, receive
+from .handover import Handover, receive
 
 VISITOR = "handed_over"  # in a request's state: the number of its connection
 REPLICA = "x-hatstand-replica"
@@ -27,9 +28,9 @@ class Inbox:
     are the parent's to act on, since a terminal or systemd sends them to every process at once.
     """
 
-    def __init__(self, orders: socket.socket, notes: socket.socket, number: int) -> None:
+    def __init__(self, orders: socket.socket, tell: Tell, number: int) -> None:
         self._orders = orders
-        self._notes = notes
+        self._tell = tell
         self._number = number
         self._server: DrainingServer | None = None
         self._adopting: set[asyncio.Task[None]] = set()
@@ -37,7 +38,7 @@ class Inbox:
     def serve(self, server: DrainingServer) -> None:
         """Answer until told to leave; `open` has to be what the server calls once it is up."""
         self._server = server
-        server.config.app = Reporting(server.config.app, self._notes, self._number)
+        server.config.app = Reporting(server.config.app, self._tell, self._number)
         server.run(sockets=[])
 
     def open(self) -> None:
@@ -46,7 +47,7 @@ class Inbox:
             signal.signal(each, signal.SIG_IGN)
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), name="inbox", daemon=True).start()
-        self._notes.sendall(Note(Word.SERVING).encode())
+        self._tell(Notice("serving"))
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Runs in a thread of its own, so that large requests come in beside the loop.
@@ -82,7 +83,7 @@ class Inbox:
                 app_state={**server.lifespan.state, VISITOR: handover.number},
                 _loop=loop,
             )
-            return Resumed(protocol, handover, self._notes)
+            return Resumed(protocol, handover, self._tell)
 
         handover.connection.setblocking(False)
         await loop.connect_accepted_socket(resumed, handover.connection)
@@ -99,12 +100,10 @@ class Inbox:
 class Resumed(asyncio.Protocol):
     """A connection of which another process has read the beginning; its end is noted."""
 
-    def __init__(
-        self, protocol: asyncio.Protocol, handover: Handover, notes: socket.socket
-    ) -> None:
+    def __init__(self, protocol: asyncio.Protocol, handover: Handover, tell: Tell) -> None:
         self._protocol = protocol
         self._handover = handover
-        self._notes = notes
+        self._tell = tell
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._protocol.connection_made(transport)
@@ -124,7 +123,7 @@ class Resumed(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)
-        self._notes.sendall(Note(Word.ENDED, self._handover.number).encode())
+        self._tell(Notice("ended", number=self._handover.number))
 
 
 class Reporting:
@@ -133,9 +132,9 @@ class Reporting:
     The next request on it may be for an adapter that another replica holds.
     """
 
-    def __init__(self, app: Any, notes: socket.socket, number: int) -> None:
+    def __init__(self, app: Any, tell: Tell, number: int) -> None:
         self._app: ASGIApp = app
-        self._notes = notes
+        self._tell = tell
         self._number = number
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +148,7 @@ class Reporting:
                 headers = MutableHeaders(scope=message)
                 headers["connection"] = "close"
                 headers[REPLICA] = str(self._number)
-                self._notes.sendall(Note(Word.STARTED, visitor).encode())
+                self._tell(Notice("started", number=visitor))
             await send(message)
 
         await self._app(scope, receive, send_noted)

@@ -38,7 +38,7 @@ def find_places(
     environ = os.environ if environ is None else environ
     gpus = _gpus(environ, dev)
     if device == "cpu" or (device == "auto" and not gpus):
-        threads = environ.get(THREADS) or str(max(1, len(os.sched_getaffinity(0)) // count))
+        threads = environ.get(THREADS) or str(max(1, _num_cores() // count))
         return [Place(number, "cpu", {THREADS: threads}) for number in range(count)]
     if len(gpus) < count:
         raise StartupError(
@@ -46,6 +46,13 @@ def find_places(
             f"name them in {VISIBLE}."
         )
     return [Place(number, "cuda", {VISIBLE: gpus[number]}) for number in range(count)]
+
+
+def _num_cores() -> int:
+    """Those that this process may run on, where the system says; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _gpus(environ: Mapping[str, str], dev: Path) -> list[str]:

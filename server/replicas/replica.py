@@ -6,21 +6,21 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import multiprocessing
-import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from server.settings import Settings
+from server.supervision import Child, Notice, Work
 
-from .handover import Note, Word, hand_over, order_to_leave, split_notes
+from .handover import hand_over, order_to_leave
 from .holding import Holding, Level
 from .internal import Answer, read_answer, request
 from .places import Place
-from .process import Assemble, run_replica
 from .visit import Visit
+from .work import Assemble, ServeInbox
 
 logger = logging.getLogger(__name__)
 
@@ -28,55 +28,38 @@ POLL = 0.5  # seconds between looks at what it holds
 EXPECTED = 2.0  # seconds after which an adapter that was sent there shows in its metrics
 ANSWERS_WITHIN = 10.0  # seconds, what the parent wants to know itself
 
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Ours, with these for what is started meanwhile.
-
-    A process has to have them from its first instruction: CUDA reads which GPUs there are once, and
-    what imports torch on the way may ask for that before anybody could set anything.
-    """
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+Rehome = Callable[[Visit], None]
+"""What becomes of a visit whose replica ended before it answered."""
 
 
 class Replica:
-    """A process from its start to its end."""
+    """A child from its start to its end, and what it was given."""
 
-    def __init__(self, place: Place, settings: Settings, assemble: Assemble) -> None:
-        self.number = place.number
+    def __init__(self, number: int, child: Child, orders: socket.socket, rehome: Rehome) -> None:
+        self.number = number
         self.is_serving = False  # it takes connections, ready or not
         self.is_ready = False
-        self.was_ready = False
         self.reasons = ["it is starting"]
         self.metrics = ""
+        self._child = child
+        self._orders = orders
+        self._rehome = rehome
         self._holding = Holding()
         self._expected: dict[str, float] = {}  # adapters sent there, and when
         self._numbers = itertools.count(1)
         self._open: dict[int, Visit | None] = {}  # None: it has begun to answer
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"replica-{place.number}")
-        self._orders, orders = socket.socketpair()
-        self._notes, notes = socket.socketpair()
-        self._notes.setblocking(False)
-        self._process = multiprocessing.get_context("spawn").Process(
-            target=run_replica,
-            args=(place, settings, assemble, orders, notes),
-            name=f"replica-{place.number}",
-        )
-        with orders, notes, _environment(place.environ):
-            self._process.start()
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"replica-{number}")
 
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
+    @classmethod
+    async def start(
+        cls, place: Place, settings: Settings, assemble: Assemble, rehome: Rehome
+    ) -> Replica:
+        settings = replace(settings, engine=replace(settings.engine, device=place.device))
+        ours, theirs = socket.socketpair()
+        with theirs:
+            work = Work(ServeInbox(assemble, place.number), settings)
+            child = await Child.start(work, theirs, place.environ)
+        return cls(place.number, child, ours, rehome)
 
     @property
     def num_open(self) -> int:
@@ -112,76 +95,67 @@ class Replica:
             async with asyncio.timeout(within):
                 return await read_answer(ours)
 
-    async def live(self) -> int:
-        """Listen to it until it ends; its exit status."""
+    async def serving(self) -> None:
+        """Return once it takes connections; raises what `Child.serving` does."""
+        try:
+            await self._child.serving()
+        except BaseException:
+            self._close()
+            raise
+        self.is_serving = True
+
+    async def wait(self) -> int:
+        """Listen to it until it ends; its exit status. What it did not answer finds a new home."""
         watching = asyncio.create_task(self._watch())
         try:
-            await self._listen()
-        except asyncio.CancelledError:
-            self.kill()
-            raise
+            async for notice in self._child.notices():
+                self._heed(notice)
+            return await self._child.wait()
         finally:
             self.is_ready = self.is_serving = False
             self.reasons = ["it has ended"]
             watching.cancel()
-            await asyncio.to_thread(self._process.join)
-            self._sender.shutdown(wait=False)
-            self._orders.close()
-            self._notes.close()
-        return self._process.exitcode or 0
+            self._close()
 
-    def orphans(self) -> list[Visit]:
-        """After its end: what it was given and did not begin to answer."""
-        visits = [visit for visit in self._open.values() if visit is not None]
-        self._open.clear()
-        return visits
-
-    async def leave(self) -> None:
+    def terminate(self) -> None:
         """Have it finish what it has; a second time, at once."""
         if self.is_serving:
-            await self._send(lambda: order_to_leave(self._orders))
+            self._sender.submit(order_to_leave, self._orders)
         else:
-            self._process.terminate()
+            self._child.terminate()
 
     def kill(self) -> None:
-        self._process.kill()
+        self._child.kill()
+
+    def _close(self) -> None:
+        self._sender.shutdown(wait=False)
+        self._orders.close()
+        orphans = [visit for visit in self._open.values() if visit is not None]
+        self._open.clear()
+        for visit in orphans:
+            self._rehome(visit)
 
     async def _send(self, send: Callable[[], None]) -> None:
         """In a thread, in order: a replica that does not read holds nobody else up."""
-        with contextlib.suppress(OSError):  # it has died, which `live` finds out
+        with contextlib.suppress(OSError):  # it has died, which `wait` finds out
             await asyncio.get_running_loop().run_in_executor(self._sender, send)
 
-    async def _listen(self) -> None:
-        loop, rest = asyncio.get_running_loop(), b""
-        while data := await self._receive(loop):
-            notes, rest = split_notes(rest + data)
-            for note in notes:
-                self._heed(note)
-
-    async def _receive(self, loop: asyncio.AbstractEventLoop) -> bytes:
-        try:
-            return await loop.sock_recv(self._notes, 4096)
-        except ConnectionError:
-            return b""
-
-    def _heed(self, note: Note) -> None:
-        if note.word is Word.SERVING:
-            self.is_serving = True
-        elif note.number in self._open:
-            if visit := self._open[note.number]:
-                visit.connection.close()  # a copy, kept in case that the replica died
-            self._open[note.number] = None
-            if note.word is Word.ENDED:
-                del self._open[note.number]
+    def _heed(self, notice: Notice) -> None:
+        if notice.number not in self._open:
+            return
+        if visit := self._open[notice.number]:
+            visit.connection.close()  # a copy, kept in case that the replica died
+        self._open[notice.number] = None
+        if notice.kind == "ended":
+            del self._open[notice.number]
 
     async def _watch(self) -> None:
         """Look at its readiness and metrics for as long as it lives."""
         while True:
-            if self.is_serving:
-                try:
-                    await self._look()
-                except (OSError, ValueError, KeyError) as error:
-                    self.is_ready, self.reasons = False, [f"it does not answer: {error}"]
+            try:
+                await self._look()
+            except (OSError, ValueError, KeyError) as error:
+                self.is_ready, self.reasons = False, [f"it does not answer: {error}"]
             await asyncio.sleep(POLL)
 
     async def _look(self) -> None:
@@ -189,7 +163,6 @@ class Replica:
         self.metrics = (await self.ask(request("GET", "/metrics"))).expect(200).text
         self._holding = Holding.read(self.metrics)
         self.is_ready = readiness.status == 200
-        self.was_ready = self.was_ready or self.is_ready
         self.reasons = readiness.json()["reasons"]
 
     def _on_their_way(self) -> dict[str, float]:

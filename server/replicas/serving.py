@@ -14,7 +14,7 @@ from server.settings import Settings
 from .fleet import Fleet
 from .front import Front
 from .places import find_places
-from .process import Assemble
+from .work import Assemble
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def serve_replicas(
 ) -> None:
     """Serve on `listener` until SIGTERM or Ctrl-C; `announce` is called once all are ready.
 
-    Raises StartupError when they cannot start as asked.
+    Raises what `Supervisor.run` does when they cannot start as asked.
     """
     if not hasattr(socket, "send_fds"):
         raise StartupError("--replicas hands sockets to other processes, which needs Unix.")

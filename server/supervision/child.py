@@ -7,12 +7,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from server.errors import StartupError
-from server.settings import Settings
 
-from .control import Notice, settings_message
+from .control import Notice, Work
 
 
 class ChildEnded(Exception):
@@ -23,7 +22,7 @@ class ChildEnded(Exception):
 
 
 class Child:
-    """One process that serves on a socket which its parent keeps open.
+    """One process that serves through a socket which its parent hands it.
 
     It has a session of its own, so that Ctrl-C reaches it through its parent alone, and leaves as
     if it had been told to when the parent is gone.
@@ -41,20 +40,24 @@ class Child:
 
     @classmethod
     async def start(
-        cls, settings: Settings, listener: socket.socket, environ: Mapping[str, str] | None = None
+        cls, work: Work, handed: socket.socket, environ: Mapping[str, str] | None = None
     ) -> Child:
-        """Begin to serve `settings` on `listener`; `environ` is added to our own environment."""
+        """Begin the work; `environ` is added to our own environment.
+
+        A process has that from its first instruction: CUDA reads which GPUs there are once, and
+        what imports torch on the way may ask for that before anybody could set anything.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
-            handed = (theirs.fileno(), listener.fileno())
+            sockets = (theirs.fileno(), handed.fileno())
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "server.supervision.inside", *map(str, handed)),
-                pass_fds=handed,
+                *(sys.executable, "-P", "-m", "server.supervision.inside", *map(str, sockets)),
+                pass_fds=sockets,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environ or {})},
                 start_new_session=True,
             )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        writer.write(settings_message(settings))
+        writer.write(work.message())
         return cls(process, reader, writer)
 
     @property
@@ -72,8 +75,7 @@ class Child:
         Raises StartupError if it cannot start as asked, ModuleNotFoundError if something is not
         installed, ChildEnded if it died of something else.
         """
-        line = await self._reader.readline()
-        notice = Notice.read(line) if line else None
+        notice = await self._next()
         if notice is None:
             raise ChildEnded(how_it_ended(await self.wait()))
         if notice.kind == "serving":
@@ -82,6 +84,11 @@ class Child:
         if notice.kind == "missing":
             raise ModuleNotFoundError(f"No module named {notice.text!r}", name=notice.text)
         raise StartupError(notice.text)
+
+    async def notices(self) -> AsyncIterator[Notice]:
+        """What it says while it serves, until it ends."""
+        while notice := await self._next():
+            yield notice
 
     async def wait(self) -> int:
         """Its exit status, once it has ended."""
@@ -95,6 +102,14 @@ class Child:
 
     def kill(self) -> None:
         self._send(signal.SIGKILL)
+
+    async def _next(self) -> Notice | None:
+        """None once it has ended, be it in the middle of a line or with our message unread."""
+        try:
+            line = await self._reader.readline()
+        except ConnectionError:
+            return None
+        return Notice.read(line) if line.endswith(b"\n") else None
 
     def _send(self, number: signal.Signals) -> None:
         if self.status is None:

@@ -1,7 +1,7 @@
 """What parent and serving process tell each other, over a pair of connected sockets.
 
-First the parent sends the settings, their length before them; then nothing, and the end of the
-connection is the end of the parent. The serving process sends lines of JSON, each one `Notice`.
+First the parent sends the work, its length before it; then nothing, and the end of the connection
+is the end of the parent. The serving process sends lines of JSON, each one `Notice`.
 """
 
 from __future__ import annotations
@@ -10,44 +10,63 @@ import json
 import pickle
 import socket
 import struct
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from server.settings import Settings
 
 _LENGTH = struct.Struct("!Q")
 
-Kind = Literal["serving", "refused", "missing"]
+Kind = Literal["serving", "refused", "missing", "started", "ended"]
 
 
 @dataclass(frozen=True)
 class Notice:
-    """`serving`: requests are taken from now on. `refused`: it cannot start as asked, and `text`
-    says why. `missing`: nor without the module that `text` names."""
+    """What a serving process says of itself, or of the connection of that `number`.
+
+    `serving`: requests are taken from now on. `refused`: it cannot start as asked, and `text` says
+    why. `missing`: nor without the module that `text` names. `started`: an answer has begun, which
+    nobody else can give any more. `ended`: the connection is closed.
+    """
 
     kind: Kind
     text: str = ""
+    number: int = 0
 
     def line(self) -> bytes:
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return json.dumps(vars(self)).encode() + b"\n"
 
     @classmethod
     def read(cls, line: bytes) -> Notice:
         return cls(**json.loads(line))
 
 
-def settings_message(settings: Settings) -> bytes:
-    """What the parent sends first."""
-    content = pickle.dumps(settings)
-    return _LENGTH.pack(len(content)) + content
+Tell = Callable[[Notice], None]
+Serve = Callable[[socket.socket, Settings, Tell], None]
+"""Serves on the socket that a process was handed, until told to leave. Raises StartupError and
+EngineStopped. A function of a module, since it crosses over to another process."""
 
 
-def receive_settings(control: socket.socket) -> Settings:
-    """Read that at the other end. The bytes come from our own parent, so unpickling is safe."""
-    (length,) = _LENGTH.unpack(_exactly(control, _LENGTH.size))
-    settings = pickle.loads(_exactly(control, length))  # nosec B301
-    assert isinstance(settings, Settings)
-    return settings
+@dataclass(frozen=True)
+class Work:
+    """What a serving process is there for."""
+
+    serve: Serve
+    settings: Settings
+
+    def message(self) -> bytes:
+        """What the parent sends first."""
+        content = pickle.dumps(self)
+        return _LENGTH.pack(len(content)) + content
+
+    @classmethod
+    def receive(cls, control: socket.socket) -> Work:
+        """Read that at the other end. The bytes come from our own parent: unpickling is safe."""
+        (length,) = _LENGTH.unpack(_exactly(control, _LENGTH.size))
+        work = pickle.loads(_exactly(control, length))  # nosec B301
+        assert isinstance(work, Work)
+        return work
 
 
 def _exactly(control: socket.socket, count: int) -> bytes:

@@ -1,10 +1,11 @@
-"""The serving process itself: `python -m server.supervision.inside CONTROL LISTENER`.
+"""The serving process itself: `python -m server.supervision.inside CONTROL HANDED`.
 
-CONTROL and LISTENER are numbers of sockets that it inherits.
+CONTROL and HANDED are numbers of sockets that it inherits; requests come through the second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,34 +15,34 @@ import threading
 
 from registry.logs import configure_logging
 from server.errors import EngineStopped, StartupError
-from server.serve import serve_on
 
-from .control import Kind, Notice, receive_settings
+from .control import Notice, Work
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Serve until told to leave. Status 1: it could not start, or not go on."""
-    control, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    settings = receive_settings(control)
-    configure_logging(settings.log_format)
+    control, handed = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    work = Work.receive(control)
+    configure_logging(work.settings.log_format)
     threading.Thread(target=_leave_with_parent, args=(control,), daemon=True).start()
+
+    def tell(notice: Notice) -> None:
+        with contextlib.suppress(OSError):  # the parent has gone, which the thread acts on
+            control.sendall(notice.line())
+
     try:
-        serve_on(listener, settings, announce=lambda: _tell(control, "serving"))
+        work.serve(handed, work.settings, tell)
     except StartupError as error:
-        _tell(control, "refused", str(error))
+        tell(Notice("refused", str(error)))
     except ModuleNotFoundError as error:
-        _tell(control, "missing", error.name or "a package")
+        tell(Notice("missing", error.name or "a package"))
     except EngineStopped as error:
         logger.error("%s", error.message)
     else:
         return
     sys.exit(1)
-
-
-def _tell(control: socket.socket, kind: Kind, text: str = "") -> None:
-    control.sendall(Notice(kind, text).line())
 
 
 def _leave_with_parent(control: socket.socket) -> None:

@@ -27,6 +27,7 @@ from tests.server.api.measure import PacedEngine, client
 
 RATE = float(os.environ.get("RATE", "8000"))  # tokens a second, in all
 STREAMS = 64
+INSIDE = "server.supervision.inside"
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -50,7 +51,9 @@ def serve(port: int, is_direct: bool) -> None:
         with closing(listener):
             assemble(settings, lambda *_: None, lambda: None).run(sockets=[listener])
     else:
-        serve_replicas(settings, listener, assemble, lambda: None)
+        from tests.server.replicas import measure as itself  # the name that other processes know
+
+        serve_replicas(settings, listener, itself.assemble, lambda: None)
 
 
 def measure(name: str, *, is_direct: bool, seconds: float) -> None:
@@ -80,7 +83,9 @@ def measure(name: str, *, is_direct: bool, seconds: float) -> None:
 def used(pid: int) -> list[float]:
     """Processor seconds of a process, then of its children that serve."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    serving = [n for n in children if "spawn_main" in Path(f"/proc/{n}/cmdline").read_text()]
+    serving = [
+        n for n in children if "server.supervision.inside" in Path(f"/proc/{n}/cmdline").read_text()
+    ]
     return [_seconds(n) for n in (str(pid), *serving)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import signal
 import socket
 import threading
@@ -11,8 +12,9 @@ from contextlib import ExitStack, closing
 import pytest
 
 from server.api.draining import DrainingServer
-from server.replicas.handover import Note, Word, hand_over, order_to_leave
+from server.replicas.handover import hand_over, order_to_leave
 from server.replicas.inbox import Inbox
+from server.supervision import Notice, Tell
 from tests.server.api.fakes import make_site
 
 PATIENCE = 60.0  # seconds until what does not come counts as broken
@@ -22,9 +24,9 @@ A_DAY = 86_400.0
 class Replica:
     """One whose drain lasts longer than any test."""
 
-    def __init__(self, orders: socket.socket, notes: socket.socket) -> None:
+    def __init__(self, orders: socket.socket, tell: Tell) -> None:
         site = make_site()
-        self._inbox = Inbox(orders, notes, 0)
+        self._inbox = Inbox(orders, tell, 0)
         self._server = DrainingServer(
             site.app,
             site.readiness,
@@ -43,12 +45,11 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, thr
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # which only a main thread may call
     with ExitStack() as stack:
         orders, theirs = map(stack.enter_context, map(closing, socket.socketpair()))
-        notes, own = map(stack.enter_context, map(closing, socket.socketpair()))
-        for each in (orders, notes):
-            each.settimeout(PATIENCE)
-        thread = threading.Thread(target=Replica(theirs, own).run, daemon=True)
+        orders.settimeout(PATIENCE)
+        notices = queue.Queue[Notice]()
+        thread = threading.Thread(target=Replica(theirs, notices.put).run, daemon=True)
         thread.start()
-        assert notes.recv(9) == Note(Word.SERVING).encode()
+        assert notices.get(timeout=PATIENCE) == Notice("serving")
         yield orders, thread
         for _ in range(2):
             order_to_leave(orders)

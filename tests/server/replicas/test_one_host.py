@@ -189,7 +189,7 @@ def replica_processes(host: Process) -> list[int]:
     """Process ids of the replicas that run."""
     pid = host.popen.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if "spawn_main" in _command_line(child)]
+    return [int(child) for child in children if "server.supervision.inside" in _command_line(child)]
 
 
 def _command_line(pid: str) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from typing import cast
 
 import pytest
 
 from server.errors import EngineStopped, StartupError
-from server.supervision import Child, ChildEnded, Supervisor
+from server.supervision import ChildEnded, Supervisor
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +34,10 @@ class FakeChild:
         if not self._end.done():
             self.die(0)
 
+    def kill(self) -> None:
+        if not self._end.done():
+            self.die(-9)
+
 
 class Nursery:
     """Starts children of which each fails as foreseen; None serves."""
@@ -44,9 +46,9 @@ class Nursery:
         self._failures = iter(failures)
         self.children: list[FakeChild] = []
 
-    async def start(self) -> Child:
+    async def start(self) -> FakeChild:
         self.children.append(FakeChild(next(self._failures, None)))
-        return cast("Child", self.children[-1])
+        return self.children[-1]
 
     async def number(self, count: int) -> FakeChild:
         """The child of that number, once it is there."""
@@ -55,9 +57,9 @@ class Nursery:
         return self.children[count - 1]
 
 
-async def test_one_that_dies_is_followed_by_another(listener: socket.socket) -> None:
+async def test_one_that_dies_is_followed_by_another() -> None:
     nursery = Nursery()
-    supervisor = Supervisor(nursery.start, listener)
+    supervisor = Supervisor(nursery.start)
     running = asyncio.create_task(supervisor.run())
     (await nursery.number(1)).die(-9)
     await nursery.number(2)
@@ -66,23 +68,23 @@ async def test_one_that_dies_is_followed_by_another(listener: socket.socket) -> 
     assert len(nursery.children) == 2
 
 
-async def test_one_that_leaves_in_peace_is_not_called_back(listener: socket.socket) -> None:
+async def test_one_that_leaves_in_peace_is_not_called_back() -> None:
     nursery = Nursery()
-    running = asyncio.create_task(Supervisor(nursery.start, listener).run())
+    running = asyncio.create_task(Supervisor(nursery.start).run())
     (await nursery.number(1)).die(0)
     assert await running == 0
     assert len(nursery.children) == 1
 
 
-async def test_what_cannot_start_at_all_says_why(listener: socket.socket) -> None:
+async def test_what_cannot_start_at_all_says_why() -> None:
     for failure in (StartupError("no such base"), ChildEnded("was ended by SIGKILL")):
         with pytest.raises(StartupError, match=str(failure)):
-            await Supervisor(Nursery(failure).start, listener).run()
+            await Supervisor(Nursery(failure).start).run()
 
 
-async def test_later_a_failed_start_is_tried_again(listener: socket.socket) -> None:
+async def test_later_a_failed_start_is_tried_again() -> None:
     nursery = Nursery(None, StartupError("the device is not free yet"), ChildEnded("died"))
-    supervisor = Supervisor(nursery.start, listener, first_pause=0)
+    supervisor = Supervisor(nursery.start, first_pause=0)
     running = asyncio.create_task(supervisor.run())
     (await nursery.number(1)).die(-9)
     await nursery.number(4)
@@ -90,9 +92,9 @@ async def test_later_a_failed_start_is_tried_again(listener: socket.socket) -> N
     assert await running == 0
 
 
-async def test_those_that_keep_dying_are_given_up(listener: socket.socket) -> None:
+async def test_those_that_keep_dying_are_given_up() -> None:
     nursery = Nursery()
-    supervisor = Supervisor(nursery.start, listener, most_deaths=3, first_pause=0)
+    supervisor = Supervisor(nursery.start, most_deaths=3, first_pause=0)
     running = asyncio.create_task(supervisor.run())
     for number in (1, 2, 3):
         (await nursery.number(number)).die(1)
@@ -101,9 +103,9 @@ async def test_those_that_keep_dying_are_given_up(listener: socket.socket) -> No
     assert len(nursery.children) == 3
 
 
-async def test_after_a_long_life_a_death_is_the_first_again(listener: socket.socket) -> None:
+async def test_after_a_long_life_a_death_is_the_first_again() -> None:
     nursery = Nursery()
-    supervisor = Supervisor(nursery.start, listener, steady=-1, most_deaths=2, first_pause=60)
+    supervisor = Supervisor(nursery.start, steady=-1, most_deaths=2, first_pause=60)
     running = asyncio.create_task(supervisor.run())
     for number in range(1, 6):
         (await nursery.number(number)).die(1)
@@ -112,9 +114,9 @@ async def test_after_a_long_life_a_death_is_the_first_again(listener: socket.soc
     assert await running == 0
 
 
-async def test_told_to_end_between_two_starts_it_starts_no_more(listener: socket.socket) -> None:
+async def test_told_to_end_between_two_starts_it_starts_no_more() -> None:
     nursery = Nursery(None, ChildEnded("died"))
-    supervisor = Supervisor(nursery.start, listener, first_pause=3600)
+    supervisor = Supervisor(nursery.start, first_pause=3600)
     running = asyncio.create_task(supervisor.run())
     (await nursery.number(1)).die(-9)
     await nursery.number(2)

@@ -1,0 +1,46 @@
+"""What a replica's process does: serve what another one hands it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from server.errors import EngineStopped
+from server.interpreter import settle_interpreter
+from server.settings import Settings
+from server.supervision import Tell
+
+from .inbox import Inbox
+
+if TYPE_CHECKING:
+    from server.api.draining import DrainingServer
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[str, int, int], None]
+Assemble = Callable[[Settings, Report, Callable[[], None]], "DrainingServer"]
+"""`server.serve.assemble`: settings, a report of progress, and what to call once it is up."""
+
+
+@dataclass(frozen=True)
+class ServeInbox:
+    """A child's work: the channel of orders is what it is handed."""
+
+    assemble: Assemble
+    number: int
+
+    def __call__(self, orders: socket.socket, settings: Settings, tell: Tell) -> None:
+        inbox = Inbox(orders, tell, self.number)
+        server = self.assemble(settings, _log_stage, inbox.open)
+        settle_interpreter()
+        inbox.serve(server)
+        if server.has_failed:
+            raise EngineStopped("The engine stopped after an error, which the log above tells.")
+
+
+def _log_stage(stage: str, done: int, _total: int) -> None:
+    if done == 0:
+        logger.info("%s", stage)
