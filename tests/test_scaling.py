@@ -19,6 +19,8 @@ SPEED = Speed(
     per_adapter=0.0,
     prompt=0.02,
     per_prompt_token=0.0,
+    beside=0.005,
+    per_token_beside=0.0,
     swap=0.1,
     load=1.0,
 )
@@ -33,6 +35,38 @@ def test_one_caller_waits_for_its_prompt_and_then_for_each_step() -> None:
     assert outcome.ttft_at(50) == pytest.approx(0.02)
     assert outcome.requests_a_second == pytest.approx(1 / (0.02 + 10 * 0.011), rel=0.01)
     assert outcome.hit_rate == 1
+
+
+def test_a_prompt_beside_rows_shares_their_step() -> None:
+    assert SPEED.of_step(rows=0, adapters=0, prompt_tokens=8) == pytest.approx(0.02)
+    assert SPEED.of_step(rows=3, adapters=1, prompt_tokens=0) == pytest.approx(0.013)
+    assert SPEED.of_step(rows=3, adapters=1, prompt_tokens=8) == pytest.approx(0.018)
+
+
+def test_the_way_over_http_is_longer_beside_others() -> None:
+    speed = replace(SPEED, request=0.003, per_stream=0.001)
+    assert speed.over_http(streams=0) == pytest.approx(0.003)
+    assert speed.over_http(streams=7) == pytest.approx(0.010)
+    simulation = Simulation(replace(MACHINE, speed=speed), 1, ONE, Anywhere, seed=1)
+    simulation.fill(dealt=False)
+    outcome = simulation.run_callers(1, seconds=100, warm_up=10)
+    assert outcome.ttft_at(50) == pytest.approx(0.02 + 0.003)
+
+
+def test_ways_over_http_differ_as_they_were_measured_to() -> None:
+    speed = replace(SPEED, request=0.03, http_spread=0.01)
+    simulation = Simulation(replace(MACHINE, speed=speed), 1, ONE, Anywhere, seed=1)
+    simulation.fill(dealt=False)
+    ttft = simulation.run_callers(1, seconds=1000, warm_up=10).ttft
+    assert ttft.mean() == pytest.approx(0.02 + 0.03, rel=0.05)
+    assert ttft.std() == pytest.approx(0.01, rel=0.1)
+
+
+def test_a_caller_asks_for_the_same_adapters_every_time() -> None:
+    traffic = replace(ONE, num_adapters=50)
+    one, again, other = (traffic.asked_by(caller) for caller in (1, 1, 2))
+    first = [next(one) for _ in range(20)]
+    assert first == [next(again) for _ in range(20)] != [next(other) for _ in range(20)]
 
 
 def test_a_cold_adapter_costs_its_load_and_its_swap() -> None:

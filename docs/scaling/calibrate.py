@@ -22,6 +22,7 @@ from .machine import Speed
 
 PROMPT_LENGTHS = (8, 32, 64, 128)
 SHAPES = ((1, 1), (4, 1), (4, 4), (8, 1), (8, 4))  # rows and adapters among them
+BESIDE = 4  # rows, each of an adapter of its own, beside which prompts are measured too
 STEPS = 24
 ROUNDS = 3
 
@@ -35,7 +36,8 @@ def calibrate(base: str, registry: Registry, names: Sequence[str], slots: int) -
     adapters = [AdapterRef(registry.resolve(name).digest, f"{name}@1") for name in names]
     try:
         step, per_row, per_adapter = _steps(engine, adapters)
-        prompt, per_prompt_token = _prompts(engine, adapters[0])
+        prompt, per_prompt_token = _prompts(partial(_first_token, engine, adapters[0]))
+        mixed, per_token_beside = _prompts(partial(_mixed_step, engine, adapters[:BESIDE]))
         _load_all(engine, adapters)  # of which those loaded first have left their slots again
         swap = _swap(engine, adapters[:slots])
         stats = engine.stats()
@@ -47,9 +49,10 @@ def calibrate(base: str, registry: Registry, names: Sequence[str], slots: int) -
         per_adapter=per_adapter,
         prompt=prompt,
         per_prompt_token=per_prompt_token,
+        beside=mixed - (step + (per_row + per_adapter) * BESIDE),
+        per_token_beside=per_token_beside,
         swap=swap,
         load=stats.load_times.total / sum(stats.load_times.counts),
-        one_pass=True,
         swap_stops=True,
     )
 
@@ -86,12 +89,11 @@ def _step(engine: Engine, adapters: Sequence[AdapterRef], rows: int, count: int)
     return seconds
 
 
-def _prompts(engine: Engine, adapter: AdapterRef) -> tuple[float, float]:
-    """Seconds of a pass over a prompt: its fixed part, and one token's."""
-
-    seconds = [_median(partial(_first_token, engine, adapter, each)) for each in PROMPT_LENGTHS]
+def _prompts(measure: Callable[[int], float]) -> tuple[float, float]:
+    """Seconds of a pass over prompts: its fixed part, and one token's."""
+    seconds = [_median(partial(measure, length)) for length in PROMPT_LENGTHS]
     slope, fixed = np.polyfit(PROMPT_LENGTHS, seconds, 1)
-    return float(max(0.0, fixed)), float(slope)
+    return float(fixed), float(slope)
 
 
 def _first_token(engine: Engine, adapter: AdapterRef, length: int) -> float:
@@ -100,6 +102,19 @@ def _first_token(engine: Engine, adapter: AdapterRef, length: int) -> float:
     line.ask(adapter, length, 1)
     line.run()
     return time.perf_counter() - began
+
+
+def _mixed_step(engine: Engine, adapters: Sequence[AdapterRef], length: int) -> float:
+    """A step of one row for each adapter, and of a prompt for the first of them."""
+    line = _Line(engine)
+    rows = [line.ask(adapter, 8, STEPS) for adapter in adapters]
+    line.run(lambda: line.have_all(rows, 2))
+    began = time.perf_counter()
+    newest = line.ask(adapters[0], length, 1)
+    line.run(lambda: line.have_all([newest], 0))
+    seconds = time.perf_counter() - began
+    line.run()
+    return seconds
 
 
 def _load_all(engine: Engine, adapters: Sequence[AdapterRef]) -> None:

@@ -7,28 +7,38 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds. A step takes a fixed part, one for each row and one for each adapter among them."""
+    """Seconds. A step takes a fixed part, one for each row and one for each adapter among them.
+
+    Prompts take a fixed part and one for each token, in a pass of their own or in that of the rows.
+    A request's way over HTTP is longer the more streams run beside it.
+    """
 
     step: float
     per_row: float
     per_adapter: float
-    prompt: float  # a pass over prompts, whatever their length
+    prompt: float  # a pass over prompts alone, whatever their length
     per_prompt_token: float
+    beside: float  # what prompts add to a step of rows, whatever their length
+    per_token_beside: float
     swap: float  # host memory to slot
     load: float  # disk to host memory
-    request: float = 0.0  # from the socket to the engine and back, added to the first token
-    one_pass: bool = False  # rows and prompts share a pass, and its fixed part
+    request: float = 0.0  # from the socket to the engine and back, where nothing else runs
+    per_stream: float = 0.0  # more of that for each stream that runs
+    http_spread: float = 0.0  # standard deviation of that
     swap_stops: bool = False  # nothing else runs while a slot is written
 
     def of_step(self, rows: int, adapters: int, prompt_tokens: int) -> float:
-        """One step of the engine: the rows that decode, and a pass over prompts if there are."""
-        seconds = 0.0
-        if rows:
-            seconds = self.step + self.per_row * rows + self.per_adapter * adapters
+        """One step of the engine: the rows that decode, and the prompts if there are."""
+        if not rows:
+            return self.prompt + self.per_prompt_token * prompt_tokens if prompt_tokens else 0.0
+        seconds = self.step + self.per_row * rows + self.per_adapter * adapters
         if not prompt_tokens:
             return seconds
-        fixed = max(0.0, self.prompt - self.step) if rows and self.one_pass else self.prompt
-        return seconds + fixed + self.per_prompt_token * prompt_tokens
+        return seconds + self.beside + self.per_token_beside * prompt_tokens
+
+    def over_http(self, streams: int) -> float:
+        """What a request takes to the engine and back beside so many streams."""
+        return self.request + self.per_stream * streams
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,8 @@ H200 = Machine(
         per_adapter=0.0106e-3,
         prompt=3.71e-3,
         per_prompt_token=0.02723e-3,
+        beside=3.71e-3,
+        per_token_beside=0.02723e-3,
         swap=2.06e-3,
         load=6.7e-3,
         request=1.5e-3,

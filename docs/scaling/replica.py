@@ -40,9 +40,9 @@ class Replica:
         """
         self.shelf.settle(now)
         rows = self.num_running - len(self._prefilling)
-        adapters = len(self._running)
         chunk = self.machine.chunk if rows else self.machine.lone_chunk
         done, tokens = self._prefill(chunk, now)
+        adapters = len(self._running)
         if not rows and not tokens:
             return self.shelf.next_change(), []
         seconds = self.machine.speed.of_step(rows, adapters, tokens) + self.shelf.stopped

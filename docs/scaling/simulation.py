@@ -56,30 +56,39 @@ class Simulation:
 
     def run(self, rate: float, seconds: float, warm_up: float) -> Outcome:
         """An open loop: `rate` requests a second, whatever becomes of them."""
-        arrivals = self._traffic.requests(self._chance, rate)
-        return self._go(arrivals, seconds, warm_up, again=None)
+        return self._go(self._sent(rate), seconds, warm_up, again=None)
 
     def run_callers(self, num_callers: int, seconds: float, warm_up: float) -> Outcome:
         """A closed loop: each asks for the next adapter as soon as it has its answer."""
-        asked = self._adapters()
+        asked = [self._traffic.asked_by(caller) for caller in range(num_callers)]
+        lengths = self._traffic.prompt_tokens, self._traffic.answer_tokens
 
-        def ask(now: float) -> Request:
-            lengths = self._traffic.prompt_tokens, self._traffic.answer_tokens
-            return Request(next(asked), *lengths, now + self._machine.speed.request)
+        def ask(caller: int, now: float) -> Request:
+            arrives = now + self._over_http(num_callers - 1)
+            return Request(next(asked[caller]), *lengths, arrives, caller, asked=now)
 
-        first = iter(sorted((ask(0.0) for _ in range(num_callers)), key=lambda each: each.arrived))
-        return self._go(first, seconds, warm_up, again=ask)
+        first = sorted((ask(each, 0.0) for each in range(num_callers)), key=_arrival)
+        return self._go(iter(first), seconds, warm_up, again=ask)
 
-    def _adapters(self) -> Iterator[int]:
-        while True:
-            yield from map(int, self._traffic.adapters(self._chance, 4096))
+    def _sent(self, rate: float) -> Iterator[Request]:
+        """What arrives has been on its way for as long as HTTP takes where nothing else runs."""
+        for request in self._traffic.requests(self._chance, rate):
+            request.asked = request.arrived - self._machine.speed.request
+            yield request
+
+    def _over_http(self, streams: int) -> float:
+        """What one request takes to the engine and back; ways differ as gamma distributions do."""
+        mean, spread = self._machine.speed.over_http(streams), self._machine.speed.http_spread
+        if not spread or not mean:
+            return mean
+        return float(self._chance.gamma((mean / spread) ** 2, spread**2 / mean))
 
     def _go(
         self,
         arrivals: Iterator[Request],
         seconds: float,
         warm_up: float,
-        again: Callable[[float], Request] | None,
+        again: Callable[[int, float], Request] | None,
     ) -> Outcome:
         marks = None
         coming = next(arrivals, None)
@@ -104,9 +113,9 @@ class Simulation:
             _, index = heapq.heappop(self._events)
             if self._wakes[index] != end:
                 continue  # it was woken before
-            for _ in range(self._step(index, now)):
+            for answered in self._step(index, now):
                 if again is not None:
-                    follower = again(self.replicas[index].free_at)
+                    follower = again(answered.caller, self.replicas[index].free_at)
                     heapq.heappush(later, (follower.arrived, id(follower), follower))
         assert marks is not None, "the warm-up was as long as the run"
         return self._outcome(marks, seconds, warm_up)
@@ -121,14 +130,14 @@ class Simulation:
             self._wakes[index] = at
             heapq.heappush(self._events, (at, index))
 
-    def _step(self, index: int, now: float) -> int:
-        """Run the replica's next step. How many are answered at its end?"""
+    def _step(self, index: int, now: float) -> list[Request]:
+        """Run the replica's next step. Who is answered at its end?"""
         self._wakes[index] = _ASLEEP
         end, finished = self.replicas[index].step(now)
         if end != _ASLEEP:
             self._wake(index, end)
         self._finished += finished
-        return len(finished)
+        return finished
 
     def _marks(self) -> tuple[int, ...]:
         shelves = [replica.shelf for replica in self.replicas]
@@ -146,13 +155,16 @@ class Simulation:
         )
         length = seconds - warm_up
         answered = self._finished[before[0] :]
-        latency = self._machine.speed.request
         return Outcome(
             tokens_a_second=tokens / length,
             requests_a_second=requests / length,
-            ttft=np.array([each.first_token - each.arrived + latency for each in answered]),
+            ttft=np.array([each.first_token - each.asked for each in answered]),
             hit_rate=1 - activations / max(1, requests),
             load_rate=loads / max(1, requests),
             steps_a_second=steps / length,
             waiting=sum(replica.num_waiting for replica in self.replicas),
         )
+
+
+def _arrival(request: Request) -> float:
+    return request.arrived

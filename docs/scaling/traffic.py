@@ -19,6 +19,7 @@ class Request:
     caller: int = 0  # of those who ask again when they are answered
     prompt_left: int = 0
     first_token: float = 0.0
+    asked: float = 0.0  # when its caller sent it
 
     def __post_init__(self) -> None:
         self.prompt_left = self.prompt_tokens
@@ -52,6 +53,12 @@ class Traffic:
             ):
                 now += gap
                 yield Request(int(adapter), self.prompt_tokens, int(length), now)
+
+    def asked_by(self, caller: int) -> Iterator[int]:
+        """The adapters that one caller asks for, one after the other; the same ones every time."""
+        chance = np.random.default_rng((self.num_adapters, caller))
+        while True:
+            yield from map(int, self.adapters(chance, 4096))
 
     def adapters(self, chance: np.random.Generator, count: int) -> np.ndarray:
         return np.asarray(chance.choice(self.num_adapters, count, p=self.popularity))

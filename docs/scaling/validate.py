@@ -1,11 +1,12 @@
 """`python -m docs.scaling.validate`: one replica as simulated, and as it is on this machine.
 
 The embedded base, more adapters than slots, callers who ask again when they are answered. An
-engine's steps and loads are measured one by one, in a process of its own; from these, and from
-nothing that is measured under the traffic, the simulation says what throughput, first token and hit
-rate will be. `hatstand serve` gets that traffic over HTTP. Steps are measured before and after it,
-and their mean counts: where the two differ much, the machine did other work too, and the comparison
-is worth little.
+engine's steps and loads are measured one by one, in a process of its own, and what a request takes
+over HTTP beside streams of one adapter; from these, and from nothing that is measured under the
+traffic, the simulation says what throughput, first token and hit rate will be. `hatstand serve`
+then gets that traffic, the very requests, over HTTP. Steps are measured before and after it, and
+their mean counts: where the two differ much, the machine did other work too, and the comparison is
+worth little.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -21,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,16 @@ from .traffic import Traffic
 BASE = "smollm2-135m"
 SLOTS, HOST_ADAPTERS, MAX_BATCH = 6, 1000, 32
 TRAFFIC = Traffic(num_adapters=20, zipf=1.0, prompt_tokens=48, answer_tokens=24, is_varied=False)
-CALLERS = 8
 MOST_TOKENS = 1900  # that the base has room for behind a prompt
+PROBES = 40  # requests beside streams
+STEADY = 3.0  # seconds for which steps beside streams are counted
 ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=40)
+    options.add_argument("--callers", type=int, default=8)
     options.add_argument("--calibrate", metavar="REGISTRY", help=argparse.SUPPRESS)
     asked = options.parse_args()
     if asked.calibrate:
@@ -57,12 +61,14 @@ def main() -> None:
         registry = _fill(Path(folder))
         before = _speed(registry.folder)
         with _server(registry.folder) as url:
-            before = replace(before, request=_overhead(url, before))
-            measured = _measure(url, asked.seconds)
-        after = replace(_speed(registry.folder), request=before.request)
-    print(f"before: {_shown(before)}\n after: {_shown(after)}")
-    predicted = _predict(_mean(before, after), asked.seconds)
-    print(f"{'':<24}{'predicted':>10}{'measured':>10}{'off by':>8}")
+            few, many = (_beside_streams(url, count) for count in (1, max(2, asked.callers - 1)))
+            measured = _measure(url, asked.callers, asked.seconds)
+        after = _speed(registry.folder)
+    speed = _served(_mean(before, after), few, many)
+    for name, each in (("before", before), ("after", after), ("served", speed)):
+        print(f"{name}: {_shown(each)}")
+    predicted = _predict(speed, asked.callers, asked.seconds)
+    print(f"{asked.callers} callers{'':<15}{'predicted':>10}{'measured':>10}{'off by':>8}")
     for name, value in predicted.items():
         off = value / measured[name] - 1
         print(f"{name:<24}{value:>10.3f}{measured[name]:>10.3f}{100 * off:>+7.1f}%")
@@ -144,44 +150,99 @@ def _ask(client: httpx.Client, adapter: int, chance: np.random.Generator) -> tup
     return first, time.perf_counter() - began
 
 
-def _overhead(url: str, speed: Speed) -> float:
-    """What a first token takes beyond the engine's part, beside one stream that keeps it busy.
+@dataclass(frozen=True)
+class Beside:
+    """What was seen of the server beside so many long streams over HTTP. Seconds."""
 
-    The engine's part is half a step, until it can begin, and the pass over the prompt. The stream
-    is one long one: others would begin anew in step with the request, and share its pass.
+    streams: int
+    step: float  # of the engine
+    firsts: np.ndarray  # first tokens of requests that came at any moment
+
+    def over_http(self, speed: Speed) -> float:
+        """The first tokens' mean beyond the engine's part.
+
+        That is half a step, until it can begin, and the step with the prompt.
+        """
+        prompt = speed.beside + speed.per_token_beside * TRAFFIC.prompt_tokens
+        return float(self.firsts.mean()) - 1.5 * self.step - prompt
+
+    @property
+    def spread(self) -> float:
+        """Their standard deviation beyond that of the moment within a step."""
+        return math.sqrt(max(0.0, float(self.firsts.var()) - self.step**2 / 12))
+
+
+def _served(speed: Speed, few: Beside, many: Beside) -> Speed:
+    """An engine's speed while it serves: its steps, and the ways over HTTP, by two measurements.
+
+    Steps take longer where the tokens of each leave over HTTP meanwhile.
     """
-    chance = np.random.default_rng(1)
-    begun, over = threading.Event(), threading.Event()
+    more = many.streams - few.streams
+    per_row = (many.step - few.step) / more
+    step = few.step - per_row * few.streams - speed.per_adapter
+    least, most = (each.over_http(speed) for each in (few, many))
+    per_stream = max(0.0, (most - least) / more)
+    return replace(
+        speed,
+        step=step,
+        per_row=per_row,
+        request=max(0.0, least - per_stream * few.streams),
+        per_stream=per_stream,
+        http_spread=many.spread,
+    )
 
-    def keep_busy() -> None:
-        body = _body(0, chance, MOST_TOKENS)
-        with (
-            httpx.Client(base_url=url, timeout=60) as client,
-            client.stream("POST", "/v1/completions", json=body) as reply,
-        ):
-            for _ in reply.iter_lines():
-                begun.set()
-                if over.is_set():
-                    return
-        assert over.is_set(), "the long stream ended before it was to"
 
-    busy = threading.Thread(target=keep_busy)
-    busy.start()
-    assert begun.wait(60), "the long stream did not begin"
+def _beside_streams(url: str, count: int) -> Beside:
+    """Measure with pauses that are random, so that requests come at any moment of a step.
+
+    The streams are long: others would begin anew in step with the request, and share its pass.
+    """
+    chance = np.random.default_rng((1, count))
+    over = threading.Event()
+    begun = threading.Semaphore(0)
+    streams = [
+        threading.Thread(target=_keep_busy, args=(url, number, begun, over))
+        for number in range(count)
+    ]
+    for stream in streams:
+        stream.start()
+    assert all(begun.acquire(timeout=60) for _ in streams), "a long stream did not begin"
+    (_, before), began = _counters(url), time.perf_counter()
+    time.sleep(STEADY)
+    step = (time.perf_counter() - began) / (_counters(url)[1] - before)
+    firsts = []
     with httpx.Client(base_url=url, timeout=60) as client:
-        firsts = [_ask(client, 0, chance)[0] for _ in range(25)]
+        for pause in chance.uniform(0, 0.1, PROBES):
+            time.sleep(pause)
+            firsts.append(_ask(client, 0, chance)[0])
     over.set()
-    busy.join()
-    in_engine = speed.of_step(1, 1, 0) / 2 + speed.of_step(1, 1, TRAFFIC.prompt_tokens)
-    return max(0.0, float(np.median(firsts)) - in_engine)
+    for stream in streams:
+        stream.join()
+    return Beside(count, step, np.array(firsts))
 
 
-def _predict(speed: Speed, seconds: float) -> dict[str, float]:
+def _keep_busy(url: str, number: int, begun: threading.Semaphore, over: threading.Event) -> None:
+    """One long stream after the other, until it is over."""
+    chance = np.random.default_rng((2, number))
+    with httpx.Client(base_url=url, timeout=60) as client:
+        while not over.is_set():
+            body = _body(0, chance, MOST_TOKENS)
+            with client.stream("POST", "/v1/completions", json=body) as reply:
+                lines = reply.iter_lines()
+                next(lines)
+                begun.release()
+                for _ in lines:
+                    if over.is_set():
+                        return
+
+
+def _predict(speed: Speed, callers: int, seconds: float) -> dict[str, float]:
+    """For the very requests that the callers will send, as long as they will be counted."""
     machine = Machine(
         speed, SLOTS, MAX_BATCH, chunk=256, lone_chunk=256, host_adapters=HOST_ADAPTERS
     )
     simulation = Simulation(machine, 1, TRAFFIC, Anywhere, seed=7)
-    outcome = simulation.run_callers(CALLERS, seconds * 5, warm_up=seconds)
+    outcome = simulation.run_callers(callers, seconds * 1.25, warm_up=seconds / 4)
     return _figures(
         outcome.requests_a_second, outcome.ttft, outcome.hit_rate, outcome.steps_a_second
     )
@@ -193,27 +254,26 @@ def _figures(requests: float, ttft: np.ndarray, hit_rate: float, steps: float) -
         "tokens a second": requests * TRAFFIC.answer_tokens,
         "requests a second": requests,
         "first token, mean, ms": 1e3 * float(ttft.mean()),
-        "first token, p50, ms": 1e3 * float(np.percentile(ttft, 50)),
-        "first token, p99, ms": 1e3 * float(np.percentile(ttft, 99)),
+        **{f"first token, p{at}, ms": 1e3 * float(np.percentile(ttft, at)) for at in (50, 95, 99)},
         "slot hit rate": hit_rate,
     }
 
 
-def _measure(url: str, seconds: float) -> dict[str, float]:
+def _measure(url: str, num_callers: int, seconds: float) -> dict[str, float]:
     """What so many callers see for so long, the first quarter left out."""
     over = time.perf_counter() + seconds * 1.25
     counted = time.perf_counter() + seconds * 0.25
     firsts: list[float] = []
 
     def call(number: int) -> None:
-        chance = np.random.default_rng(100 + number)
+        chance, asked = np.random.default_rng((3, number)), TRAFFIC.asked_by(number)
         with httpx.Client(base_url=url, timeout=60) as client:
             while time.perf_counter() < over:
-                first, _ = _ask(client, int(TRAFFIC.adapters(chance, 1)[0]), chance)
+                first, _ = _ask(client, next(asked), chance)
                 if counted < time.perf_counter() < over:
                     firsts.append(first)
 
-    callers = [threading.Thread(target=call, args=(number,)) for number in range(CALLERS)]
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(num_callers)]
     for caller in callers:
         caller.start()
     time.sleep(seconds * 0.25)
