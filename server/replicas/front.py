@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import logging
 import socket
 from collections.abc import Coroutine
@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import JSONResponse, Response
 
 from server.api.errors import RequestTimeout, error_response
 from server.errors import ServingError, Unavailable
@@ -21,6 +22,7 @@ from .exposition import FleetMetrics
 from .fleet import Fleet
 from .internal import Answer
 from .replica import Replica
+from .spare import SpareFile, is_out_of_files
 from .visit import MODEL_IN_BODY, UNLOAD, Visit, read_visit
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,8 @@ MOST_ATTEMPTS = 2  # replicas that may die over one request
 RETRY_AFTER = 5.0  # seconds, told while no replica is up
 LEEWAY = 10.0  # seconds for a replica to say that a request took too long
 NOT_THERE = 404
-JSON = "application/json"
+BRIEF = 1.0  # seconds for somebody who is turned away
+PIECE = 1 << 16
 
 
 class Front:
@@ -42,6 +45,7 @@ class Front:
         self._settings = settings
         self._metrics = FleetMetrics(fleet)
         self._visits: set[asyncio.Task[None]] = set()
+        self._spare = SpareFile()
 
     async def run(self, listener: socket.socket) -> None:
         """Take connections until cancelled."""
@@ -53,6 +57,8 @@ class Front:
                 connection, _ = await loop.sock_accept(listener)
             except OSError as error:
                 logger.warning("no connection could be taken: %s", error)
+                if is_out_of_files(error):
+                    await self._turn_away(listener)
                 await asyncio.sleep(PAUSE)
                 continue
             connection.setblocking(False)
@@ -61,10 +67,21 @@ class Front:
     async def finish(self) -> None:
         """Wait until everybody who was let in has been attended to."""
         await asyncio.gather(*self._visits)
+        self._spare.close()
 
     def rehome(self, visit: Visit) -> None:
         """Give a visit that was not answered to another replica, if it can be asked again."""
         self._begin(self._answered_or_told(visit.connection, self._place_again(visit)))
+
+    async def _turn_away(self, listener: socket.socket) -> None:
+        """Tell whoever is next to come back, with the one file that is left for that."""
+        told = error_response(Unavailable("Too many connections.", retry_after=RETRY_AFTER))
+        with self._spare.given_up(), contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.setblocking(False)
+                async with asyncio.timeout(BRIEF):
+                    await _see_off(connection, _message(told))
 
     async def _attend(self, connection: socket.socket) -> None:
         await self._answered_or_told(connection, self._receive(connection))
@@ -77,7 +94,7 @@ class Front:
         if visit is None:
             connection.close()
         elif visit.method == "GET" and visit.path in ("/healthz", "/readyz", "/metrics"):
-            await _reply(connection, *self._own(visit.path))
+            await _reply(connection, self._own(visit.path))
         elif visit.path == UNLOAD:
             await self._tell_all(visit)
         else:
@@ -87,6 +104,7 @@ class Front:
         taking = self._fleet.taking
         if not taking:
             raise Unavailable("No replica is up at the moment.", retry_after=RETRY_AFTER)
+        taking = [each for each in taking if each.number not in visit.tried] or taking
         # What no adapter matters to goes to the same one: uploads come in several requests.
         replica = choose(visit.model, taking) if visit.path in MODEL_IN_BODY else taking[0]
         if visit.path in MODEL_IN_BODY:
@@ -95,9 +113,8 @@ class Front:
         await replica.hand(visit)
 
     async def _place_again(self, visit: Visit) -> None:
-        visit.attempts += 1
-        if not visit.is_whole or visit.attempts >= MOST_ATTEMPTS:
-            raise Unavailable("The replica that had this request ended before it answered.")
+        if not visit.is_whole or len(visit.tried) >= MOST_ATTEMPTS:
+            raise Unavailable("The replicas that had this request could not answer it.")
         await self._place(visit)
 
     async def _tell_all(self, visit: Visit) -> None:
@@ -118,12 +135,12 @@ class Front:
         except OSError:
             return None
 
-    def _own(self, path: str) -> tuple[int, str, bytes]:
-        """(status, content type, body) of what is answered for the host as a whole."""
+    def _own(self, path: str) -> Response:
+        """What is answered for the host as a whole."""
         if path == "/metrics":
-            return 200, CONTENT_TYPE_PLAIN_0_0_4, self._metrics.render()
+            return Response(self._metrics.render(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
         if path == "/healthz":
-            return 200, JSON, json.dumps({"status": "ok"}).encode()
+            return JSONResponse({"status": "ok"})
         replicas = {str(each.number): each.reasons for each in self._fleet.replicas}
         reasons = ["the server is draining"] if self._fleet.is_leaving else []
         if not any(each.is_ready for each in self._fleet.replicas):
@@ -133,7 +150,7 @@ class Front:
             "reasons": reasons,
             "replicas": replicas,
         }
-        return 503 if reasons else 200, JSON, json.dumps(body).encode()
+        return JSONResponse(body, 503 if reasons else 200)
 
     async def _answered_or_told(
         self, connection: socket.socket, work: Coroutine[Any, Any, None]
@@ -142,8 +159,7 @@ class Front:
         try:
             await work
         except ServingError as error:
-            told = error_response(error)
-            await _reply(connection, told.status_code, JSON, bytes(told.body), dict(told.headers))
+            await _reply(connection, error_response(error))
         except OSError:
             connection.close()  # it left meanwhile
         except Exception:
@@ -156,26 +172,29 @@ class Front:
         task.add_done_callback(self._visits.discard)
 
 
-async def _reply(
-    connection: socket.socket,
-    status: int,
-    content_type: str,
-    body: bytes,
-    headers: dict[str, str] | None = None,
-) -> None:
+async def _reply(connection: socket.socket, response: Response) -> None:
     """A whole answer, after which the connection is closed."""
-    fields = {
-        **(headers or {}),
-        "content-type": content_type,
-        "content-length": str(len(body)),
-        "connection": "close",
-    }
-    head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    head += [f"{name}: {value}" for name, value in fields.items()]
-    message = "\r\n".join(head).encode() + b"\r\n\r\n" + body
     try:
-        await asyncio.get_running_loop().sock_sendall(connection, message)
+        await asyncio.get_running_loop().sock_sendall(connection, _message(response))
     except OSError:
         logger.debug("the client left before its answer")
     finally:
         connection.close()
+
+
+async def _see_off(connection: socket.socket, message: bytes) -> None:
+    """Answer whatever is asked; a connection that closes with bytes unread loses its answer."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_recv(connection, PIECE)
+    await loop.sock_sendall(connection, message)
+    connection.shutdown(socket.SHUT_WR)
+    while await loop.sock_recv(connection, PIECE):
+        pass
+
+
+def _message(response: Response) -> bytes:
+    """As it goes over the connection, whose last it is."""
+    response.headers["connection"] = "close"
+    head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}"]
+    head += [f"{name}: {value}" for name, value in response.headers.items()]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + bytes(response.body)

@@ -32,6 +32,13 @@ class Handover:
     raw: bytes
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A connection that did not arrive: this process can open no more files."""
+
+    number: int
+
+
 def hand_over(orders: socket.socket, number: int, connection: socket.socket, raw: bytes) -> None:
     """Send a copy of the connection; blocks while the other side has much to read. OSError."""
     socket.send_fds(orders, [_HEADER.pack(number, len(raw))], [connection.fileno()])
@@ -42,7 +49,7 @@ def order_to_leave(orders: socket.socket) -> None:
     orders.sendall(_HEADER.pack(LEAVE, 0))
 
 
-def receive(orders: socket.socket) -> Handover | Order | None:
+def receive(orders: socket.socket) -> Handover | Order | Lost | None:
     """Wait for the next connection or order. None: the other side is gone."""
     header, descriptors, _, _ = socket.recv_fds(orders, _HEADER.size, 1)
     if len(header) < _HEADER.size:
@@ -50,11 +57,14 @@ def receive(orders: socket.socket) -> Handover | Order | None:
     number, size = _HEADER.unpack(header)
     if number == LEAVE:
         return Order.LEAVE
-    (descriptor,) = descriptors
     raw = _read(orders, size)
     if raw is None:
-        os.close(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
         return None
+    if not descriptors:
+        return Lost(number)
+    (descriptor,) = descriptors
     return Handover(number, socket.socket(fileno=descriptor), raw)
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.api.draining import DrainingServer
 from server.supervision import Notice, Tell
 
-from .handover import Handover, receive
+from .handover import Handover, Lost, receive
 
 VISITOR = "handed_over"  # in a request's state: the number of its connection
 REPLICA = "x-hatstand-replica"
@@ -60,6 +60,8 @@ class Inbox:
             while (order := receive(self._orders)) is not None:
                 if isinstance(order, Handover):
                     loop.call_soon_threadsafe(self._begin, order)
+                elif isinstance(order, Lost):
+                    loop.call_soon_threadsafe(self._tell, Notice("lost", number=order.number))
                 else:
                     is_leaving = True
                     loop.call_soon_threadsafe(self._leave)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import logging
 import socket
@@ -19,17 +20,20 @@ from .handover import hand_over, order_to_leave
 from .holding import Holding, Level
 from .internal import Answer, read_answer, request
 from .places import Place
+from .spare import is_out_of_files
 from .visit import Visit
 from .work import Assemble, ServeInbox
 
 logger = logging.getLogger(__name__)
 
 POLL = 0.5  # seconds between looks at what it holds
+LOOK_WITHIN = 2.5  # seconds for an answer to one; without it, others are given requests first
+MOST_MISSED = 3  # in a row; a machine that was suspended misses one, and a stopped process all
 EXPECTED = 2.0  # seconds after which an adapter that was sent there shows in its metrics
 ANSWERS_WITHIN = 10.0  # seconds, what the parent wants to know itself
 
 Rehome = Callable[[Visit], None]
-"""What becomes of a visit whose replica ended before it answered."""
+"""What becomes of a visit that a replica did not answer: it ended, or could not receive it."""
 
 
 class Replica:
@@ -40,6 +44,7 @@ class Replica:
         self.is_serving = False  # it takes connections, ready or not
         self.is_ready = False
         self.reasons = ["it is starting"]
+        self._is_leaving = False
         self.metrics = ""
         self._child = child
         self._orders = orders
@@ -56,9 +61,11 @@ class Replica:
     ) -> Replica:
         settings = replace(settings, engine=replace(settings.engine, device=place.device))
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
             work = Work(ServeInbox(assemble, place.number), settings)
             child = await Child.start(work, theirs, place.environ)
+            undo.pop_all()
         return cls(place.number, child, ours, rehome)
 
     @property
@@ -80,9 +87,14 @@ class Replica:
         """Have it answer a visit; one that it dies over before it answers is among the orphans."""
         number = next(self._numbers)
         self._open[number] = visit
+        visit.tried.append(self.number)
         if self.level_of(visit.model) is not Level.SLOT:
             self._expected[visit.model] = time.monotonic()
-        await self._send(lambda: hand_over(self._orders, number, visit.connection, visit.raw))
+        try:
+            await self._send(lambda: hand_over(self._orders, number, visit.connection, visit.raw))
+        except OSError as error:  # of most, it has died, which `wait` finds out
+            if error.errno == errno.ETOOMANYREFS:  # Linux: too many connections are on their way
+                self._lose(number)
 
     async def ask(self, raw: bytes, *, within: float = ANSWERS_WITHIN) -> Answer:
         """Its answer to a request of the parent's own. OSError or TimeoutError without one in so
@@ -119,6 +131,7 @@ class Replica:
 
     def terminate(self) -> None:
         """Have it finish what it has; a second time, at once."""
+        self._is_leaving = True
         if self.is_serving:
             self._sender.submit(order_to_leave, self._orders)
         else:
@@ -136,12 +149,14 @@ class Replica:
             self._rehome(visit)
 
     async def _send(self, send: Callable[[], None]) -> None:
-        """In a thread, in order: a replica that does not read holds nobody else up."""
-        with contextlib.suppress(OSError):  # it has died, which `wait` finds out
-            await asyncio.get_running_loop().run_in_executor(self._sender, send)
+        """In a thread, in order: a replica that does not read holds nobody else up. OSError."""
+        await asyncio.get_running_loop().run_in_executor(self._sender, send)
 
     def _heed(self, notice: Notice) -> None:
         if notice.number not in self._open:
+            return
+        if notice.kind == "lost":
+            self._lose(notice.number)
             return
         if visit := self._open[notice.number]:
             visit.connection.close()  # a copy, kept in case that the replica died
@@ -149,14 +164,27 @@ class Replica:
         if notice.kind == "ended":
             del self._open[notice.number]
 
+    def _lose(self, number: int) -> None:
+        if visit := self._open.pop(number):
+            self._rehome(visit)
+
     async def _watch(self) -> None:
-        """Look at its readiness and metrics for as long as it lives."""
-        while True:
+        """Look at its readiness and metrics for as long as it lives; end it when it hangs."""
+        missed = 0
+        while missed < MOST_MISSED or self._is_leaving:
             try:
-                await self._look()
+                async with asyncio.timeout(LOOK_WITHIN):
+                    await self._look()
+                missed = 0
+            except TimeoutError:
+                missed += 1
+                self.is_ready, self.reasons = False, ["it does not answer"]
             except (OSError, ValueError, KeyError) as error:
-                self.is_ready, self.reasons = False, [f"it does not answer: {error}"]
+                if not is_out_of_files(error):  # that is this process, and says nothing of it
+                    self.is_ready, self.reasons = False, [f"it does not answer: {error}"]
             await asyncio.sleep(POLL)
+        logger.error("replica %d has not answered for %d looks: it is killed", self.number, missed)
+        self.kill()
 
     async def _look(self) -> None:
         readiness = (await self.ask(request("GET", "/readyz"))).expect(200, 503)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import h11
@@ -37,7 +37,7 @@ class Visit:
     raw: bytes
     model: str = ""  # "": any replica will do
     is_whole: bool = False
-    attempts: int = 0
+    tried: list[int] = field(default_factory=list)  # replicas that had it and did not answer
 
 
 async def read_visit(connection: socket.socket, max_body: int) -> Visit | None:

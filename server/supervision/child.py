@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -48,7 +49,8 @@ class Child:
         what imports torch on the way may ask for that before anybody could set anything.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
             sockets = (theirs.fileno(), handed.fileno())
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "server.supervision.inside", *map(str, sockets)),
@@ -56,6 +58,7 @@ class Child:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environ or {})},
                 start_new_session=True,
             )
+            undo.pop_all()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         writer.write(work.message())
         return cls(process, reader, writer)

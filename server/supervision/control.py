@@ -18,7 +18,7 @@ from server.settings import Settings
 
 _LENGTH = struct.Struct("!Q")
 
-Kind = Literal["serving", "refused", "missing", "started", "ended"]
+Kind = Literal["serving", "refused", "missing", "started", "ended", "lost"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Notice:
 
     `serving`: requests are taken from now on. `refused`: it cannot start as asked, and `text` says
     why. `missing`: nor without the module that `text` names. `started`: an answer has begun, which
-    nobody else can give any more. `ended`: the connection is closed.
+    nobody else can give any more. `ended`: the connection is closed. `lost`: it did not arrive,
+    since the process can open no more files; another may answer.
     """
 
     kind: Kind

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -158,6 +160,56 @@ def test_what_a_killed_replica_had_not_answered_is_answered_by_another(host: Pro
     eventually("another is started", lambda: len(replica_processes(host)) == REPLICAS)
     assert victim not in replica_processes(host)
     assert series(host, "hatstand_replica_restarts_total") == {"": 1}
+
+
+def test_a_replica_that_hangs_is_replaced_and_its_requests_are_answered(host: Process) -> None:
+    eventually("both are ready", lambda: num_ready(host) == REPLICAS)
+    before = series(host, "hatstand_replica_restarts_total")[""]
+    victim, *_ = replica_processes(host)
+    os.kill(victim, signal.SIGSTOP)
+    with ThreadPoolExecutor(len(ADAPTERS)) as callers:
+        told = [*callers.map(host.ask, ADAPTERS)]
+    assert [answer.status_code for answer in told] == [200] * len(ADAPTERS)
+    assert len({answer.headers["x-hatstand-replica"] for answer in told}) == 1
+    assert victim not in replica_processes(host)
+    eventually("another is started", lambda: num_ready(host) == REPLICAS)
+    assert series(host, "hatstand_replica_restarts_total") == {"": before + 1}
+
+
+def test_a_replica_that_can_open_no_more_files_is_passed_by(host: Process) -> None:
+    crowded, *_ = replica_processes(host)
+    with file_limit(crowded, 3):
+        told = [host.ask(name) for name in ADAPTERS]
+        assert [answer.status_code for answer in told] == [200] * len(ADAPTERS)
+        assert len({answer.headers["x-hatstand-replica"] for answer in told}) == 1
+    eventually("it is back", lambda: num_ready(host) == REPLICAS)
+    assert crowded in replica_processes(host)
+
+
+def test_when_the_parent_can_open_no_more_files_it_says_so(host: Process) -> None:
+    pid = host.popen.pid
+    files = [int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    limit = max(files) + 1
+    with file_limit(pid, limit), ExitStack() as silent:
+        for _ in range(limit - len(files) + 2):
+            silent.enter_context(connected(host))
+        answer = host.ask("task0")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        assert float(answer.headers["retry-after"]) > 0
+        silent.close()
+        eventually("there is room again", lambda: host.ask("task0").status_code == 200)
+    assert num_ready(host) == REPLICAS
+
+
+@contextmanager
+def file_limit(pid: int, most: int) -> Iterator[None]:
+    """A process may open files below this number only."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
 def test_sigterm_lets_everybody_finish_and_turns_new_ones_away(host: Process) -> None:
