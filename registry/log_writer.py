@@ -20,41 +20,55 @@ class LogWriter(logging.Handler):
     def __init__(self, descriptor: int = _STDERR, *, most: int = _MOST) -> None:
         super().__init__()
         self._descriptor = descriptor
-        self._records: queue.Queue[logging.LogRecord | None] = queue.Queue(most)
+        self._waiting: queue.Queue[logging.LogRecord | str | None] = queue.Queue(most)
         self._num_dropped = 0
         self._counting = threading.Lock()  # the handler's own is held while it is closed
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self._waiting.full():
+            self._drop()
+            return
         try:
-            self._records.put_nowait(record)
+            # A traceback holds all that its frames held: that must not wait for a reader.
+            self._waiting.put_nowait(self.format(record) if record.exc_info else record)
         except queue.Full:
-            with self._counting:
-                self._num_dropped += 1
+            self._drop()
+        except Exception:
+            self.handleError(record)
 
     def close(self) -> None:
         """Write what waits, as far as that goes within a second."""
         try:
-            self._records.put(None, timeout=_PATIENCE)
+            self._waiting.put(None, timeout=_PATIENCE)
         except queue.Full:
             return
         self._thread.join(_PATIENCE)
         super().close()
 
-    def _write_all(self) -> None:
-        while (record := self._records.get()) is not None:
-            try:
-                self._write(record)
-                if self._num_dropped:
-                    self._write(self._confession())
-            except OSError:  # the reader has gone for good: there is nobody to tell
-                continue
-            except Exception:
-                self.handleError(record)
+    def _drop(self) -> None:
+        with self._counting:
+            self._num_dropped += 1
 
-    def _write(self, record: logging.LogRecord) -> None:
-        line = memoryview(f"{self.format(record)}\n".encode(errors="backslashreplace"))
+    def _write_all(self) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            self._write(waiting)
+            if self._num_dropped:
+                self._write(self._confession())
+
+    def _write(self, waiting: logging.LogRecord | str) -> None:
+        """Write one, or say on stderr what is wrong with it."""
+        try:
+            self._put(waiting if isinstance(waiting, str) else self.format(waiting))
+        except OSError:
+            pass  # the reader has gone for good: there is nobody to tell
+        except Exception:
+            if isinstance(waiting, logging.LogRecord):
+                self.handleError(waiting)
+
+    def _put(self, text: str) -> None:
+        line = memoryview(f"{text}\n".encode(errors="backslashreplace"))
         while line:
             try:
                 line = line[os.write(self._descriptor, line) :]

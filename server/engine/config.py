@@ -74,13 +74,19 @@ class ModelConfig:
         if missing := [key for key in REQUIRED if key not in config]:
             raise StartupError(f"config.json lacks {', '.join(missing)}")
         heads = config["num_attention_heads"]
+        kv_heads = config.get("num_key_value_heads") or heads
+        if heads % kv_heads:
+            raise StartupError(
+                f"config.json has {heads} attention heads for {kv_heads} KV heads: each KV head has "
+                "to be shared by as many"
+            )
         return cls(
             vocab_size=config["vocab_size"],
             hidden_size=config["hidden_size"],
             intermediate_size=config["intermediate_size"],
             num_layers=config["num_hidden_layers"],
             num_heads=heads,
-            num_kv_heads=config.get("num_key_value_heads") or heads,
+            num_kv_heads=kv_heads,
             head_dim=config.get("head_dim") or config["hidden_size"] // heads,
             max_context=config["max_position_embeddings"],
             rms_norm_eps=config["rms_norm_eps"],

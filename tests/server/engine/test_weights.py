@@ -184,6 +184,8 @@ def config_of(base: Path, **changes: Any) -> dict[str, Any]:
     [
         ({"model_type": "llama"}, "'llama' model"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        ({"num_attention_heads": 4, "num_key_value_heads": 8}, "4 attention heads for 8 KV heads"),
+        ({"num_attention_heads": 4, "num_key_value_heads": 3}, "4 attention heads for 3 KV heads"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope type 'yarn'"),
     ],
 )
