@@ -77,8 +77,8 @@ class ModelConfig:
         kv_heads = config.get("num_key_value_heads") or heads
         if heads % kv_heads:
             raise StartupError(
-                f"config.json has {heads} attention heads for {kv_heads} KV heads: as many heads have "
-                "to share each"
+                f"config.json has {heads} attention heads for {kv_heads} KV heads: as many of them "
+                "have to share each"
             )
         return cls(
             vocab_size=config["vocab_size"],

@@ -14,7 +14,6 @@ import torch
 
 from server.engine.batch import Batch
 from server.engine.config import EngineSettings
-from server.engine.departures import Departures
 from server.engine.detokenizer import Detokenizer
 from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
@@ -35,13 +34,13 @@ from server.engine.request import (
 from server.engine.sampled import Sampled
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
+from server.engine.waiting_room import WaitingRoom
 from server.errors import (
     AdapterLoadError,
     ContextLengthExceeded,
     InvalidRequest,
     NonFiniteLogits,
     OutOfMemory,
-    QueueFull,
     ServingError,
 )
 
@@ -134,8 +133,14 @@ class Engine:
         self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}
         self._recent: deque[Mapping[str, int]] = deque(maxlen=REMEMBERED_BATCHES)
-        self._departures = Departures()
-        self._displaced: list[str] = []  # who gave their place in the queue up, and is to be told
+        self._room = WaitingRoom(
+            self._scheduler.waiting,
+            max_batch=parts.settings.max_batch,
+            max_waiting=parts.settings.max_waiting,
+        )
+        self._displaced: list[
+            GenerationRequest
+        ] = []  # who gave their place in the queue up, and is to be told
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
 
     @property
@@ -155,12 +160,14 @@ class Engine:
     def add(self, request: GenerationRequest) -> None:
         """Queue a request; QueueFull or InvalidRequest if it cannot be taken."""
         self._check_tokens(request)
-        self._check_room(request)
+        self._check_length(request)
+        is_promised = self._enter(request)
         params = request.params
         tokenizer = self._tokenizer
         decode = tokenizer.decode if params.skip_special_tokens else tokenizer.decode_all
         detokenizer = Detokenizer(decode, params.stop, params.min_tokens)
         sequence = Sequence(request, detokenizer, arrival=time.monotonic())
+        sequence.is_promised = is_promised
         self._sequences[request.request_id] = sequence
         self._scheduler.add(sequence)
 
@@ -242,7 +249,7 @@ class Engine:
                     f"{name} has tokens outside the base's vocabulary of {vocab_size}", param=name
                 )
 
-    def _check_room(self, request: GenerationRequest) -> None:
+    def _check_length(self, request: GenerationRequest) -> None:
         prompt, wanted = len(request.prompt_token_ids), request.params.max_tokens
         if prompt + wanted > self.max_context:
             raise ContextLengthExceeded(
@@ -250,29 +257,22 @@ class Engine:
                 f"the context of {self.max_context} tokens",
                 param="max_tokens",
             )
-        # Between two steps those that the batch has places for wait too, and are not the queue.
-        if len(self._sequences) < self._settings.max_batch + self._settings.max_waiting:
-            return
-        account = request.adapter.account if request.adapter else None
-        newest = self._scheduler.waiting.newest_of_most(than=account)
-        if newest is None:
-            raise self._queue_full()
-        self._scheduler.remove(newest)
-        self._displaced.append(newest.request.request_id)
-        del self._sequences[newest.request.request_id]  # no departure: its place is taken again
 
-    def _queue_full(self) -> QueueFull:
-        return QueueFull(
-            f"{self._settings.max_batch} requests may run and {self._settings.max_waiting} wait, "
-            "and all these places are taken",
-            retry_after=self._departures.book(),
-        )
+    def _enter(self, request: GenerationRequest) -> bool:
+        """Take a place to wait in, if need be somebody else's; whether it had been promised."""
+        entry = self._room.enter(request, len(self._sequences))
+        if entry.displaced is not None:
+            self._scheduler.remove(entry.displaced)
+            self._displaced.append(entry.displaced.request)
+            # No departure: its place is taken again.
+            del self._sequences[entry.displaced.request.request_id]
+        return entry.is_promised
 
     def _tell_displaced(self, emit: Emit) -> None:
-        """Refuse those of the longest line whose places others came to have a right to."""
+        """Refuse those whose places others came to have a right to."""
         displaced, self._displaced = self._displaced, []
-        for request_id in displaced:
-            emit(request_id, self._queue_full())
+        for request in displaced:
+            emit(request.request_id, self._room.refusal(request))
 
     def _fail_unloadable(self, emit: Emit) -> None:
         for digest, error in self.adapters.failures.items():
@@ -353,7 +353,7 @@ class Engine:
         """Let go of a sequence that ends here; None if there is none of that id."""
         sequence = self._sequences.pop(request_id, None)
         if sequence is not None:
-            self._departures.note()
+            self._room.note_departure()
         return sequence
 
     def _count(self, batch: Batch) -> None:

@@ -45,6 +45,7 @@ class Sequence:
     keys: list[bytes] = field(default_factory=list)
     num_published: int = 0  # leading blocks that the pool knows by key
     turn: float = 0.0  # at which its prompt is computed, once it is admitted
+    is_promised: bool = False  # it came when it was told to, after it had been refused
     was_admitted: bool = False  # before it was preempted, if it waits
     num_cached: int = 0  # prompt tokens that were there when it was first admitted
     slot: int | None = None

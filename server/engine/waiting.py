@@ -53,15 +53,17 @@ class WaitingLines:
     def newest_of_most(self, *, than: str | None) -> Sequence | None:
         """Who has to go where one more comes for the account `than` and there is no place.
 
-        The last of the account with the most waiting, if that has two more than the newcomer's and
-        the last has not begun.
+        The last of the account with the most waiting, if that has two more than the newcomer's.
+        Nobody who has begun; and who was promised the place goes only for an account that has
+        nobody waiting.
         """
         most = max(self.accounts, key=self.accounts.__getitem__, default=None)
-        if self.accounts[most] < self.accounts[than] + 2:
+        own = self.accounts[than]
+        if self.accounts[most] < own + 2:
             return None
         lasts = (next(reversed(line)) for line in self._lines.values())
         newest = max((last for last in lasts if last.account == most), key=_arrival)
-        return None if newest.was_admitted else newest
+        return None if newest.was_admitted or (newest.is_promised and own) else newest
 
     def line(self, digest: str | None) -> list[Sequence]:
         """Everybody who waits for an adapter."""

@@ -125,7 +125,8 @@ async def keep_asking(
             outcome = replace(await stream(url, adapter, question, number), came_back=came_back)
             outcomes.append(outcome)
             came_back = outcome.retry_after is not None
-            number += len(adapters)
+            if not came_back:  # else the same is asked again, as OpenAI's clients do
+                number += len(adapters)
             if outcome.retry_after is not None:
                 await asyncio.sleep(outcome.retry_after)
             elif outcome.end == "cut":

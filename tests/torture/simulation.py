@@ -135,6 +135,7 @@ class Client:
     asked_at: float = 0.0
     newest: float = 0.0
     came_back: bool = False
+    number: int = 0  # of the question, which stays the same until it is answered
 
 
 @dataclass
@@ -201,7 +202,9 @@ class Simulation:
             request_id = str(number)
             self._clients[request_id] = client
             adapter = AdapterRef(client.adapter, client.adapter)
-            prompt = (number % VOCABULARY, *range(1, self.load.num_prompt))
+            if not client.came_back:
+                client.number = number
+            prompt = (client.number % VOCABULARY, *range(1, self.load.num_prompt))
             params = SamplingParams(max_tokens=self._length(), ignore_eos=True)
             try:
                 self.engine.add(GenerationRequest(request_id, prompt, params, adapter))

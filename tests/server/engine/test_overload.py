@@ -26,9 +26,10 @@ def run(request: pytest.FixtureRequest) -> Simulation:
     return Simulation(load, settings, cost).run(30.0)
 
 
-def test_everybody_waits_about_as_long(run: Simulation) -> None:
-    median, most = np.percentile([t for seen in run.seen.values() for t in seen.first], (50, 95))
-    assert most < 2 * median
+def test_hardly_anybody_waits_for_longer_than_a_round(run: Simulation) -> None:
+    took = 30.0 * 3 / 4  # what is counted of it
+    a_round = len(run.load.adapters) * took / run.counts["done"]  # in which each has had a turn
+    assert np.percentile([t for seen in run.seen.values() for t in seen.first], 95) < 1.2 * a_round
     means = [np.mean(seen.first) for seen in run.seen.values()]
     assert max(means) < 2 * min(means)
 
@@ -37,3 +38,8 @@ def test_nobody_who_has_begun_waits_for_others(run: Simulation) -> None:
     gaps = [gap for seen in run.seen.values() for gap in seen.gaps]
     assert np.percentile(gaps, 99.9) < 0.1
     assert max(gaps) < 0.5
+
+
+def test_who_comes_back_when_told_to_gets_in(run: Simulation) -> None:
+    came, again = run.counts["came back"], run.counts["refused again"]
+    assert again <= 0.05 * came

@@ -1,0 +1,71 @@
+"""Places in the queue that are kept for those who were told when to come back."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from operator import itemgetter
+
+from server.engine.request import GenerationRequest
+
+EARLY = 0.5  # seconds before somebody is due from which a place is kept
+LATE = 0.5  # seconds after that, before it is given away
+REMEMBERED = 4096  # of those who are to come back; more find no place kept
+_WHEN = itemgetter(0)
+
+
+class Promises:
+    """Who was refused and told to come back, and when that is.
+
+    Somebody who comes back is known by asking the same again, as OpenAI's clients do: the adapter,
+    the prompt's tokens and whose prefixes it shares.
+
+    most: places that are kept at once; the others stay for whoever comes first.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._due: list[tuple[float, int]] = []  # when (monotonic seconds), and who; in order
+        self._who: Counter[int] = Counter()
+
+    def give(self, request: GenerationRequest, seconds: float) -> float:
+        """The whole seconds after which somebody shall come back: what Retry-After can say."""
+        wait = float(max(1, math.ceil(seconds)))
+        if len(self._due) < REMEMBERED:
+            who = _identity(request)
+            insort(self._due, (time.monotonic() + wait, who))
+            self._who[who] += 1
+        return wait
+
+    def redeem(self, request: GenerationRequest) -> bool:
+        """Whether a place is kept for this request; it is not any longer."""
+        who = _identity(request) if self._due else 0
+        if who not in self._who:
+            return False
+        for index in range(self._num_due()):
+            if self._due[index][1] == who:
+                self._forget(index, index + 1)
+                return True
+        return False
+
+    @property
+    def num_kept(self) -> int:
+        """Places that are kept at the moment."""
+        return min(self._num_due(), self._most) if self._due else 0
+
+    def _num_due(self) -> int:
+        """How many are due about now, which are the first; who has not come is forgotten."""
+        now = time.monotonic()
+        self._forget(0, bisect_left(self._due, now - LATE, key=_WHEN))
+        return bisect_right(self._due, now + EARLY, key=_WHEN)
+
+    def _forget(self, start: int, end: int) -> None:
+        self._who -= Counter(who for _, who in self._due[start:end])
+        del self._due[start:end]
+
+
+def _identity(request: GenerationRequest) -> int:
+    adapter = request.adapter.digest if request.adapter else None
+    return hash((adapter, request.prefix_scope, request.prompt_token_ids))
