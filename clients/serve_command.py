@@ -91,9 +91,10 @@ def serve(
             min=0,
             max=1,
             help="The part of the batch, and of the prompt tokens of a step, that one adapter may "
-            "have while others are asked for too.",
+            "have while others are asked for too; it may always have as many places as all of "
+            "them. 1 limits nothing.",
         ),
-    ] = 1.0,
+    ] = 0.125,
     max_context: Annotated[
         int | None, _count("Tokens of prompt and answer together.", "the base's, if the KV fits")
     ] = None,

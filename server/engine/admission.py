@@ -64,13 +64,24 @@ class Admission:
                     insort(heads, following, key=self._turn)
         self._expect((later + heads)[:EXPECTED])
 
-    def limit(self, account: str | None, whole: int, alone: int) -> int:
-        """What an account may have of `whole`; `alone` where no other is asked for."""
-        if not self._share.limits:
-            return alone
-        beside = len(self._places.accounts) > (account in self._places.accounts)
-        share = self._share.of(account, whole, beside=beside)
-        return alone if share == whole else share
+    def tokens_for(self, account: str | None, budget: int) -> int:
+        """Prompt tokens of a step that an account may have; all of them if it is alone."""
+        own = self._share.of(account, self._chunk, beside=self._is_beside_others(account))
+        return budget if own == self._chunk else own
+
+    def _places_for(self, account: str | None) -> int:
+        """Places that an account may have: its share, or as many as all others together.
+
+        So it costs them no more than as much again as they cost themselves, and many adapters that
+        are all asked for fill the batch whatever their shares.
+        """
+        places = self._places
+        of_others = len(places.running) - places.accounts[account]
+        beside = self._is_beside_others(account)
+        return max(self._share.of(account, places.max_batch, beside=beside), of_others)
+
+    def _is_beside_others(self, account: str | None) -> bool:
+        return len(self._places.accounts) > (account in self._places.accounts)
 
     def _turn(self, sequence: Sequence) -> tuple[int, float]:
         return turn(sequence, self._places.accounts)
@@ -86,13 +97,13 @@ class Admission:
 
         prompts: of those that run, what is left to compute.
         """
-        account, max_batch = sequence.account, self._places.max_batch
-        if self._places.accounts[account] >= self.limit(account, max_batch, max_batch):
+        account = sequence.account
+        if self._places.accounts[account] >= self._places_for(account):
             return False
         its = self._turns.next(account, sequence.num_tokens)
         earlier = [prompt for prompt in prompts if prompt.turn <= its]
         of_its_own = sum(p.num_uncomputed for p in earlier if p.account == account)
-        if of_its_own >= self.limit(account, self._chunk, budget):
+        if of_its_own >= self.tokens_for(account, budget):
             return False
         return sum(prompt.num_uncomputed for prompt in earlier) < budget
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 REMEMBERED = 256  # adapters, before those whose turns have passed are forgotten
-RECENT = 10.0  # seconds for which an adapter counts as asked for
+RECENT = 0.25  # seconds for which an adapter counts as asked for: a client may ask again at once
 
 
 class FairTurns:

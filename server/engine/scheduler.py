@@ -23,7 +23,7 @@ class Scheduler:
     that holds nobody up. patience: steps that new prompts beside decoding sequences wait for others
     whose adapters are on their way, where prompts that come together are computed in one pass.
     adapter_share: what one adapter may have of places and of a chunk while others are asked for,
-    0 to 1.
+    0 to 1; of places always as many as all others have.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Scheduler:
         chunks = []
         for sequence in self._places.prompts():
             account = sequence.account
-            own = self._admission.limit(account, self._chunk, budget) - spent[account]
+            own = self._admission.tokens_for(account, budget) - spent[account]
             left = min(own, budget - spent.total())
             if left > 0:
                 chunks.append(Chunk.of(sequence, left))

@@ -37,6 +37,8 @@ class WaitingRoom:
 
     def enter(self, request: GenerationRequest, num_inside: int) -> Entry:
         """Take one more in beside so many that run and wait. Raises QueueFull."""
+        if num_inside == 0:
+            self._departures.begin()
         account = request.adapter.account if request.adapter else None
         # Between two steps those that the batch has places for wait too, and are not the queue.
         num_free = self._max_batch + self._max_waiting - num_inside

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.departures import LONGEST, Departures
+from server.engine.departures import AT_FIRST, LONGEST, Departures
 from server.errors import AdapterLoadError, QueueFull
 from tests.support.serving import Driver, make_engine
 
@@ -21,26 +21,38 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_the_mean_time_between_the_newest_ends(clock: list[float]) -> None:
     departures = Departures()
-    assert departures.next_in() == 1
+    assert departures.next_in() == AT_FIRST
     for _ in range(40):
-        departures.note()
         clock[0] += 3
-    assert departures.next_in() == 3
-    for _ in range(31):  # those that came faster push the slower ones out
         departures.note()
+    assert departures.next_in() == 3
+    for _ in range(32):  # those that came faster push the slower ones out
         clock[0] += 0.5
-    departures.note()
+        departures.note()
     assert departures.next_in() == pytest.approx(0.5)
     clock[0] += 20  # nothing has ended for a while
     assert departures.next_in() == 20
+
+
+def test_a_pause_in_which_nobody_was_there_does_not_count(clock: list[float]) -> None:
+    departures = Departures()
+    for _ in range(3):
+        clock[0] += 2
+        departures.note()
+    clock[0] += 1000
+    departures.begin()
+    assert departures.next_in() == 2
+    clock[0] += 2
+    departures.note()
+    assert departures.next_in() == 2
 
 
 def test_a_full_engine_says_when_to_come_back(tiny_base: Path, clock: list[float]) -> None:
     driver = Driver(make_engine(tiny_base, max_batch=1, max_waiting=1))
     for _ in range(3):
         driver.submit([1, 2, 3], max_tokens=1)
-        driver.run()
         clock[0] += 7
+        driver.run()
     for _ in range(2):
         driver.submit([1, 2, 3], max_tokens=4)
     with pytest.raises(QueueFull) as full:

@@ -402,6 +402,18 @@ def test_an_adapters_share_holds_while_others_are_asked_for() -> None:
     assert len(run.scheduler.running) == 2  # somebody may come again at once
 
 
+def test_beside_many_others_an_adapter_may_have_as_many_as_they() -> None:
+    run = Run(Door(*"abcdef"), max_batch=12, chunk=40, blocks=400, adapter_share=0.1)
+    for number, name in enumerate("bcdef"):
+        run.add(1, name, first=10 * number)
+    run.step()
+    for number in range(12):
+        run.add(1, "a", first=100 + 10 * number)
+    for _ in range(4):
+        run.step()
+    assert Counter(s.adapter_digest for s in run.scheduler.running)["a"] == 5
+
+
 def test_an_adapters_share_is_of_prompt_tokens_too() -> None:
     run = Run(chunk=8, blocks=200, adapter_share=0.25)
     long = run.add(30, "a")
