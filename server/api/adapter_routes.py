@@ -80,12 +80,11 @@ class AdapterRoutes:
         """Digests of the loaded versions that `name` stands for, and of what they are part of."""
         if not may_name(name):
             return []
-        if "@" not in name:
-            # The name's older versions too: an alias may have moved since they were loaded.
-            return self._holding(lambda label: label.partition("@")[0] == name)
-        if any(held.label == name for held in self._engine.stats().resident):
-            # Also when the registry no longer knows it.
-            return self._holding(lambda label: label == name)
+        # Of a bare name older versions too: an alias may have moved since they were loaded.
+        loaded = self._holding(lambda label: name in (label, label.partition("@")[0]))
+        if loaded:
+            return loaded  # also when the registry no longer knows it
+        # Or by an alias, or loaded for another name that has the very same version.
         model = await self._models.find(name)
         return [model.digest, *self._holding(lambda label: label == model.label)]
 

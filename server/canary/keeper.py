@@ -16,14 +16,14 @@ from registry.errors import RegistryError
 from registry.errors import Unavailable as RegistryUnavailable
 from registry.references import Reference
 from registry.versions import Version
-from server.errors import QueueFull, Unavailable
+from server.errors import QueueFull, ServingError, Unavailable
 
 from .arms import Arms, Trial
 from .tally import Sides, Tally
 
 logger = logging.getLogger(__name__)
 
-_PASSING = (RegistryUnavailable, Unavailable, QueueFull)  # another try may do
+_PASSING = (RegistryUnavailable, Unavailable, QueueFull)
 Prepare = Callable[[Version], Awaitable[None]]
 """Makes a version ready to answer; raises ServingError or RegistryError where it cannot."""
 
@@ -115,9 +115,10 @@ class Keeper:
             if not self._arms.is_ready(trial):
                 logger.info("canary of %s: %s is ready", trial.ref, trial.split.target.ref)
             self._arms.ready(trial)
-        except _PASSING as failure:
-            logger.info("canary of %s: %s", trial.ref, failure)
         except Exception as failure:
+            if _passes(failure):
+                logger.info("canary of %s: %s", trial.ref, failure)
+                return
             logger.warning("canary of %s is refused: %s", trial.ref, failure)
             self._refusals[trial.split.canary] = str(failure) or repr(failure)
         finally:
@@ -142,3 +143,9 @@ class Keeper:
         self._refusals.pop(canary, None)
         self._troubles.pop(canary, None)
         self._reported.pop(canary, None)
+
+
+def _passes(failure: Exception) -> bool:
+    """Whether another try may do, as after a moment in which the device had no memory."""
+    says_when = isinstance(failure, ServingError) and failure.retry_after is not None
+    return says_when or isinstance(failure, _PASSING)

@@ -81,6 +81,16 @@ async def test_bare_name_unloads_every_version(site: Site, client: httpx.AsyncCl
     assert [adapter.label for adapter in site.engine.loaded.values()] == ["pirate@1"]
 
 
+async def test_a_version_that_two_names_have_is_unloaded_by_either(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    site.registry.push("lsq")
+    assert site.registry.lines["lsq"][0].digest == site.registry.lines["sql"][0].digest
+    await load(client, lora_name="sql")
+    assert (await unload(client, "lsq")).is_success
+    assert not site.engine.loaded
+
+
 async def test_models_are_listed(site: Site, client: httpx.AsyncClient) -> None:
     data = (await client.get("/v1/models")).json()["data"]
     cards = {card["id"]: card for card in data}

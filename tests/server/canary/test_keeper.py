@@ -16,7 +16,7 @@ from registry.versions import Version
 from server.canary.arms import Arms
 from server.canary.keeper import Keeper
 from server.canary.tally import Answered, Tally
-from server.errors import Unavailable
+from server.errors import AdapterLoadError, Unavailable
 from tests.server.api.fakes import FakeVersion
 
 ONE, TWO = (FakeVersion("sql", number) for number in (1, 2))
@@ -114,9 +114,13 @@ async def test_a_version_that_cannot_be_served_gets_nothing_and_is_told_of() -> 
     assert site.prepared == ["sql@2"]
 
 
-async def test_a_passing_failure_is_tried_again() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [Unavailable("the engine is busy"), AdapterLoadError("no memory now", retry_after=1.0)],
+)
+async def test_a_passing_failure_is_tried_again(failure: Exception) -> None:
     site = Site()
-    site.failure = Unavailable("the engine is busy")
+    site.failure = failure
     site.ask()
     async with site.kept():
         await until(lambda: len(site.prepared) > 2)
