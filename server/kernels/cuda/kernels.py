@@ -124,6 +124,6 @@ class Nf4Kernels:
                 name,
                 self._device,
                 shared_bytes=shared_bytes,
-                overlap=self.gpu.overlaps_launches and name != "nf4_dequantize",
+                overlap=self.gpu.overlaps_launches,
             )
         return self._loaded[key]

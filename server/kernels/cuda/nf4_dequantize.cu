@@ -46,7 +46,8 @@ __device__ __forceinline__ void store_row(u16* row, const u32 (&codes)[2], float
 }
 
 // Rows [first_row, first_row + rows) → `out` [rows, in_features]; first_row is a multiple of 128.
-// One block of threads per (block of 64 weights, band).
+// One block of threads per (block of 64 weights, band). Codes and scales are fetched while the
+// kernel before still runs; `out` is written when nobody reads what was there.
 extern "C" __global__ void __launch_bounds__(WARPS * WARP)
     nf4_dequantize(const u8* codes, const u8* scales, const float* scale_table,
                    const float2* groups, u16* out, u32 first_row, u32 rows, u32 in_features,
@@ -58,6 +59,8 @@ extern "C" __global__ void __launch_bounds__(WARPS * WARP)
       __ldg(reinterpret_cast<const uint4*>(codes + tile * TILE_BYTES + slab * 512) + lane);
   const float value = NF4[lane % 16];
   const u32 half_codes[2][2] = {{quad.x, quad.y}, {quad.z, quad.w}};
+  float scale[2];
+  u16* to[2];
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) {
     const u32 band_row = slab * 16 + half * 8 + g;
@@ -65,8 +68,10 @@ extern "C" __global__ void __launch_bounds__(WARPS * WARP)
     const bool exists = row < rows;
     const u32 group = exists ? ((first_row + row) * blocks + block) >> group_shift : 0;
     const float code = __ldg(scale_table + __ldg(scales + tile * BAND + band_row));
-    const float scale = decode_scale(code, __ldg(groups + group));
-    u16* to = exists ? out + static_cast<u64>(row) * in_features + block * BLOCK : nullptr;
-    store_row(to, half_codes[half], value, scale, t);
+    scale[half] = decode_scale(code, __ldg(groups + group));
+    to[half] = exists ? out + static_cast<u64>(row) * in_features + block * BLOCK : nullptr;
   }
+  wait_for_inputs();
+#pragma unroll
+  for (u32 half = 0; half < 2; ++half) store_row(to[half], half_codes[half], value, scale[half], t);
 }
