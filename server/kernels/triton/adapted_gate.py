@@ -13,11 +13,12 @@ import triton.language as tl
 from server.kernels.triton.delta import RANK_STEP
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.lora import PROMPT_TUNING, alignment_of, shrink
+from server.kernels.triton.lora_expand import expand_all, shrunk, weights
 from server.kernels.triton.site import LoraSite
 from server.kernels.triton.tiles import LoraTiles
 
-BLOCK = 128  # features of one program
-NUM_WARPS = 8
+BLOCK = 64  # features of one program
+NUM_WARPS = 4
 
 
 def adapted_silu_mul(
@@ -87,53 +88,37 @@ def _adapted_silu_mul_kernel(
     column = tl.program_id(0) * block + tl.arange(0, block)
     is_row, inside = (row >= 0)[:, None], (column < intermediate)[None, :]
     entry = table + tl.maximum(slot, 0).to(tl.int64) * table_stride
+    gate_factor, gate_rank = _factor(arena, entry, slot, alignment)
+    up_factor, up_rank = _factor(arena, entry + 3, slot, alignment)
     wait_for_inputs(early)
     if tl.max(row, 0) >= 0:
         gate_at = gate_up + row.to(tl.int64)[:, None] * 2 * intermediate + column[None, :]
         gate = tl.load(gate_at, mask=is_row & inside, other=0.0)
         up = tl.load(gate_at + intermediate, mask=is_row & inside, other=0.0)
-        if slot >= 0:
-            sums_at = partial + row[:, None] * ranks + tl.arange(0, rank_step)[None, :]
-            gate = _with_expanded(
-                gate, sums_at, arena, entry, column, intermediate, 2 * rows * ranks,
-                is_row, inside, splits, rank_step, alignment,
-            )  # fmt: skip
-            up = _with_expanded(
-                up, sums_at + rows * ranks, arena, entry + 3, column, intermediate,
-                2 * rows * ranks, is_row, inside, splits, rank_step, alignment,
-            )  # fmt: skip
-        wide = gate.to(tl.float32)
+        gate_sums_at = partial + row[:, None] * ranks + tl.arange(0, rank_step)[None, :]
+        up_sums_at, stride = gate_sums_at + rows * ranks, 2 * rows * ranks
+        # All loads of the first ranks, mostly all there are, before anything waits for one.
+        of_gate = shrunk(gate_sums_at, 0, gate_rank, is_row, stride, splits, gate.dtype)
+        of_up = shrunk(up_sums_at, 0, up_rank, is_row, stride, splits, up.dtype)
+        for_gate = weights(gate_factor, 0, gate_rank, column, intermediate, inside, rank_step)
+        for_up = weights(up_factor, 0, up_rank, column, intermediate, inside, rank_step)
+        gate_sums = expand_all(
+            of_gate, for_gate, gate_sums_at, gate_factor, gate_rank, column, intermediate, is_row,
+            inside, stride, splits, rank_step,
+        )  # fmt: skip
+        wide = (gate.to(tl.float32) + gate_sums).to(gate.dtype).to(tl.float32)
         activated = (wide / (1.0 + tl.exp(-wide))).to(gate.dtype)
-        multiplied = activated.to(tl.float32) * up.to(tl.float32)
+        up_sums = expand_all(
+            of_up, for_up, up_sums_at, up_factor, up_rank, column, intermediate, is_row,
+            inside, stride, splits, rank_step,
+        )  # fmt: skip
+        beside = (up.to(tl.float32) + up_sums).to(up.dtype).to(tl.float32)
         product_at = product + row.to(tl.int64)[:, None] * intermediate + column[None, :]
-        tl.store(product_at, multiplied, mask=is_row & inside)
+        tl.store(product_at, activated.to(tl.float32) * beside, mask=is_row & inside)
 
 
 @triton.jit
-def _with_expanded(
-    before,
-    sums_at,
-    arena,
-    entry,
-    column,
-    width,
-    split_stride,
-    is_row,
-    inside,
-    splits: tl.constexpr,
-    rank_step: tl.constexpr,
-    alignment: tl.constexpr,
-):
-    """`before` plus `B(A(x))` of one part, rounded once."""
+def _factor(arena, entry, slot, alignment: tl.constexpr):
+    """Where B of a part lies, and its rank, 0 for the bare base."""
     factor = arena + tl.multiple_of(tl.load(entry + 1), alignment)
-    rank = tl.load(entry + 2).to(tl.int32)
-    lane = tl.arange(0, rank_step)
-    sums = tl.zeros(before.shape, tl.float32)
-    for first in range(0, rank, rank_step):
-        weight_at = factor + (first + lane)[:, None] * width + column[None, :]
-        weight = tl.load(weight_at, mask=(first + lane < rank)[:, None] & inside, other=0.0)
-        shrunk = tl.zeros((before.shape[0], rank_step), tl.float32)
-        for split in tl.static_range(splits):
-            shrunk += tl.load(sums_at + first + split * split_stride, mask=is_row, other=0.0)
-        sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
-    return (before.to(tl.float32) + sums).to(before.dtype)
+    return factor, tl.where(slot >= 0, tl.load(entry + 2), 0).to(tl.int32)

@@ -54,7 +54,12 @@ INVARIANT_TUNING = LoraTuning(splits=4)
 # Little shared memory, so that its programs find room beside a product's.
 BESIDE_TUNING = LoraTuning(splits=DELTA_SPLITS, shrink_stages=2)
 PROMPT_TUNING = LoraTuning(
-    programs=396, shrink_block=64, shrink_warps=4, expand_block=128, expand_warps=4
+    programs=396,
+    shrink_block=128,
+    shrink_warps=4,
+    shrink_stages=3,
+    expand_block=128,
+    expand_warps=4,
 )
 
 

@@ -128,32 +128,66 @@ def prompt_expand_kernel(
     start = tl.multiple_of(tl.load(entry + 1), alignment)
     rank = tl.load(entry + 2).to(tl.int32)
     if (slot >= 0) & (rank > 0):
-        lane = tl.arange(0, rank_step)
         column = number * block + tl.arange(0, block)
-        inside = (column < width)[None, :]
-        is_row = (row >= 0)[:, None]
-        factor_at = arena + start + lane[:, None] * width + column[None, :]
-        weight = tl.load(factor_at, mask=(lane < rank)[:, None] & inside, other=0.0)
+        is_row, inside = (row >= 0)[:, None], (column < width)[None, :]
+        factor = arena + start
+        weight = weights(factor, 0, rank, column, width, inside, rank_step)
         wait_for_inputs(early)
         y_at = y + row.to(tl.int64)[:, None] * y_stride + first_column + column[None, :]
         before = tl.load(y_at, mask=is_row & inside, other=0.0)
+        lane = tl.arange(0, rank_step)
         sums_at = partial + part * rows * ranks + row[:, None] * ranks + lane[None, :]
-        sums = tl.zeros((tile_rows, block), tl.float32)
-        for first in range(0, rank, rank_step):
-            following = tl.load(
-                factor_at + (first + rank_step) * width,
-                mask=(first + rank_step + lane < rank)[:, None] & inside,
-                other=0.0,
-            )
-            shrunk = tl.zeros((tile_rows, rank_step), tl.float32)
-            for split in tl.static_range(splits):
-                split_at = sums_at + first + split * parts * rows * ranks
-                shrunk += tl.load(split_at, mask=is_row, other=0.0)
-            sums = tl.dot(shrunk.to(weight.dtype), weight, sums, input_precision="ieee")
-            weight = following
+        stride = parts * rows * ranks
+        first = shrunk(sums_at, 0, rank, is_row, stride, splits, before.dtype)
+        sums = expand_all(
+            first, weight, sums_at, factor, rank, column, width, is_row, inside, stride,
+            splits, rank_step,
+        )  # fmt: skip
         tl.store(y_at, before.to(tl.float32) + sums, mask=is_row & inside)
     else:
         wait_for_inputs(early)
+
+
+@triton.jit
+def expand_all(
+    first_shrunk,
+    first_weight,
+    sums_at,
+    factor,
+    rank,
+    column,
+    width,
+    is_row,
+    inside,
+    split_stride,
+    splits: tl.constexpr,
+    rank_step: tl.constexpr,
+):
+    """`B(A(x))` [rows, columns] fp32 of a tile; of the first ranks both halves are there."""
+    sums = tl.dot(first_shrunk, first_weight, input_precision="ieee")
+    for first in range(rank_step, rank, rank_step):
+        more = shrunk(sums_at, first, rank, is_row, split_stride, splits, first_weight.dtype)
+        weight = weights(factor, first, rank, column, width, inside, rank_step)
+        sums = tl.dot(more, weight, sums, input_precision="ieee")
+    return sums
+
+
+@triton.jit
+def shrunk(sums_at, first, rank, is_row, split_stride, splits: tl.constexpr, dtype: tl.constexpr):
+    """A(x) [rows, rank_step] of the ranks from `first` on, its parts summed in their order."""
+    wanted = is_row & (first + tl.arange(0, sums_at.shape[1]) < rank)[None, :]
+    sums = tl.zeros(sums_at.shape, tl.float32)
+    for split in tl.static_range(splits):
+        sums += tl.load(sums_at + first + split * split_stride, mask=wanted, other=0.0)
+    return sums.to(dtype)
+
+
+@triton.jit
+def weights(factor, first, rank, column, width, inside, rank_step: tl.constexpr):
+    """B [rank_step, columns] of the ranks from `first` on."""
+    index = first + tl.arange(0, rank_step)
+    wanted = (index < rank)[:, None] & inside
+    return tl.load(factor + index[:, None] * width + column[None, :], mask=wanted, other=0.0)
 
 
 @triton.jit
