@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ def block_key(parent: bytes, tokens: Sequence[int]) -> bytes:
     sequences that run with the very same weights.
     """
     digest = hashlib.blake2b(parent, digest_size=16)
-    digest.update(b"".join(token.to_bytes(4, "little") for token in tokens))
+    digest.update(struct.pack(f"<{len(tokens)}I", *tokens))
     return digest.digest()
 
 

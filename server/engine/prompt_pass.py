@@ -21,7 +21,7 @@ from server.engine.row_tables import RowTables
 from server.engine.staging import NOWHERE, is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.row_sampling import RowSampling
-from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_rows
+from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_runs
 
 Reading = ChunkScores | ChunkPool
 """What is read off a chunk's rows, to be recorded once the device is done."""
@@ -131,17 +131,15 @@ class PromptPass:
     def _tiles(self, chunks: Items[Chunk]) -> LoraTiles | None:
         if all(chunk.sequence.slot is None for chunk in chunks):
             return None
-        slots, rows = group_rows(self.row_slots(chunks), self.tile_rows)
+        slots, rows = group_runs(self.slot_runs(chunks), self.tile_rows)
         return LoraTiles(self._send(slots, torch.int32), self._send(rows, torch.int32))
 
-    def row_slots(self, chunks: Items[Chunk]) -> list[int]:
-        """Each row's slot; -1 for those of the bare base, which are in tiles of their own."""
-        slots = [(chunk, chunk.sequence.slot) for chunk in chunks]
-        return [
-            NOWHERE if slot is None else slot
-            for chunk, slot in slots
-            for _ in range(chunk.num_tokens)
-        ]
+    def slot_runs(self, chunks: Items[Chunk]) -> list[tuple[int, int]]:
+        """Each chunk's slot and number of rows; -1 for the bare base, whose rows are in tiles of
+        their own.
+        """
+        slots = [(chunk.sequence.slot, chunk.num_tokens) for chunk in chunks]
+        return [(NOWHERE if slot is None else slot, count) for slot, count in slots]
 
     @property
     def tile_rows(self) -> int:

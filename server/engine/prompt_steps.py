@@ -20,7 +20,7 @@ from server.engine.prompt_pass import PromptPass
 from server.engine.staging import NOWHERE
 from server.engine.step_buffers import Fields, carve
 from server.kernels.triton.chunks import PromptChunks
-from server.kernels.triton.tiles import LoraTiles, group_rows
+from server.kernels.triton.tiles import LoraTiles, group_runs
 
 MOST_SEQUENCES = 16  # in one recorded pass; more go kernel by kernel
 FINE, COARSE = 16, 256  # tokens: sizes double from one to the other, then go on in steps of it
@@ -180,7 +180,7 @@ class PromptSteps:
         self._write_tiles(to.tiles, chunks)
 
     def _write_tiles(self, to: LoraTiles, chunks: Items[Chunk]) -> None:
-        slots, rows = group_rows(self._passes.row_slots(chunks), to.tile_rows)
+        slots, rows = group_runs(self._passes.slot_runs(chunks), to.tile_rows)
         to.slots.numpy()[: len(slots)], to.rows.numpy()[: len(rows)] = slots, rows
         to.slots.numpy()[len(slots) :], to.rows.numpy()[len(rows) :] = NOWHERE, NOWHERE
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 DECODE_ROWS = 16  # the fewest rows that a tensor core multiplies
 PROMPT_ROWS = 64
@@ -63,3 +65,21 @@ def group_rows(
             slots.append(slot)
             rows.append(tile + [-1] * (tile_rows - len(tile)))
     return slots, rows
+
+
+def group_runs(
+    runs: Iterable[tuple[int, int]], tile_rows: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`group_rows` of many rows that stand together: each run's slot, and how many rows it has."""
+    members: dict[int, list[NDArray[np.int32]]] = defaultdict(list)
+    end = 0
+    for slot, count in runs:
+        members[slot].append(np.arange(end, end + count, dtype=np.int32))
+        end += count
+    slots, tiles = [], []
+    for slot, pieces in members.items():
+        rows = np.concatenate(pieces)
+        num_tiles = -(-len(rows) // tile_rows)
+        slots += [slot] * num_tiles
+        tiles.append(np.pad(rows, (0, num_tiles * tile_rows - len(rows)), constant_values=-1))
+    return np.array(slots, dtype=np.int32), np.concatenate(tiles).reshape(-1, tile_rows)

@@ -11,7 +11,7 @@ if torch.cuda.is_available():
 
 from server.kernels.triton import lora
 from server.kernels.triton.site import LoraSite
-from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles, group_rows
+from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles, group_rows, group_runs
 from server.kernels.triton.twins import lora as twin
 from tests.support.kernel_cases import error, make_site, normal
 
@@ -106,3 +106,10 @@ def test_grouping_covers_each_row_once() -> None:
     ]
     assert all(len(tile) == 2 for tile in rows)
     assert len(slots) <= len(row_slots)
+
+
+def test_runs_are_grouped_as_their_rows_are() -> None:
+    runs = [(5, 3), (-1, 2), (2, 4), (5, 6), (2, 1)]
+    slots, rows = group_runs(runs, 4)
+    expected = group_rows([slot for slot, count in runs for _ in range(count)], 4)
+    assert (slots.tolist(), rows.tolist()) == expected
