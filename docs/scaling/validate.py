@@ -42,8 +42,9 @@ from .traffic import Traffic
 BASE = "smollm2-135m"
 SLOTS, HOST_ADAPTERS, MAX_BATCH = 6, 1000, 32
 TRAFFIC = Traffic(num_adapters=20, zipf=1.0, prompt_tokens=48, answer_tokens=24, is_varied=False)
-MOST_TOKENS = 1900  # that the base has room for behind a prompt
+LONG = 200  # tokens of a stream beside which others are measured, behind a prompt of a few
 PROBES = 40  # requests beside streams
+RUNS = 8  # of the simulation
 STEADY = 3.0  # seconds for which steps beside streams are counted
 ROOT = Path(__file__).parents[2]
 
@@ -128,10 +129,12 @@ def _is_ready(url: str) -> bool:
     return False
 
 
-def _body(adapter: int, chance: np.random.Generator, num_tokens: int) -> dict[str, Any]:
+def _body(
+    adapter: int, chance: np.random.Generator, num_tokens: int, num_prompt: int
+) -> dict[str, Any]:
     return {
         "model": f"bench{adapter}",
-        "prompt": chance.integers(200, 5000, TRAFFIC.prompt_tokens).tolist(),
+        "prompt": chance.integers(200, 5000, num_prompt).tolist(),
         "max_tokens": num_tokens,
         "ignore_eos": True,
         "temperature": 0,
@@ -141,7 +144,7 @@ def _body(adapter: int, chance: np.random.Generator, num_tokens: int) -> dict[st
 
 def _ask(client: httpx.Client, adapter: int, chance: np.random.Generator) -> tuple[float, float]:
     """One streamed answer: seconds to its first text, and in all."""
-    body = _body(adapter, chance, TRAFFIC.answer_tokens)
+    body = _body(adapter, chance, TRAFFIC.answer_tokens, TRAFFIC.prompt_tokens)
     began, first = time.perf_counter(), 0.0
     with client.stream("POST", "/v1/completions", json=body) as reply:
         for line in reply.iter_lines():
@@ -195,7 +198,8 @@ def _served(speed: Speed, few: Beside, many: Beside) -> Speed:
 def _beside_streams(url: str, count: int) -> Beside:
     """Measure with pauses that are random, so that requests come at any moment of a step.
 
-    The streams are long: others would begin anew in step with the request, and share its pass.
+    The streams are longer than the traffic's, which would begin anew in step with the request and
+    share its pass, and not so long that attention takes more than it does in the traffic.
     """
     chance = np.random.default_rng((1, count))
     over = threading.Event()
@@ -226,7 +230,7 @@ def _keep_busy(url: str, number: int, begun: threading.Semaphore, over: threadin
     chance = np.random.default_rng((2, number))
     with httpx.Client(base_url=url, timeout=60) as client:
         while not over.is_set():
-            body = _body(0, chance, MOST_TOKENS)
+            body = _body(0, chance, LONG, 8)
             with client.stream("POST", "/v1/completions", json=body) as reply:
                 lines = reply.iter_lines()
                 next(lines)
@@ -237,14 +241,24 @@ def _keep_busy(url: str, number: int, begun: threading.Semaphore, over: threadin
 
 
 def _predict(speed: Speed, callers: int, seconds: float) -> dict[str, float]:
-    """For the very requests that the callers will send, as long as they will be counted."""
+    """For the very requests that the callers will send, as long as they will be counted.
+
+    Ways over HTTP differ by chance, and with them who shares a step with whom: several runs.
+    """
     machine = Machine(
         speed, SLOTS, MAX_BATCH, chunk=256, lone_chunk=256, host_adapters=HOST_ADAPTERS
     )
-    simulation = Simulation(machine, 1, TRAFFIC, Anywhere, seed=7)
-    outcome = simulation.run_callers(callers, seconds * 1.25, warm_up=seconds / 4)
+    runs = [
+        Simulation(machine, 1, TRAFFIC, Anywhere, seed).run_callers(
+            callers, seconds * 1.25, warm_up=seconds / 4
+        )
+        for seed in range(RUNS)
+    ]
     return _figures(
-        outcome.requests_a_second, outcome.ttft, outcome.hit_rate, outcome.steps_a_second
+        float(np.mean([run.requests_a_second for run in runs])),
+        np.concatenate([run.ttft for run in runs]),
+        float(np.mean([run.hit_rate for run in runs])),
+        float(np.mean([run.steps_a_second for run in runs])),
     )
 
 

@@ -25,4 +25,4 @@ class RegistryApiSettings:
     webhook_interval: float = 0.5  # between looks at webhooks
     webhook_pause: float = 1.0  # after a delivery that failed, doubled by each further one
     webhook_reach: Reach = field(default_factory=Reach.from_environment)
-    ping_interval: float = 15.0  # between comments on a silent stream
+    ping_interval: float = 5.0  # between comments on a silent stream

@@ -17,7 +17,7 @@ from registry.identity import whoami
 from registry.tracing import Span, current_span, ended
 
 KEY_VARIABLE = "HATSTAND_REGISTRY_KEY"
-_TIMEOUT = httpx.Timeout(60.0, connect=3.0)  # seconds
+_SILENCE, _CONNECT = 60.0, 3.0  # seconds
 _ATTEMPTS = 4
 _FIRST_PAUSE = 0.2  # seconds, doubled after each attempt
 _SAFE = frozenset({"GET", "HEAD", "PUT", "DELETE"})  # twice is as good as once
@@ -41,7 +41,7 @@ class Connection:
         if key:
             headers["authorization"] = f"Bearer {key}"
         self._client = httpx.Client(
-            base_url=self.url, headers=headers, timeout=_TIMEOUT, transport=transport
+            base_url=self.url, headers=headers, timeout=_within(None), transport=transport
         )
 
     @classmethod
@@ -59,13 +59,20 @@ class Connection:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         attempts: int | None = None,
+        timeout: float | None = None,
     ) -> httpx.Response:
-        """One request and its answer.
+        """One request and its answer; `timeout` is the longest silence, seconds.
 
         Raises the error that the server names, or `RegistryUnreachable`.
         """
         request = self._client.build_request(
-            method, self._url(path), params=params, json=json, content=content, headers=headers
+            method,
+            self._url(path),
+            params=params,
+            json=json,
+            content=content,
+            headers=headers,
+            timeout=_within(timeout),
         )
         with self._traced(method) as span:
             request.headers.update(span.headers())
@@ -94,12 +101,11 @@ class Connection:
         self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> Iterator[httpx.Response]:
         """An answer whose body is read as it comes; `timeout` is the longest silence, seconds."""
-        asked = _TIMEOUT if timeout is None else httpx.Timeout(timeout, connect=3.0)
         with self._traced("GET") as span:
             given = {**(headers or {}), **span.headers()}
             try:
                 with self._client.stream(
-                    "GET", self._url(path), headers=given, timeout=asked
+                    "GET", self._url(path), headers=given, timeout=_within(timeout)
                 ) as response:
                     _note_status(span, response)
                     if response.status_code >= 400:
@@ -162,3 +168,7 @@ def _by_code() -> dict[str, type[RegistryError]]:
     kinds = [each for each in vars(errors).values() if isinstance(each, type)]
     ours = [each for each in kinds if issubclass(each, RegistryError)]
     return {each.code: each for each in ours if "code" in vars(each)}
+
+
+def _within(silence: float | None) -> httpx.Timeout:
+    return httpx.Timeout(silence or _SILENCE, connect=_CONNECT)

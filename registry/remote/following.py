@@ -16,15 +16,17 @@ from .connection import Connection
 
 logger = logging.getLogger(__name__)
 
-_SILENCE = 45.0  # seconds without even a ping until a stream counts as dead
+_SILENCE = 20.0  # seconds without even a ping until a stream counts as dead
 _POLL = 1.0  # seconds between polls
+_ANSWER = 5.0  # seconds for the answer to one
 _STREAM_AGAIN = 30.0  # seconds of polling until a stream is tried again
 
 
 class EventFollower:
     """Calls `on_event` for every event from the first connection on, in order, none twice.
 
-    `on_connect` is called at the first connection, with nothing missed before the first event.
+    `on_connect` is called at the first connection, with nothing missed before the first event,
+    `on_failure` whenever the registry was asked for events in vain.
     """
 
     def __init__(
@@ -33,10 +35,12 @@ class EventFollower:
         *,
         on_event: Callable[[Event], None],
         on_connect: Callable[[], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._connection = connection
         self._on_event = on_event
         self._on_connect = on_connect
+        self._on_failure = on_failure
         self._cursor: int | None = None
         self._stopping = threading.Event()
         self._connected = threading.Event()
@@ -89,7 +93,9 @@ class EventFollower:
         """Ask once; whether the registry answered."""
         try:
             params = {} if self._cursor is None else {"after": self._cursor, "limit": 1000}
-            answer = self._connection.call("GET", "/events", params=params, attempts=1).json()
+            answer = self._connection.call(
+                "GET", "/events", params=params, attempts=1, timeout=_ANSWER
+            ).json()
             self._arrive(int(answer["cursor"]) if self._cursor is None else self._cursor)
             for values in answer["events"]:
                 self._take(read_event(values))
@@ -115,6 +121,7 @@ class EventFollower:
         if self._connected.is_set():
             logger.warning("the registry's events are lost: %s", failure)
             self._connected.clear()
+        self._on_failure(failure)
 
 
 def _messages(lines: Iterator[str]) -> Iterator[tuple[str, str]]:

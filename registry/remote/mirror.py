@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _DOWN = (Unavailable, KeyNeeded, Forbidden)
 _STALE_AFTER = 1.0  # seconds that an answer counts as fresh while no events are heard
 _TRY_AGAIN = 2.0  # seconds without asking after the registry did not answer
+_FOLLOWED = 15.0  # … to its follower, which asks again sooner than that, and then is connected
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,10 @@ class Mirror(RemoteRegistry):
         self._silent_until = 0.0
         self.unreachable_since: float | None = None  # Unix time
         self.follower = EventFollower(
-            connection, on_event=self._hear, on_connect=self._forget_everything
+            connection,
+            on_event=self._hear,
+            on_connect=self._forget_everything,
+            on_failure=self._unheard,
         )
 
     @classmethod
@@ -211,10 +215,18 @@ class Mirror(RemoteRegistry):
         if time.monotonic() < self._silent_until and not self.follower.is_connected:
             raise Unavailable(f"the registry {self.connection.url} does not answer")
 
-    def _lost(self, failure: RegistryError) -> None:
-        if self.unreachable_since is None:
+    def _miss(self, failure: Exception) -> None:
+        if self.unreachable_since is None and isinstance(failure, _DOWN):
             self.unreachable_since = time.time()
-            logger.warning("going on with what is known: %s", failure.message)
+            logger.warning("going on with what is known: %s", failure)
+
+    def _unheard(self, failure: Exception) -> None:
+        """Nobody else need wait for an answer: a cable that was pulled refuses no connection."""
+        self._miss(failure)
+        self._silent_until = time.monotonic() + _FOLLOWED
+
+    def _lost(self, failure: RegistryError) -> None:
+        self._miss(failure)
         if time.monotonic() >= self._silent_until:
             self._silent_until = time.monotonic() + _TRY_AGAIN
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +140,36 @@ def test_a_registry_that_goes_down_and_comes_back(
         eventually(lambda: mirrored.resolve("sql") == second)
         assert mirrored.is_connected
         mirrored.close()
+
+
+def test_nobody_waits_for_a_registry_that_is_missed_already(
+    registry: Registry,
+    settings: RegistryApiSettings,
+    base: BaseRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its follower alone goes on asking; each attempt may take seconds if a cable was pulled."""
+    version = registry.push(make_adapter(tmp_path / "a", lock=base), "sql")
+    with serving(create_app(registry, settings)) as url:
+        mirrored = following_mirror(url, tmp_path / "cache")
+        assert mirrored.follower.wait(20)
+        assert mirrored.resolve("sql") == version
+    eventually(lambda: not mirrored.is_connected)  # though nobody has asked
+    call, asked = mirrored.connection.call, set[str]()
+
+    def watched(*arguments: Any, **more: Any) -> Any:
+        asked.add(threading.current_thread().name)
+        return call(*arguments, **more)
+
+    monkeypatch.setattr(mirrored.connection, "call", watched)
+    eventually(lambda: bool(asked))
+    assert mirrored.resolve("sql") == version
+    assert [each.name for each in mirrored.adapters()] == ["sql"]
+    with pytest.raises(Unavailable):
+        mirrored.resolve("orders")
+    assert asked == {"registry-events"}
+    mirrored.close()
 
 
 def test_where_no_stream_comes_through_it_polls(

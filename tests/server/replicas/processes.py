@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from tests.server.replicas.nodes import Node
+
 ROOT = Path(__file__).parents[3]
 PATIENCE = 120.0  # seconds until a process that does not come counts as broken
 ENGINE = ("--device=cpu", "--kv-memory=4194304", "--max-rank=8", "--max-slots=2", "--drain-delay=2")
@@ -100,25 +102,39 @@ class Fleet:
     folder: Path
     running: ExitStack  # what is started ends with it
 
-    def start(self, name: str, *options: str, port: int | None = None) -> Process:
+    def start(
+        self, name: str, *options: str, port: int | None = None, node: Node | None = None
+    ) -> Process:
         """A server with a home of its own: nothing but the registry is shared."""
         port = port or free_port()
         command = [sys.executable, "-m", "clients", "serve", f"--base={self.base}", *ENGINE]
         command += [f"--registry={self.registry_url}", f"--port={port}", *options]
+        url = f"http://127.0.0.1:{port}"
+        if node is not None:
+            command = node.command([*command, f"--host={node.address}", "--insecure"])
+            url = node.url(port)
         environ = {
             "HATSTAND_HOME": str(self.folder / name),
             "HATSTAND_REGISTRY_KEY": self.registry_key,
         }
         log = self.folder / f"{name}.log"
-        url = f"http://127.0.0.1:{port}"
         return self.running.enter_context(process(command, url, log, environ))
 
 
 @contextmanager
-def registry_process(folder: Path, log: Path) -> Iterator[Process]:
+def registry_process(
+    folder: Path,
+    log: Path,
+    *,
+    node: Node | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
     port = free_port()
     program = "from registry.cli import main; main()"
     command = [sys.executable, "-c", program, "serve", f"--port={port}", f"--registry={folder}"]
-    with process(command, f"http://127.0.0.1:{port}", log) as registry:
+    url = f"http://127.0.0.1:{port}"
+    if node is not None:
+        command, url = node.command([*command, f"--host={node.address}"]), node.url(port)
+    with process(command, url, log, environ) as registry:
         eventually("the registry answers", lambda: registry.get("/healthz").status_code == 200)
         yield registry

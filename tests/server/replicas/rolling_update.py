@@ -15,6 +15,7 @@ import httpx
 
 from registry import Registry
 from registry.local_blobs import LocalBlobs
+from tests.server.replicas.nodes import Node
 from tests.server.replicas.processes import Fleet, Process, eventually
 
 CALLERS = 3
@@ -84,20 +85,21 @@ def update(registry: Registry, fleet: Fleet, replicas: list[Process], proxy: Pro
             eventually("it has tried", lambda: "not loaded yet" not in first.get("/readyz").text)
             before_the_pin = first.get("/readyz")
         first.wait_ready()
-        eventually("HAProxy uses it", lambda: _has_generated(first))
+        eventually("HAProxy uses it", lambda: has_generated(first))
         second = exchange(fleet, replicas[1], "--drain-delay=0")
         second.wait_ready()
-        eventually("HAProxy uses it", lambda: _has_generated(second))
+        eventually("HAProxy uses it", lambda: has_generated(second))
         eventually("enough was asked", lambda: load.outcomes.total() >= AT_LEAST)
     return Updated(load.outcomes, before_the_pin, [first, second])
 
 
-def exchange(fleet: Fleet, old: Process, *options: str) -> Process:
-    """Stop one replica as a supervisor does, and start the next at the same port."""
-    port = urlsplit(old.url).port
+def exchange(fleet: Fleet, old: Process, *options: str, node: Node | None = None) -> Process:
+    """Stop one replica as a supervisor does, and start the next at the same address."""
+    address = urlsplit(old.url)
     old.terminate()
     assert old.popen.wait(60) == 0
-    return fleet.start(f"new-{port}", *options, port=port)
+    name = f"new-{address.hostname}-{address.port}"
+    return fleet.start(name, *options, port=address.port, node=node)
 
 
 @contextmanager
@@ -112,6 +114,6 @@ def hidden_weights(registry: Registry, name: str) -> Iterator[None]:
         aside.rename(blob)
 
 
-def _has_generated(replica: Process) -> bool:
+def has_generated(replica: Process) -> bool:
     """Whether a request got as far as the replica's engine."""
     return "hatstand_generated_tokens_total 0.0" not in replica.get("/metrics").text

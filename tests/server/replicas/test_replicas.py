@@ -6,22 +6,19 @@ All in one file, so that its processes are started once.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from registry import Registry
 from registry.canary.rules import Rules
-from tests.server.replicas.processes import ROOT, Fleet, Process, eventually, free_port, process
+from tests.server.replicas.processes import Fleet, Process, eventually, free_port
+from tests.server.replicas.proxy import haproxy
 from tests.server.replicas.rolling_update import Updated, update
 
-CONFIG = ROOT / "docs" / "haproxy.cfg"
 DRAIN_TIMEOUT = 30  # seconds, unless a server is told otherwise
 AGREE_WITHIN = 2.0  # seconds: what replicas promise, not how fast this machine is
 
@@ -63,17 +60,7 @@ def test_both_report_on_a_canary_with_a_key_that_may_only_read_and_report(
 @pytest.fixture(scope="module")
 def proxy(fleet: Fleet, replicas: list[Process]) -> Iterator[Process]:
     """HAProxy with the documented configuration."""
-    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        if os.environ.get("HATSTAND_REQUIRE_TOOLS"):
-            pytest.fail("haproxy is not installed: run .ci/tools")
-        pytest.skip("haproxy is not installed: run .ci/tools")
-    one, two = (urlsplit(each.url).netloc for each in replicas)
-    bind = f"127.0.0.1:{free_port()}"
-    environ = {"HATSTAND_BIND": bind, "REPLICA_ONE": one, "REPLICA_TWO": two}
-    log = fleet.folder / "haproxy.log"
-    with process([program, "-f", str(CONFIG)], f"http://{bind}", log, environ) as proxy:
-        proxy.wait_ready()
+    with haproxy(f"127.0.0.1:{free_port()}", replicas, fleet.folder / "haproxy.log") as proxy:
         yield proxy
 
 
