@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .completing import served_names
 from .failures import explained
 
 URL = typer.Option(envvar="HATSTAND_URL", help="The server's address.")
@@ -15,7 +16,12 @@ KEY = typer.Option(envvar="HATSTAND_API_KEY", help="An API key.", show_default=F
 
 
 def chat(
-    name: Annotated[str, typer.Argument(help="An adapter (sql, sql@7, sql@prod) or the base.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An adapter (sql, sql@7, sql@prod) or the base.", autocompletion=served_names
+        ),
+    ],
     prompt: Annotated[str | None, typer.Argument(help="Ask once; else converse.")] = None,
     url: Annotated[str, URL] = "http://127.0.0.1:8000",
     api_key: Annotated[str | None, KEY] = None,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .chat_command import chat
+from .completing import registry_is_asked, rejoin_words
 from .evaluate_command import evaluate, perplexity
 from .failures import explained
 from .plan_command import plan
@@ -34,6 +35,11 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 def main() -> None:
     """Entry point of the `hatstand` script."""
+    rejoin_words("_HATSTAND_COMPLETE")
+    if registry_is_asked():
+        from registry.cli import app as registry_app
+
+        registry_app(prog_name="registry")
     app()
 
 

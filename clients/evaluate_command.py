@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .completing import from_registry
 from .failures import explained
 
 REGISTRY = typer.Option(
@@ -27,7 +28,10 @@ class LevelName(StrEnum):
 
 
 def evaluate(
-    references: Annotated[list[str], typer.Argument(metavar="NAME[@REF]...")],
+    references: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME[@REF]...", autocompletion=from_registry("references")),
+    ],
     data: Annotated[list[Path], typer.Option(help="Rows to ask; may be repeated.")],
     registry: Annotated[str | None, REGISTRY] = None,
     base: Annotated[str | None, typer.Option(help="Where the version's base lies.")] = None,

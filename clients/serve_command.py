@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .completing import from_registry
 from .failures import explained
 from .sizes import size_argument
 
@@ -77,7 +78,12 @@ def serve(
         ),
     ] = 1,
     pin: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Load at start, never evict.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Load at start, never evict.",
+            autocompletion=from_registry("references"),
+        ),
     ] = None,
     max_slots: Annotated[int | None, _count("Adapters ready at once.", "16")] = None,
     max_rank: Annotated[int | None, _count("The highest rank an adapter may have.", "64")] = None,

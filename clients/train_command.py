@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from .completing import from_registry
 from .failures import explained, fail
 from .reproduce_command import reproduce as train_again
 
@@ -18,7 +19,12 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
     ] = None,
     push: Annotated[
-        str | None, typer.Option(metavar="NAME[@ALIAS]", help="Push the result.")
+        str | None,
+        typer.Option(
+            metavar="NAME[@ALIAS]",
+            help="Push the result.",
+            autocompletion=from_registry("references"),
+        ),
     ] = None,
     registry: Annotated[
         str | None,
@@ -39,7 +45,11 @@ def train(
     ] = False,
     reproduce: Annotated[
         str | None,
-        typer.Option(metavar="NAME[@REF]", help="Train this version again, and compare."),
+        typer.Option(
+            metavar="NAME[@REF]",
+            help="Train this version again, and compare.",
+            autocompletion=from_registry("references"),
+        ),
     ] = None,
     data: Annotated[
         Path | None,

@@ -14,6 +14,7 @@ import typer
 from .commands import alias as alias_commands
 from .commands import canary, keys, webhooks
 from .commands.backup import backup, restore
+from .commands.completing import adapter_names, aliases, references, rejoin_words
 from .commands.diff import diff
 from .commands.exchange import export, import_
 from .commands.lint import lint
@@ -23,6 +24,7 @@ from .commands.options import (
     ByOption,
     JsonOption,
     NameArgument,
+    ReferenceArgument,
     RegistryOption,
     WhyOption,
 )
@@ -65,6 +67,7 @@ app.command()(sign)
 
 def main() -> None:
     """The `registry` command."""
+    rejoin_words("_REGISTRY_COMPLETE")
     app(prog_name="registry")
 
 
@@ -72,7 +75,9 @@ def main() -> None:
 def push(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trained adapter's folder.")],
     name: NameArgument,
-    alias: Annotated[str | None, typer.Option(help="Also point this alias at it.")] = None,
+    alias: Annotated[
+        str | None, typer.Option(help="Also point this alias at it.", autocompletion=aliases)
+    ] = None,
     base: BaseOption = None,
     by: ByOption = None,
     why: WhyOption = "",
@@ -121,7 +126,7 @@ def push(
 
 @app.command()
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="What to copy out.")],
+    reference: ReferenceArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     registry: RegistryOption = None,
@@ -141,7 +146,10 @@ def pull(
 @app.command("list")
 def list_(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="List this adapter's versions.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="List this adapter's versions.", autocompletion=adapter_names
+        ),
     ] = None,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
@@ -167,7 +175,7 @@ def list_(
 
 @app.command()
 def show(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="The version.")],
+    reference: ReferenceArgument,
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -187,7 +195,11 @@ def show(
 def verify(
     reference: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME[@REF]]", help="One version, or all of one adapter."),
+        typer.Argument(
+            metavar="[NAME[@REF]]",
+            help="One version, or all of one adapter.",
+            autocompletion=references,
+        ),
     ] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Also replay receipts on the serving base.")

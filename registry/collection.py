@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from typing_extensions import TypedDict
 
 from .blobs import StoredBlob
 from .tables import lease, referrer, version, withdrawal
@@ -20,6 +21,23 @@ if TYPE_CHECKING:
 
 DEFAULT_GRACE = 24 * 3600.0  # seconds
 _BATCH = 64  # blobs deleted under one hold of the writers' lock
+
+
+class BlobDocument(TypedDict):
+    """A blob and its size in bytes."""
+
+    digest: str
+    size: int
+
+
+class CollectionDocument(TypedDict):
+    """What one collection did, or would do."""
+
+    is_dry_run: bool
+    collected: list[BlobDocument]
+    spared: list[BlobDocument]
+    num_kept: int
+    freed: int
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from .alias_history import AliasEvent
     from .canonical import Progress as ProgressCallback
-    from .collection import Collection
+    from .collection import Collection, CollectionDocument
     from .errors import RegistryError
     from .opening import AnyRegistry
     from .summaries import AdapterSummary
@@ -236,7 +236,7 @@ def check_values(check: VersionCheck) -> dict[str, Any]:
     }
 
 
-def collection_values(collection: Collection) -> dict[str, Any]:
+def collection_values(collection: Collection) -> CollectionDocument:
     """What a collection did, as JSON."""
     return {
         "is_dry_run": collection.is_dry_run,

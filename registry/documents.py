@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from .alias_history import AliasEvent
 from .canonical import canonical_json
@@ -13,14 +15,42 @@ from .errors import Corrupted
 from .events import Event
 from .keys import Key
 from .leases import Lease
-from .manifest import Manifest
+from .manifest import Manifest, ManifestDocument
+from .recorded import Of
+from .report import Report
 from .summaries import AdapterSummary
 from .versions import Version
 
 
-def version_document(version: Version) -> dict[str, Any]:
+class VersionDocument(TypedDict):
+    """A version; `is_new` and `report` in the answer to its push."""
+
+    ref: str
+    name: str
+    version: int
+    digest: str
+    size: int
+    base_fingerprint: str
+    created_at: str
+    created_by: str
+    manifest: ManifestDocument
+    is_new: NotRequired[bool]
+    report: NotRequired[Annotated[dict[str, Any], Of(Report)]]
+
+
+class SummaryDocument(TypedDict):
+    """An adapter at a glance."""
+
+    name: str
+    created_at: str
+    num_versions: int
+    aliases: dict[str, int]
+    newest: VersionDocument
+
+
+def version_document(version: Version) -> VersionDocument:
     """A version with its manifest, by which a reader can check the digest."""
-    values: dict[str, Any] = {
+    values: VersionDocument = {
         "ref": version.ref,
         "name": version.name,
         "version": version.number,
@@ -58,8 +88,8 @@ def read_version(values: Mapping[str, Any]) -> Version:
     )
 
 
-def summary_document(adapter: AdapterSummary) -> dict[str, Any]:
-    """An adapter at a glance."""
+def summary_document(adapter: AdapterSummary) -> SummaryDocument:
+    """An adapter as JSON."""
     return {
         "name": adapter.name,
         "created_at": adapter.created_at.isoformat(),

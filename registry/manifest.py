@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 from .canonical import canonical_json, digest_of
 from .errors import Corrupted
@@ -18,6 +20,25 @@ _TITLE = "org.opencontainers.image.title"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+class DescriptorDocument(TypedDict):
+    """A descriptor as OCI spells it."""
+
+    mediaType: str
+    digest: str
+    size: int
+    annotations: NotRequired[dict[str, str]]
+
+
+class ManifestDocument(TypedDict):
+    """A manifest as OCI spells it."""
+
+    schemaVersion: int
+    mediaType: str
+    artifactType: str
+    config: DescriptorDocument
+    layers: list[DescriptorDocument]
+
+
 @dataclass(frozen=True)
 class Descriptor:
     """One blob: its digest and size in bytes, and for layers the file's name."""
@@ -27,9 +48,9 @@ class Descriptor:
     size: int
     title: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DescriptorDocument:
         """As OCI spells it."""
-        values: dict[str, Any] = {
+        values: DescriptorDocument = {
             "mediaType": self.media_type,
             "digest": self.digest,
             "size": self.size,
@@ -55,7 +76,7 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ManifestDocument:
         """As OCI spells it."""
         return {
             "schemaVersion": 2,

@@ -7,15 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
+from typing_extensions import TypedDict
 
 from .aliases import protected_aliases
-from .canary.documents import read_split, split_document
+from .canary.documents import SplitDocument, read_split, split_document
 from .canary.record import Route, Split
 from .canary.rows import list_splits
-from .documents import read_version, version_document
+from .documents import VersionDocument, read_version, version_document
 from .errors import AliasNotFound
 from .references import Reference
 from .versions import DEFAULT_ALIAS, Version, alias_targets, find_version, newest_version
+
+
+class SnapshotDocument(TypedDict):
+    """An adapter's newest version, what its aliases point at, and how their requests are split."""
+
+    name: str
+    newest: VersionDocument
+    aliases: dict[str, VersionDocument]
+    splits: list[SplitDocument]
+    protected: list[str]
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Snapshot:
         split = next((each for each in self.splits if each.alias == alias), None)
         return Route(self.aliases.get(alias, self.newest), split)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SnapshotDocument:
         """As JSON."""
         return {
             "name": self.newest.name,

@@ -26,10 +26,11 @@ function Alias({ name, alias, version, split, isProtected, onMoved }) {
   const [isOpen, setOpen] = useState(false);
   return html`<details onToggle=${(event) => setOpen(event.target.open)}>
     <summary>
-      <strong>${alias}</strong> → <a href=${`#/registry/${name}/${version.version}`}>${version.ref}</a>
+      <strong>${alias}</strong> → ${version.ref}
       ${split && html` <span class="tag">canary: ${split.weight}% → ${split.target.ref}</span>`}
       ${isProtected && html` <span class="tag">protected</span>`}
     </summary>
+    <p><a href=${`#/registry/${name}/${version.version}`}>Look at ${version.ref}</a></p>
     ${isOpen && html`<${History} name=${name} alias=${alias} version=${version} onMoved=${onMoved} />`}
   </details>`;
 }
@@ -74,7 +75,7 @@ function RollBack({ name, alias, version, canMove, onMoved }) {
 
 function Versions({ name, versions }) {
   const newestFirst = versions.toSorted((a, b) => b.version - a.version);
-  return html`<${Table} caption="Versions" head=${["version", "digest", "size", "pushed", "by", ""]}
+  return html`<${Table} caption="Versions" head=${["version", "digest", "size", "pushed", "by", "changes"]}
     rows=${newestFirst.map((version, index) => [
       html`<a href=${`#/registry/${name}/${version.version}`}>${version.ref}</a>`,
       html`<code>${short(version.digest)}</code>`,

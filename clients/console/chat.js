@@ -90,7 +90,7 @@ function Column({ column, models, change, canLeave, isBusy }) {
       html`<button class="plain" aria-label=${`Remove ${column.model}`} disabled=${isBusy}
         onClick=${() => change({ do: "remove", key: column.key })}>×</button>`}
     </div>
-    <div class="turns" ref=${bottom} role="log" aria-live="polite" aria-label=${`Conversation with ${column.model}`}>
+    <div class="turns" ref=${bottom} tabindex="0" role="log" aria-live="polite" aria-label=${`Conversation with ${column.model}`}>
       ${column.turns.map((turn) => html`<${Turn} turn=${turn} />`)}
     </div>
   </section>`;

@@ -26,7 +26,7 @@ function Diff({ diff: { before, after, weights, ...documents } }) {
 const text = (value) => (value === null || value === undefined ? "–" : html`<code>${JSON.stringify(value)}</code>`);
 
 function Weights({ weights }) {
-  return html`<${Table} caption="Weight updates by layer" head=${["layer", "cosine", "", "norm before", "norm after"]}
+  return html`<${Table} caption="Weight updates by layer" head=${["layer", "cosine", "direction", "norm before", "norm after"]}
     rows=${weights.layers.map((layer) => [
       layer.layer,
       number(layer.cosine, 3),

@@ -68,17 +68,17 @@ const Card = ({ title, value, children }) =>
   html`<section class="card"><h2>${title}</h2><p class="figure">${value}</p>${children}</section>`;
 
 function Residents({ now, rates }) {
-  const base = [now.base, "resident", "", "", "", number(rates[now.base] ?? 0, 1)];
+  const base = [now.base, "always", "", "", "", number(rates[now.base] ?? 0, 1)];
   const rows = now.slots.resident.map((adapter) => [
     html`${adapter.label} <span class="quiet">${short(adapter.digest)}</span>`,
     adapter.level === "slot" ? "slot" : "host memory",
     adapter.rank,
-    adapter.pinned ? "pinned" : "",
+    adapter.pinned ? "yes" : "no",
     adapter.running,
     number(rates[adapter.label] ?? 0, 1),
   ]);
   const loading = now.slots.loading.map((label) => [label, "on its way", "", "", "", ""]);
-  return html`<${Table} caption="Who is here" head=${["adapter", "where", "rank", "", "running", "tok/s"]}
+  return html`<${Table} caption="Who is here" head=${["adapter", "where", "rank", "pinned", "running", "tok/s"]}
     rows=${[base, ...rows, ...loading]} />`;
 }
 

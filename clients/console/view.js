@@ -51,12 +51,17 @@ export function Loaded({ loaded, children }) {
 
 export function Table({ caption, head, rows, empty }) {
   if (!rows.length && empty) return html`<p class="quiet">${empty}</p>`;
-  return html`<div class="scroll"><table>
+  const kinds = head.map((_, column) => (rows.every((cells) => isFigure(cells[column])) ? "figures" : undefined));
+  // A wide table is scrolled by the keyboard too, so its frame takes the focus.
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table>
     <caption>${caption}</caption>
-    <thead><tr>${head.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
-    <tbody>${rows.map((cells) => html`<tr>${cells.map((cell) => html`<td>${cell}</td>`)}</tr>`)}</tbody>
+    <thead><tr>${head.map((name, column) => html`<th scope="col" class=${kinds[column]}>${name}</th>`)}</tr></thead>
+    <tbody>${rows.map((cells) => html`<tr>${cells.map((cell, column) => html`<td class=${kinds[column]}>${cell}</td>`)}</tr>`)}</tbody>
   </table></div>`;
 }
+
+/** Numbers, and nothing, stand on the right of their column. */
+const isFigure = (cell) => typeof cell === "number" || (typeof cell === "string" && /^[-–\d.,]*$/.test(cell));
 
 export const short = (digest) => (digest ?? "").replace("sha256:", "").slice(0, 12);
 

@@ -24,6 +24,7 @@ from registry.references import Reference, check_alias, check_name
 from registry.versions import Version
 
 from .access import Caller
+from .answer_types import Adapters, Versions
 from .answers import number_of, read_json, text_of, texts_of
 from .blob_routes import blob_response
 from .desk import Desk
@@ -48,7 +49,8 @@ class AdapterRoutes:
             partial(find, after=request.query_params.get("after", ""))
         )
         items = [summary_document(each) for each in page.items if caller.may("read", each.name)]
-        return JSONResponse({"adapters": items, "next": page.next})
+        answer: Adapters = {"adapters": items, "next": page.next}
+        return JSONResponse(answer)
 
     async def show(self, request: Request) -> Response:
         """What a bare name and each alias mean now: all that a server needs to follow."""
@@ -59,7 +61,8 @@ class AdapterRoutes:
     async def versions(self, request: Request) -> Response:
         name, _ = await self._name(request, "read")
         versions = await anyio.to_thread.run_sync(self._desk.registry.versions, name)
-        return JSONResponse({"versions": [version_document(version) for version in versions]})
+        answer: Versions = {"versions": [version_document(version) for version in versions]}
+        return JSONResponse(answer)
 
     async def version(self, request: Request) -> Response:
         """A version by number, digest, prefix or alias."""

@@ -18,6 +18,7 @@ from registry.documents import document
 from registry.errors import InvalidRequest
 from registry.keys import Key, Keys
 
+from .answer_types import Audit, KeyDocument, KeyList, Leases, NewKey
 from .answers import number_of, read_json, text_of, texts_of
 from .blob_routes import check_digest
 from .desk import Desk
@@ -37,7 +38,8 @@ class AdminRoutes:
         """Every key, without its secret, which nobody knows any more."""
         (await self._desk.gate.admit(request)).require("admin")
         keys = await anyio.to_thread.run_sync(self._keys.list)
-        return JSONResponse({"keys": [_key_document(key) for key in keys]})
+        answer: KeyList = {"keys": [_key_document(key) for key in keys]}
+        return JSONResponse(answer)
 
     async def create_key(self, request: Request) -> Response:
         """A new key; its token is in this answer and nowhere else."""
@@ -53,7 +55,8 @@ class AdminRoutes:
             by=caller.name,
         )
         key, token = await anyio.to_thread.run_sync(create)
-        return JSONResponse({**_key_document(key), "token": token}, status_code=201)
+        answer: NewKey = {**_key_document(key), "token": token}
+        return JSONResponse(answer, status_code=201)
 
     async def revoke_key(self, request: Request) -> Response:
         (await self._desk.gate.admit(request)).require("admin")
@@ -67,8 +70,10 @@ class AdminRoutes:
         before = number_of(request, "before", 0, most=10**15) or None
         read = partial(self._audit.read, before=before, limit=limit)
         entries = await anyio.to_thread.run_sync(read)
-        rows = [{**dataclasses.asdict(each), "at": each.at.isoformat()} for each in entries]
-        return JSONResponse({"entries": rows})
+        answer: Audit = {
+            "entries": [{**dataclasses.asdict(each), "at": each.at.isoformat()} for each in entries]
+        }
+        return JSONResponse(answer)
 
     async def collect(self, request: Request) -> Response:
         """Remove what nothing needs: `grace` in seconds, `dry_run` to look only."""
@@ -81,7 +86,8 @@ class AdminRoutes:
     async def leases(self, request: Request) -> Response:
         (await self._desk.gate.admit(request)).require("read")
         leases = await anyio.to_thread.run_sync(self._desk.registry.leases)
-        return JSONResponse({"leases": [document(lease) for lease in leases]})
+        answer: Leases = {"leases": [document(lease) for lease in leases]}
+        return JSONResponse(answer)
 
     async def lease(self, request: Request) -> Response:
         """Say that `holder` uses the version with `digest` for so many `seconds`."""
@@ -102,8 +108,18 @@ class AdminRoutes:
         return Response(status_code=204)
 
 
-def _key_document(key: Key) -> dict[str, Any]:
-    return {**document(key), "is_valid": key.is_valid}
+def _key_document(key: Key) -> KeyDocument:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "verbs": list(key.verbs),
+        "patterns": list(key.patterns),
+        "created_at": key.created_at.isoformat(),
+        "created_by": key.created_by,
+        "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
+        "revoked_at": None if key.revoked_at is None else key.revoked_at.isoformat(),
+        "is_valid": key.is_valid,
+    }
 
 
 def _seconds(values: dict[str, Any], key: str, default: float) -> float:

@@ -13,6 +13,7 @@ from registry.references import check_alias, check_name, written_under
 from registry.versions import Version
 
 from .access import Caller
+from .answer_types import AliasMoves, Protection
 from .answers import read_json, text_of
 from .desk import Desk
 from .preconditions import expected_of
@@ -56,7 +57,8 @@ class AliasRoutes:
         caller.require("read", name)
         history = partial(self._desk.registry.alias_history, name, alias)
         events = await anyio.to_thread.run_sync(history)
-        return JSONResponse({"events": [document(event) for event in events]})
+        answer: AliasMoves = {"events": [document(event) for event in events]}
+        return JSONResponse(answer)
 
     async def roll_back(self, request: Request) -> Response:
         name, alias, caller = await self._path(request)
@@ -82,7 +84,8 @@ class AliasRoutes:
         is_protected = request.method == "PUT"
         protect = partial(self._desk.registry.protect_alias, name, alias, by=caller.name)
         await anyio.to_thread.run_sync(partial(protect, is_protected=is_protected))
-        return JSONResponse({"name": name, "alias": alias, "is_protected": is_protected})
+        answer: Protection = {"name": name, "alias": alias, "is_protected": is_protected}
+        return JSONResponse(answer)
 
     async def _path(self, request: Request) -> tuple[str, str, Caller]:
         caller = await self._desk.gate.admit(request)

@@ -20,6 +20,8 @@ from registry.errors import (
 )
 from registry.validation import parse_object
 
+from .answer_types import Error, ErrorDetail
+
 logger = logging.getLogger(__name__)
 
 
@@ -72,7 +74,7 @@ def is_number(text: str) -> bool:
 
 def error_response(error: RegistryError) -> JSONResponse:
     """An error as JSON, with its own status."""
-    values: dict[str, Any] = {
+    values: ErrorDetail = {
         "message": error.message,
         "code": error.code,
         "param": error.param,
@@ -80,7 +82,8 @@ def error_response(error: RegistryError) -> JSONResponse:
     if isinstance(error, BlobsMissing):
         values["digests"] = list(error.digests)
     headers = {"www-authenticate": 'Basic realm="hatstand"'} if error.status == 401 else None
-    return JSONResponse({"error": values}, status_code=error.status, headers=headers)
+    answer: Error = {"error": values}
+    return JSONResponse(answer, status_code=error.status, headers=headers)
 
 
 async def refused(_request: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from registry.audit import AuditLog
 from registry.census import census
@@ -24,11 +24,13 @@ from .access import Gate
 from .adapter_routes import AdapterRoutes
 from .admin_routes import AdminRoutes
 from .alias_routes import AliasRoutes
+from .answer_types import Status
 from .answers import refused
 from .audit_trail import AuditTrail
 from .blob_routes import BlobRoutes
 from .canary_routes import CanaryRoutes
 from .caretaker import Caretaker
+from .described_route import DescribedRoute
 from .desk import Desk
 from .event_routes import EventRoutes
 from .metrics import CONTENT_TYPE, Metrics
@@ -68,7 +70,7 @@ def create_app(
             *_adapter_routes(AdapterRoutes(desk), ReferrerRoutes(desk)),
             *_alias_routes(AliasRoutes(desk)),
             *_canary_routes(CanaryRoutes(desk)),
-            Route("/events", EventRoutes(desk).events),
+            DescribedRoute("/events", EventRoutes(desk).events),
             *_admin_routes(AdminRoutes(desk, keys, audit)),
             *_webhook_routes(_webhooks(desk)),
             *_oci_routes(OciRoutes(desk)),
@@ -83,94 +85,96 @@ def create_app(
     )
 
 
-def _status_routes(desk: Desk) -> list[Route]:
+def _status_routes(desk: Desk) -> list[BaseRoute]:
     async def health(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        answer: Status = {"status": "ok"}
+        return JSONResponse(answer)
 
     async def ready(_request: Request) -> Response:
         """Reads the catalog, so that a lost database shows."""
         await anyio.to_thread.run_sync(desk.registry.newest_event)
-        return JSONResponse({"status": "ready"})
+        answer: Status = {"status": "ready"}
+        return JSONResponse(answer)
 
     async def openapi(_request: Request) -> Response:
         return JSONResponse(openapi_document())
 
     return [
-        Route("/healthz", health),
-        Route("/readyz", ready),
-        Route("/openapi.json", openapi),
+        DescribedRoute("/healthz", health),
+        DescribedRoute("/readyz", ready),
+        DescribedRoute("/openapi.json", openapi),
     ]
 
 
-def _metrics_route(desk: Desk, metrics: Metrics) -> Route:
+def _metrics_route(desk: Desk, metrics: Metrics) -> DescribedRoute:
     async def show(request: Request) -> Response:
         (await desk.gate.admit(request)).require("read")
         gauges = await anyio.to_thread.run_sync(census, desk.registry.catalog)
         return Response(metrics.render(gauges), media_type=CONTENT_TYPE)
 
-    return Route("/metrics", show)
+    return DescribedRoute("/metrics", show)
 
 
-def _blob_routes(blobs: BlobRoutes) -> list[Route]:
+def _blob_routes(blobs: BlobRoutes) -> list[BaseRoute]:
     return [
-        Route("/blobs/uploads", blobs.begin, methods=["POST"]),
-        Route("/blobs/uploads/{upload}", blobs.state, methods=["GET"]),
-        Route("/blobs/uploads/{upload}", blobs.append, methods=["PATCH"]),
-        Route("/blobs/uploads/{upload}", blobs.finish, methods=["PUT"]),
-        Route("/blobs/uploads/{upload}", blobs.cancel, methods=["DELETE"]),
-        Route("/blobs/{digest}", blobs.get, methods=["GET"]),
+        DescribedRoute("/blobs/uploads", blobs.begin, methods=["POST"]),
+        DescribedRoute("/blobs/uploads/{upload}", blobs.state, methods=["GET"]),
+        DescribedRoute("/blobs/uploads/{upload}", blobs.append, methods=["PATCH"]),
+        DescribedRoute("/blobs/uploads/{upload}", blobs.finish, methods=["PUT"]),
+        DescribedRoute("/blobs/uploads/{upload}", blobs.cancel, methods=["DELETE"]),
+        DescribedRoute("/blobs/{digest}", blobs.get, methods=["GET"]),
     ]
 
 
-def _adapter_routes(adapters: AdapterRoutes, referrers: ReferrerRoutes) -> list[Route]:
+def _adapter_routes(adapters: AdapterRoutes, referrers: ReferrerRoutes) -> list[BaseRoute]:
     one = "/adapters/{name}/versions/{reference}"
     return [
-        Route("/adapters", adapters.index),
-        Route("/adapters/{name}", adapters.show),
-        Route("/adapters/{name}/versions", adapters.versions, methods=["GET"]),
-        Route("/adapters/{name}/versions", adapters.commit, methods=["POST"]),
-        Route(one, adapters.version, methods=["GET"]),
-        Route(one, adapters.withdraw, methods=["DELETE"]),
-        Route(one + "/files/{file}", adapters.file),
-        Route(one + "/diff", adapters.diff),
-        Route(one + "/referrers", referrers.index, methods=["GET"]),
-        Route(one + "/referrers", referrers.add, methods=["POST"]),
+        DescribedRoute("/adapters", adapters.index),
+        DescribedRoute("/adapters/{name}", adapters.show),
+        DescribedRoute("/adapters/{name}/versions", adapters.versions, methods=["GET"]),
+        DescribedRoute("/adapters/{name}/versions", adapters.commit, methods=["POST"]),
+        DescribedRoute(one, adapters.version, methods=["GET"]),
+        DescribedRoute(one, adapters.withdraw, methods=["DELETE"]),
+        DescribedRoute(one + "/files/{file}", adapters.file),
+        DescribedRoute(one + "/diff", adapters.diff),
+        DescribedRoute(one + "/referrers", referrers.index, methods=["GET"]),
+        DescribedRoute(one + "/referrers", referrers.add, methods=["POST"]),
     ]
 
 
-def _alias_routes(aliases: AliasRoutes) -> list[Route]:
+def _alias_routes(aliases: AliasRoutes) -> list[BaseRoute]:
     one = "/adapters/{name}/aliases/{alias}"
     return [
-        Route(one, aliases.show, methods=["GET"]),
-        Route(one, aliases.set, methods=["PUT"]),
-        Route(one + "/history", aliases.history),
-        Route(one + "/rollback", aliases.roll_back, methods=["POST"]),
-        Route(one + "/protection", aliases.protect, methods=["PUT", "DELETE"]),
+        DescribedRoute(one, aliases.show, methods=["GET"]),
+        DescribedRoute(one, aliases.set, methods=["PUT"]),
+        DescribedRoute(one + "/history", aliases.history),
+        DescribedRoute(one + "/rollback", aliases.roll_back, methods=["POST"]),
+        DescribedRoute(one + "/protection", aliases.protect, methods=["PUT", "DELETE"]),
     ]
 
 
-def _canary_routes(canaries: CanaryRoutes) -> list[Route]:
+def _canary_routes(canaries: CanaryRoutes) -> list[BaseRoute]:
     one = "/adapters/{name}/aliases/{alias}/canary"
     return [
-        Route("/canaries", canaries.index),
-        Route(one, canaries.show, methods=["GET"]),
-        Route(one, canaries.start, methods=["PUT"]),
-        Route(one, canaries.abort, methods=["DELETE"]),
-        Route(one + "/advance", canaries.advance, methods=["POST"]),
-        Route(one + "/reports", canaries.report, methods=["PUT"]),
+        DescribedRoute("/canaries", canaries.index),
+        DescribedRoute(one, canaries.show, methods=["GET"]),
+        DescribedRoute(one, canaries.start, methods=["PUT"]),
+        DescribedRoute(one, canaries.abort, methods=["DELETE"]),
+        DescribedRoute(one + "/advance", canaries.advance, methods=["POST"]),
+        DescribedRoute(one + "/reports", canaries.report, methods=["PUT"]),
     ]
 
 
-def _admin_routes(admin: AdminRoutes) -> list[Route]:
+def _admin_routes(admin: AdminRoutes) -> list[BaseRoute]:
     return [
-        Route("/keys", admin.keys, methods=["GET"]),
-        Route("/keys", admin.create_key, methods=["POST"]),
-        Route("/keys/{key}", admin.revoke_key, methods=["DELETE"]),
-        Route("/audit", admin.audit),
-        Route("/collections", admin.collect, methods=["POST"]),
-        Route("/leases", admin.leases, methods=["GET"]),
-        Route("/leases", admin.lease, methods=["PUT"]),
-        Route("/leases", admin.release, methods=["DELETE"]),
+        DescribedRoute("/keys", admin.keys, methods=["GET"]),
+        DescribedRoute("/keys", admin.create_key, methods=["POST"]),
+        DescribedRoute("/keys/{key}", admin.revoke_key, methods=["DELETE"]),
+        DescribedRoute("/audit", admin.audit),
+        DescribedRoute("/collections", admin.collect, methods=["POST"]),
+        DescribedRoute("/leases", admin.leases, methods=["GET"]),
+        DescribedRoute("/leases", admin.lease, methods=["PUT"]),
+        DescribedRoute("/leases", admin.release, methods=["DELETE"]),
     ]
 
 
@@ -179,23 +183,23 @@ def _webhooks(desk: Desk) -> WebhookRoutes:
     return WebhookRoutes(desk, Webhooks(catalog, reach), Courier(catalog, Sender(reach).send))
 
 
-def _webhook_routes(webhooks: WebhookRoutes) -> list[Route]:
+def _webhook_routes(webhooks: WebhookRoutes) -> list[BaseRoute]:
     one = "/webhooks/{webhook}"
     return [
-        Route("/webhooks", webhooks.index, methods=["GET"]),
-        Route("/webhooks", webhooks.add, methods=["POST"]),
-        Route(one, webhooks.remove, methods=["DELETE"]),
-        Route(one + "/enable", webhooks.enable, methods=["POST"]),
-        Route(one + "/test", webhooks.test, methods=["POST"]),
-        Route(one + "/deliveries", webhooks.deliveries, methods=["GET"]),
+        DescribedRoute("/webhooks", webhooks.index, methods=["GET"]),
+        DescribedRoute("/webhooks", webhooks.add, methods=["POST"]),
+        DescribedRoute(one, webhooks.remove, methods=["DELETE"]),
+        DescribedRoute(one + "/enable", webhooks.enable, methods=["POST"]),
+        DescribedRoute(one + "/test", webhooks.test, methods=["POST"]),
+        DescribedRoute(one + "/deliveries", webhooks.deliveries, methods=["GET"]),
     ]
 
 
-def _oci_routes(oci: OciRoutes) -> list[Route]:
+def _oci_routes(oci: OciRoutes) -> list[BaseRoute]:
     return [
-        Route("/v2/", oci.root),
-        Route("/v2/{name}/tags/list", oci.tags),
-        Route("/v2/{name}/manifests/{reference}", oci.manifest),
-        Route("/v2/{name}/blobs/{digest}", oci.blob),
-        Route("/v2/{name}/referrers/{digest}", oci.referrers),
+        DescribedRoute("/v2/", oci.root),
+        DescribedRoute("/v2/{name}/tags/list", oci.tags),
+        DescribedRoute("/v2/{name}/manifests/{reference}", oci.manifest),
+        DescribedRoute("/v2/{name}/blobs/{digest}", oci.blob),
+        DescribedRoute("/v2/{name}/referrers/{digest}", oci.referrers),
     ]

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from registry.blobs import StoredBlob, missing
 from registry.errors import InvalidRequest, RegistryError
 
+from .answer_types import Uploaded, UploadState
 from .desk import Desk
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -68,7 +69,8 @@ class BlobRoutes:
         digest = check_digest(request.query_params.get("digest", ""))
         upload, blobs = request.path_params["upload"], self._desk.registry.blobs
         size = await anyio.to_thread.run_sync(self._desk.uploads.finish, upload, digest, blobs)
-        return JSONResponse({"digest": digest, "size": size}, status_code=201)
+        answer: Uploaded = {"digest": digest, "size": size}
+        return JSONResponse(answer, status_code=201)
 
     async def cancel(self, request: Request) -> Response:
         (await self._desk.gate.admit(request)).require("push")
@@ -77,7 +79,7 @@ class BlobRoutes:
 
     def _state(self, request: Request, upload: str, offset: int, status: int) -> Response:
         location = f"{request.scope.get('root_path', '')}/blobs/uploads/{upload}"
-        values = {"upload": upload, "offset": offset}
+        values: UploadState = {"upload": upload, "offset": offset}
         return JSONResponse(values, status_code=status, headers={"location": location})
 
 

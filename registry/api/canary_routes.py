@@ -17,6 +17,7 @@ from registry.keys import Verb
 from registry.references import check_alias, check_name
 
 from .access import Caller
+from .answer_types import Canaries
 from .answers import read_json, text_of
 from .desk import Desk
 from .preconditions import expected_of
@@ -35,7 +36,8 @@ class CanaryRoutes:
         caller.require("read")
         running = await anyio.to_thread.run_sync(self._canaries.running)
         shown = [canary_document(each) for each in running if caller.may("read", each.name)]
-        return JSONResponse({"canaries": shown})
+        answer: Canaries = {"canaries": shown}
+        return JSONResponse(answer)
 
     async def show(self, request: Request) -> Response:
         """How the newest one stands or ended; the ETag is what `If-Match` wants."""

@@ -16,6 +16,7 @@ from registry.errors import InvalidRequest, Unavailable
 from registry.events import Event
 
 from .access import Caller
+from .answer_types import Events
 from .answers import dump, is_number, number_of
 from .desk import Desk
 
@@ -46,7 +47,8 @@ class EventRoutes:
         limit = number_of(request, "limit", 100, most=_LARGEST_PAGE, least=1)
         events = await self._after(cursor, limit)
         shown = [document(event) for event in events if caller.may("read", event.adapter)]
-        return JSONResponse({"events": shown, "cursor": events[-1].id if events else cursor})
+        answer: Events = {"events": shown, "cursor": events[-1].id if events else cursor}
+        return JSONResponse(answer)
 
     async def _follow(self, caller: Caller, cursor: int) -> AsyncIterator[ServerSentEvent]:
         self._num_followers += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from urllib.parse import urlencode
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -12,9 +12,12 @@ from starlette.responses import JSONResponse, Response
 from registry.canonical import digest_of
 from registry.errors import NotFound
 from registry.manifest import MANIFEST_TYPE
+from registry.pages import LARGEST_PAGE
 from registry.references import Reference, check_name
 from registry.referrers import list_referrers
 
+from .answer_types import OciIndex, OciReferrer, OciTags
+from .answers import number_of
 from .blob_routes import blob_response, check_digest
 from .desk import Desk
 
@@ -33,10 +36,13 @@ class OciRoutes:
         return JSONResponse({}, headers={"docker-distribution-api-version": "registry/2.0"})
 
     async def tags(self, request: Request) -> Response:
+        """All of them, or with `n` so many of those after `last`."""
         name = await self._name(request)
-        return JSONResponse(
-            {"name": name, "tags": await anyio.to_thread.run_sync(self._tags, name)}
-        )
+        tags = sorted(await anyio.to_thread.run_sync(self._tags, name))
+        most = number_of(request, "n", len(tags), most=LARGEST_PAGE)
+        later = [tag for tag in tags if tag > request.query_params.get("last", "")]
+        answer: OciTags = {"name": name, "tags": later[:most]}
+        return JSONResponse(answer, headers=_next(request, later, most))
 
     async def manifest(self, request: Request) -> Response:
         """The manifest by tag or digest: a version's, or that of a referrer by digest."""
@@ -57,7 +63,7 @@ class OciRoutes:
         digest = check_digest(request.path_params["digest"])
         kind = request.query_params.get("artifactType", "")
         found = await anyio.to_thread.run_sync(list_referrers, self._desk.registry, digest, kind)
-        manifests: list[dict[str, Any]] = [
+        manifests: list[OciReferrer] = [
             {
                 "mediaType": MANIFEST_TYPE,
                 "digest": each.digest,
@@ -67,7 +73,7 @@ class OciRoutes:
             for each in found
         ]
         headers = {"oci-filters-applied": "artifactType"} if kind else None
-        index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": manifests}
+        index: OciIndex = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": manifests}
         return JSONResponse(index, headers=headers, media_type=_INDEX_TYPE)
 
     async def _name(self, request: Request) -> str:
@@ -95,3 +101,11 @@ class OciRoutes:
                 if referrer.digest == target:
                     return referrer.manifest.encode()
         raise NotFound(f"{name} has no manifest {target}", param="reference")
+
+
+def _next(request: Request, tags: list[str], most: int) -> dict[str, str] | None:
+    """Where the list goes on, as OCI says it."""
+    if not 0 < most < len(tags):
+        return None
+    query = urlencode({"n": most, "last": tags[most - 1]})
+    return {"link": f'<{request.url.path}?{query}>; rel="next"'}

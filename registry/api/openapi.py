@@ -3,192 +3,60 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
+
+from registry.closed_schema import ClosedSchema
+
+from .answer_types import Error
+from .openapi_answers import ANSWERS, BYTES, MEDIA_TYPES, TEXT, FollowedEvent
+from .openapi_operations import OPERATIONS
 from .openapi_statuses import statuses_of
 
-# Path and method → summary, the verb that a key needs, the body's keys, the query's.
-OPERATIONS: dict[tuple[str, str], tuple[str, str, str, str]] = {
-    ("/healthz", "get"): ("Whether the process answers.", "", "", ""),
-    ("/readyz", "get"): ("Whether the catalog answers.", "", "", ""),
-    ("/metrics", "get"): ("Prometheus' text: requests, latencies, bytes.", "read", "", ""),
-    ("/openapi.json", "get"): ("This document.", "", "", ""),
-    ("/blobs/{digest}", "get"): ("A blob's bytes; takes Range.", "read", "", ""),
-    ("/blobs/{digest}", "head"): ("Whether a blob is there, and its size.", "read", "", ""),
-    ("/blobs/uploads", "post"): ("Begin an upload.", "push", "", ""),
-    ("/blobs/uploads/{upload}", "get"): ("How much has arrived.", "push", "", ""),
-    ("/blobs/uploads/{upload}", "patch"): (
-        "The next piece, with Content-Range: first-last.",
-        "push",
-        "bytes",
-        "",
-    ),
-    ("/blobs/uploads/{upload}", "put"): ("Make the upload a blob.", "push", "", "digest"),
-    ("/blobs/uploads/{upload}", "delete"): ("Give the upload up.", "push", "", ""),
-    ("/adapters", "get"): (
-        "A page of adapters, by name; tag and metric may be repeated (metric=exact_match>=0.9).",
-        "read",
-        "",
-        "text base tag metric after limit",
-    ),
-    ("/adapters/{name}", "get"): ("The newest version and every alias.", "read", "", ""),
-    ("/adapters/{name}/versions", "get"): ("All versions, oldest first.", "read", "", ""),
-    ("/adapters/{name}/versions", "post"): (
-        "Commit uploaded blobs as a version: 201, or 200 when it was there.",
-        "push",
-        "manifest alias why tags allow_new_base",
-        "",
-    ),
-    ("/adapters/{name}/versions/{reference}", "get"): (
-        "A version by number, digest, prefix or alias.",
-        "read",
-        "",
-        "",
-    ),
-    ("/adapters/{name}/versions/{reference}", "delete"): ("Withdraw it.", "delete", "", "why"),
-    ("/adapters/{name}/versions/{reference}/diff", "get"): (
-        "What changed since another version of it: documents by key, weights by layer.",
-        "read",
-        "",
-        "against",
-    ),
-    ("/adapters/{name}/versions/{reference}/files/{file}", "get"): (
-        "One file of a version; takes Range.",
-        "read",
-        "",
-        "",
-    ),
-    ("/adapters/{name}/versions/{reference}/referrers", "get"): (
-        "What is said about a version.",
-        "read",
-        "",
-        "artifact_type",
-    ),
-    ("/adapters/{name}/versions/{reference}/referrers", "post"): (
-        "Say something about a version.",
-        "push",
-        "artifact_type content",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}", "get"): ("Where it points, as ETag too.", "read", "", ""),
-    ("/adapters/{name}/aliases/{alias}", "put"): (
-        "Move it: If-Match says where it points now, If-None-Match: * that it is new.",
-        "alias",
-        "target why",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}/history", "get"): ("Every move.", "read", "", ""),
-    ("/adapters/{name}/aliases/{alias}/rollback", "post"): ("Undo a move.", "alias", "why", ""),
-    ("/adapters/{name}/aliases/{alias}/protection", "put"): (
-        "Let only keys with the verb protect move it.",
-        "protect",
-        "",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}/protection", "delete"): (
-        "Let every key with the verb alias move it.",
-        "protect",
-        "",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}/canary", "get"): (
-        "How its newest canary stands or ended.",
-        "read",
-        "",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}/canary", "put"): (
-        "Try a version behind it, by rules: If-Match says where the alias points now.",
-        "alias",
-        "target rules why",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}/canary", "delete"): (
-        "Give all requests back to the version that the alias points at.",
-        "alias",
-        "",
-        "why",
-    ),
-    ("/adapters/{name}/aliases/{alias}/canary/advance", "post"): (
-        "Begin the canary's next step: If-Match takes its ETag.",
-        "alias",
-        "why",
-        "",
-    ),
-    ("/adapters/{name}/aliases/{alias}/canary/reports", "put"): (
-        "How the requests of one step went at one server, in place of its last report.",
-        "report",
-        "canary step holder stable target refusal",
-        "",
-    ),
-    ("/canaries", "get"): ("Every canary that runs.", "read", "", ""),
-    ("/events", "get"): (
-        "What happened after a cursor: a page, or with Accept: text/event-stream a stream.",
-        "read",
-        "",
-        "after limit",
-    ),
-    ("/keys", "get"): ("Every key, without secrets.", "admin", "", ""),
-    ("/keys", "post"): ("A new key.", "admin", "name verbs patterns expires_in", ""),
-    ("/keys/{key}", "delete"): ("Revoke a key.", "admin", "", ""),
-    ("/audit", "get"): ("Who changed what, newest first.", "admin", "", "before limit"),
-    ("/collections", "post"): ("Remove what nothing needs.", "admin", "grace dry_run", ""),
-    ("/leases", "get"): ("Who uses which version.", "read", "", ""),
-    ("/leases", "put"): ("Use a version for a while.", "read", "digest holder seconds", ""),
-    ("/leases", "delete"): ("Give a lease back.", "read", "", "digest holder"),
-    ("/webhooks", "get"): ("Every webhook, without secrets.", "admin", "", ""),
-    ("/webhooks", "post"): (
-        "Tell a URL of events; the answer alone has the secret.",
-        "admin",
-        "url kinds patterns",
-        "",
-    ),
-    ("/webhooks/{webhook}", "delete"): ("Tell it nothing any more.", "admin", "", ""),
-    ("/webhooks/{webhook}/enable", "post"): ("Try one again that was given up.", "admin", "", ""),
-    ("/webhooks/{webhook}/test", "post"): (
-        "Send it a webhook.test; what came of it.",
-        "admin",
-        "",
-        "",
-    ),
-    ("/webhooks/{webhook}/deliveries", "get"): ("Its newest deliveries.", "admin", "", ""),
-    ("/v2/", "get"): ("OCI distribution is spoken here, to read.", "read", "", ""),
-    ("/v2/{name}/tags/list", "get"): ("Aliases and numbers, as tags.", "read", "", ""),
-    ("/v2/{name}/manifests/{reference}", "get"): ("A manifest, by tag or digest.", "read", "", ""),
-    ("/v2/{name}/blobs/{digest}", "get"): ("A blob.", "read", "", ""),
-    ("/v2/{name}/referrers/{digest}", "get"): ("An index.", "read", "", "artifactType"),
-}
 _PARAMETER = re.compile(r"{(\w+)}")
-_ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "properties": {
-                "message": {"type": "string"},
-                "code": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-            },
-            "required": ["message", "code"],
-        }
-    },
-}
+_JSON, _STREAM = "application/json", "text/event-stream"
+_MODE: JsonSchemaMode = "validation"
+_RAW: Mapping[str, Mapping[str, Any]] = {TEXT: {"type": "string"}, BYTES: {}}
 
 
 def openapi_document() -> dict[str, Any]:
     """The API as OpenAPI 3.1."""
+    schemas, definitions = _schemas()
     paths: dict[str, dict[str, Any]] = {}
     for (path, method), operation in OPERATIONS.items():
-        paths.setdefault(path, {})[method] = _operation(path, method, *operation)
+        described = _operation(path, method, *operation)
+        for status, meaning in _meanings(path, method).items():
+            described["responses"][str(status)] = {
+                "description": meaning,
+                **_content(path, method, status, schemas),
+            }
+        paths.setdefault(path, {})[method] = described
     return {
         "openapi": "3.1.0",
         "info": {"title": "Hatstand registry", "version": "1"},
         "paths": paths,
         "components": {
-            "schemas": {"Error": _ERROR},
+            "schemas": definitions,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _schemas() -> tuple[Mapping[Any, JsonSchemaValue], JsonSchemaValue]:
+    """A schema for each type that is answered, and the definitions that they refer to."""
+    typed = [answer for answer in ANSWERS.values() if not isinstance(answer, str)]
+    found, rest = TypeAdapter.json_schemas(
+        [
+            (kind, _MODE, TypeAdapter(kind))
+            for kind in dict.fromkeys([Error, FollowedEvent, *typed])
+        ],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=ClosedSchema,
+    )
+    return {kind: schema for (kind, _), schema in found.items()}, rest["$defs"]
 
 
 def _operation(
@@ -196,29 +64,57 @@ def _operation(
 ) -> dict[str, Any]:
     parameters = [_parameter(name, "path") for name in _PARAMETER.findall(path)]
     parameters += [_parameter(name, "query") for name in query.split()]
-    meanings = statuses_of(path, method, verb=verb, has_body=bool(body))
     values: dict[str, Any] = {
         "summary": summary,
         "operationId": f"{method}{re.sub(r'[^a-z0-9]+', '_', path.lower())}",
         "parameters": parameters,
-        "responses": {str(status): _answer(status, said) for status, said in meanings.items()},
+        "responses": {},
     }
     if verb:
         values |= {"description": f"Needs the verb `{verb}`.", "security": [{"key": []}]}
     if body == "bytes":
-        values["requestBody"] = {"content": {"application/octet-stream": {"schema": {}}}}
+        values["requestBody"] = {"content": {BYTES: {"schema": {}}}}
     elif body:
         properties: dict[str, Any] = {name: {} for name in body.split()}
         schema = {"type": "object", "properties": properties}
-        values["requestBody"] = {"content": {"application/json": {"schema": schema}}}
+        values["requestBody"] = {"content": {_JSON: {"schema": schema}}}
     return values
 
 
-def _answer(status: int, meaning: str) -> dict[str, Any]:
-    if status < 400:
-        return {"description": meaning}
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {"description": meaning, "content": error}
+def _meanings(path: str, method: str) -> Mapping[int, str]:
+    _, verb, body, _ = OPERATIONS[path, method]
+    return statuses_of(path, method, verb=verb, has_body=bool(body))
+
+
+def _content(
+    path: str, method: str, status: int, schemas: Mapping[Any, JsonSchemaValue]
+) -> dict[str, Any]:
+    """What comes with a status, by media type."""
+    if method == "head":
+        return {}
+    if status >= 400:
+        return {"content": {_JSON: {"schema": schemas[Error]}}}
+    answer = ANSWERS.get((path, method))
+    if answer is None:
+        return {}
+    if isinstance(answer, str):
+        return {"content": {answer: {"schema": _RAW[answer]}}}
+    kind = MEDIA_TYPES.get((path, method), _JSON)
+    content: dict[str, Any] = {kind: {"schema": schemas[answer]}}
+    if path == "/events":
+        content[_STREAM] = {"schema": _event(schemas[FollowedEvent])}
+    return {"content": content}
+
+
+def _event(said: JsonSchemaValue) -> JsonSchemaValue:
+    """One event of the stream, as OpenAPI 3.1 has it; the first says where the follower stands."""
+    cursor = {"type": "object", "required": ["cursor"], "properties": {"cursor": {}}}
+    content = {
+        "type": "string",
+        "contentMediaType": _JSON,
+        "contentSchema": {"anyOf": [cursor, said]},
+    }
+    return {"type": "object", "required": ["data"], "properties": {"data": content}}
 
 
 def _parameter(name: str, place: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from registry.errors import InvalidRequest
 from registry.references import Reference
 from registry.referrers import Referrer, add_referrer, list_referrers
 
+from .answer_types import ReferrerDocument, Referrers
 from .answers import read_json, text_of
 from .desk import Desk
 
@@ -32,7 +32,8 @@ class ReferrerRoutes:
         kind = request.query_params.get("artifact_type", "")
         find = partial(list_referrers, self._desk.registry, version.digest, kind)
         found = await anyio.to_thread.run_sync(find)
-        return JSONResponse({"referrers": [referrer_document(each) for each in found]})
+        answer: Referrers = {"referrers": [referrer_document(each) for each in found]}
+        return JSONResponse(answer)
 
     async def add(self, request: Request) -> Response:
         """State something: `artifact_type` and `content`, a JSON object."""
@@ -48,7 +49,7 @@ class ReferrerRoutes:
         return JSONResponse(referrer_document(await anyio.to_thread.run_sync(add)), 201)
 
 
-def referrer_document(referrer: Referrer) -> dict[str, Any]:
+def referrer_document(referrer: Referrer) -> ReferrerDocument:
     """A referrer; its content is the blob that the manifest's one layer names."""
     return {
         "subject": referrer.subject,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
-from typing import Any
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -16,6 +14,7 @@ from registry.webhooks.documents import delivery_document, webhook_document
 from registry.webhooks.hook import Webhooks
 
 from .access import Caller
+from .answer_types import Deliveries, NewWebhook, Tried, WebhookList
 from .answers import read_json, text_of, texts_of
 from .desk import Desk
 
@@ -32,7 +31,8 @@ class WebhookRoutes:
         """Every webhook, without its secret."""
         await self._admin(request)
         found = await anyio.to_thread.run_sync(self._webhooks.list)
-        return JSONResponse({"webhooks": [webhook_document(each) for each in found]})
+        answer: WebhookList = {"webhooks": [webhook_document(each) for each in found]}
+        return JSONResponse(answer)
 
     async def add(self, request: Request) -> Response:
         """A new one; its secret is in this answer and nowhere else."""
@@ -46,7 +46,8 @@ class WebhookRoutes:
             by=caller.name,
         )
         made = await anyio.to_thread.run_sync(add)
-        return JSONResponse({**webhook_document(made), "secret": made.secret}, status_code=201)
+        answer: NewWebhook = {**webhook_document(made), "secret": made.secret}
+        return JSONResponse(answer, status_code=201)
 
     async def remove(self, request: Request) -> Response:
         await self._admin(request)
@@ -70,11 +71,17 @@ class WebhookRoutes:
         await self._admin(request)
         read = partial(read_deliveries, self._desk.registry.catalog, request.path_params["webhook"])
         found = await anyio.to_thread.run_sync(read)
-        return JSONResponse({"deliveries": [delivery_document(each) for each in found]})
+        answer: Deliveries = {"deliveries": [delivery_document(each) for each in found]}
+        return JSONResponse(answer)
 
-    def _test(self, hook_id: str) -> dict[str, Any]:
+    def _test(self, hook_id: str) -> Tried:
         outcome = self._courier.test(self._webhooks.get(hook_id))
-        return {**dataclasses.asdict(outcome), "is_delivered": outcome.is_delivered}
+        return {
+            "status": outcome.status,
+            "error": outcome.error,
+            "seconds": outcome.seconds,
+            "is_delivered": outcome.is_delivered,
+        }
 
     async def _admin(self, request: Request) -> Caller:
         caller = await self._desk.gate.admit(request)

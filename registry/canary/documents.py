@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from registry.documents import read_version, version_document
+from typing_extensions import TypedDict
+
+from registry.documents import VersionDocument, read_version, version_document
+from registry.recorded import Of
 
 from .canaries import Standing
 from .judging import Evidence, Judgement
@@ -16,7 +19,64 @@ from .record import Canary, Split
 from .rules import Rules
 
 
-def split_document(split: Split) -> dict[str, Any]:
+class SplitDocument(TypedDict):
+    """How an alias's requests are split; `weight` in per cent."""
+
+    canary: int
+    alias: str
+    step: int
+    weight: int
+    target: VersionDocument
+
+
+class CanaryDocument(TypedDict):
+    """A canary with both versions and its rules."""
+
+    id: int
+    name: str
+    alias: str
+    stable: VersionDocument
+    target: VersionDocument
+    rules: Annotated[dict[str, Any], Of(Rules)]
+    step: int
+    weight: int
+    state: str
+    started_at: str
+    step_at: str
+    ended_at: str | None
+    by: str
+    why: str
+    verdict: str
+    etag: str
+
+
+class OutcomesDocument(TypedDict):
+    """How requests went: counts, and histograms of seconds."""
+
+    requests: int
+    errors: int
+    ttft: list[int]
+    inter_token: list[int]
+
+
+class EvidenceDocument(TypedDict):
+    """How the requests of a step went."""
+
+    seconds: float
+    stable: Annotated[dict[str, Any], Of(OutcomesDocument)]
+    target: Annotated[dict[str, Any], Of(OutcomesDocument)]
+    metrics: dict[str, float]
+    refusal: str
+
+
+class StandingDocument(CanaryDocument):
+    """A canary, how its step went, and what the rules say to that."""
+
+    evidence: EvidenceDocument
+    judgement: Annotated[dict[str, Any], Of(Judgement)]
+
+
+def split_document(split: Split) -> SplitDocument:
     """How an alias's requests are split."""
     return {
         "canary": split.canary,
@@ -32,8 +92,8 @@ def read_split(values: Mapping[str, Any]) -> Split:
     return Split(**{**values, "target": read_version(values["target"])})
 
 
-def canary_document(canary: Canary) -> dict[str, Any]:
-    """A canary with both versions and its rules."""
+def canary_document(canary: Canary) -> CanaryDocument:
+    """A canary as JSON."""
     return {
         "id": canary.id,
         "name": canary.name,
@@ -46,7 +106,7 @@ def canary_document(canary: Canary) -> dict[str, Any]:
         "state": canary.state,
         "started_at": canary.started_at.isoformat(),
         "step_at": canary.step_at.isoformat(),
-        "ended_at": canary.ended_at and canary.ended_at.isoformat(),
+        "ended_at": None if canary.ended_at is None else canary.ended_at.isoformat(),
         "by": canary.by,
         "why": canary.why,
         "verdict": canary.verdict,
@@ -69,8 +129,8 @@ def read_canary(values: Mapping[str, Any]) -> Canary:
     )
 
 
-def standing_document(standing: Standing) -> dict[str, Any]:
-    """A canary, how the requests of its step went, and what the rules say to that."""
+def standing_document(standing: Standing) -> StandingDocument:
+    """How a canary stands, as JSON."""
     evidence = standing.evidence
     return {
         **canary_document(standing.canary),

@@ -17,6 +17,7 @@ from .options import (
     JsonOption,
     NameArgument,
     RegistryOption,
+    TargetArgument,
     WhyOption,
 )
 from .replay import HostOption, prove
@@ -28,9 +29,7 @@ app = typer.Typer(help="Move aliases, and see who moved them.", no_args_is_help=
 def set_(
     name: NameArgument,
     alias: AliasArgument,
-    target: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A number, a digest, an alias or NAME@REF.")
-    ],
+    target: TargetArgument,
     by: ByOption = None,
     why: WhyOption = "",
     expected: ExpectedOption = None,

@@ -18,6 +18,7 @@ from .options import (
     JsonOption,
     NameArgument,
     RegistryOption,
+    TargetArgument,
     WhyOption,
 )
 from .replay import HostOption, prove
@@ -45,9 +46,7 @@ _OFF = "no limit"
 def start(
     name: NameArgument,
     alias: AliasArgument,
-    target: Annotated[
-        str, typer.Argument(metavar="VERSION", help="A number, a digest, an alias or NAME@REF.")
-    ],
+    target: TargetArgument,
     steps: Annotated[
         str, typer.Option(metavar="PERCENTS", help="Its share of the requests, step by step.")
     ] = "10,25,50,100",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .opening import open_registry, refusals
-from .options import JsonOption, RegistryOption
+from .options import JsonOption, ReferenceArgument, RegistryOption
 
 if TYPE_CHECKING:
     from registry.diff import Change, VersionDiff
@@ -20,8 +20,8 @@ _WIDEST = 60  # characters of one value in a table; --json has all of it
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help="NAME[@REF].")],
-    after: Annotated[str, typer.Argument(metavar="B", help="NAME[@REF], of any adapter.")],
+    before: ReferenceArgument,
+    after: ReferenceArgument,
     png: Annotated[
         Path | None,
         typer.Option("--png", metavar="FILE", help="Draw the weights, layer by projection."),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .opening import open_registry, refusals
-from .options import BaseOption, ByOption, JsonOption, RegistryOption
+from .options import BaseOption, ByOption, JsonOption, ReferenceArgument, RegistryOption
 
 
 def import_(
@@ -57,7 +57,7 @@ def import_(
 
 
 def export(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="What to copy out.")],
+    reference: ReferenceArgument,
     to: Annotated[
         str,
         typer.Option(

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from .completing import adapter_names, aliases, references, targets
+
 RegistryOption = Annotated[
     str | None,
     typer.Option(
@@ -26,11 +28,28 @@ ExpectedOption = Annotated[
     typer.Option(
         metavar="VERSION|DIGEST|none",
         help="Refuse unless the alias points there now ('none': does not exist).",
+        autocompletion=targets,
         show_default=False,
     ),
 ]
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The adapter.")]
-AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias, such as prod.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The adapter.", autocompletion=adapter_names)
+]
+AliasArgument = Annotated[
+    str, typer.Argument(metavar="ALIAS", help="The alias, such as prod.", autocompletion=aliases)
+]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION",
+        help="A number, a digest, an alias or NAME@REF.",
+        autocompletion=targets,
+    ),
+]
+ReferenceArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME[@REF]", help="The version.", autocompletion=references),
+]
 BaseOption = Annotated[
     str | None,
     typer.Option(

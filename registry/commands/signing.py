@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .opening import open_registry, refusals
-from .options import JsonOption, RegistryOption
+from .options import JsonOption, ReferenceArgument, RegistryOption
 
 if TYPE_CHECKING:
     from registry.opening import AnyRegistry
@@ -37,7 +37,7 @@ IssuerOption = Annotated[
 
 
 def sign(
-    reference: Annotated[str, typer.Argument(metavar="NAME[@REF]", help="The version.")],
+    reference: ReferenceArgument,
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A private key (PEM, elliptic curve).")
     ] = None,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from .opening import open_registry, refusals
-from .options import ByOption, JsonOption, RegistryOption, WhyOption
+from .options import ByOption, JsonOption, ReferenceArgument, RegistryOption, WhyOption
 
 
 def withdraw(
-    reference: Annotated[str, typer.Argument(metavar="NAME@REF", help="The version.")],
+    reference: ReferenceArgument,
     by: ByOption = None,
     why: WhyOption = "",
     registry: RegistryOption = None,
@@ -55,7 +56,7 @@ def collect(
     )
 
 
-def _collect(registry: str | None, grace: float, dry_run: bool) -> dict[str, Any]:
+def _collect(registry: str | None, grace: float, dry_run: bool) -> Mapping[str, Any]:
     from registry.collection import collect as run
     from registry.console import collection_values
     from registry.embedded import Registry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,7 +151,7 @@ def _desk(location: str | None) -> Iterator[WebhookDesk]:
         yield open_desk(opened)
 
 
-def _state(hook: dict[str, Any]) -> str:
+def _state(hook: Mapping[str, Any]) -> str:
     if hook["disabled_at"]:
         return "given up"
     return f"{hook['failures']} failures" if hook["failures"] else "fine"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from registry.lock import Lock
 from registry.versions import Version
 
 from .changes import Change, changes
+from .documents import ChangeDocument, DiffDocument, ProductsDocument, WeightsDocument
 from .weights import Products, ShapesDiffer, Side, WeightsDiff, compare_weights
 
 
@@ -39,17 +40,26 @@ class VersionDiff:
     documents: Mapping[str, tuple[Change, ...]]
     weights: WeightsDiff | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DiffDocument:
         """As JSON."""
         return {
             "before": {"ref": self.before.ref, "digest": self.before.digest},
             "after": {"ref": self.after.ref, "digest": self.after.digest},
-            **{
-                name: [{**asdict(change), "step": change.step} for change in found]
-                for name, found in self.documents.items()
-            },
+            "base": self._changes("base"),
+            "config": self._changes("config"),
+            "hat": self._changes("hat"),
+            "recipe": self._changes("recipe"),
+            "data": self._changes("data"),
+            "environment": self._changes("environment"),
+            "metrics": self._changes("metrics"),
             "weights": None if self.weights is None else _weights(self.weights),
         }
+
+    def _changes(self, name: str) -> list[ChangeDocument]:
+        return [
+            {"key": each.key, "before": each.before, "after": each.after, "step": each.step}
+            for each in self.documents[name]
+        ]
 
 
 def diff_versions(
@@ -91,7 +101,7 @@ def _hat(hat: Hat) -> dict[str, Any]:
     return {**values, "chat_template": hat.template_sha256}
 
 
-def _weights(weights: WeightsDiff) -> dict[str, Any]:
+def _weights(weights: WeightsDiff) -> WeightsDocument:
     return {
         "total": _products(weights.total),
         "layers": [
@@ -108,7 +118,7 @@ def _weights(weights: WeightsDiff) -> dict[str, Any]:
     }
 
 
-def _products(products: Products) -> dict[str, float | None]:
+def _products(products: Products) -> ProductsDocument:
     return {
         "norm_before": products.norm_before,
         "norm_after": products.norm_after,

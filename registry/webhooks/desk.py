@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from registry.embedded import Registry
@@ -18,7 +18,7 @@ from .documents import delivery_document, webhook_document
 from .hook import Webhooks
 from .sender import Sender
 
-Document = dict[str, Any]
+Document = Mapping[str, Any]
 
 
 class WebhookDesk(Protocol):

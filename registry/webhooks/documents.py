@@ -5,11 +5,28 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from .deliveries import Delivery
 from .hook import Webhook
 
 
-def webhook_document(hook: Webhook) -> dict[str, Any]:
+class WebhookDocument(TypedDict):
+    """Whom to tell of what; `failures` in a row."""
+
+    id: str
+    url: str
+    kinds: list[str]
+    patterns: list[str]
+    cursor: int
+    failures: int
+    next_at: str
+    created_at: str
+    created_by: str
+    disabled_at: str | None
+
+
+def webhook_document(hook: Webhook) -> WebhookDocument:
     """A webhook without its secret."""
     return {
         "id": hook.id,
@@ -21,7 +38,7 @@ def webhook_document(hook: Webhook) -> dict[str, Any]:
         "next_at": hook.next_at.isoformat(),
         "created_at": hook.created_at.isoformat(),
         "created_by": hook.created_by,
-        "disabled_at": hook.disabled_at and hook.disabled_at.isoformat(),
+        "disabled_at": None if hook.disabled_at is None else hook.disabled_at.isoformat(),
     }
 
 

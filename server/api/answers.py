@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from server.engine.request import FinishReason, GenerationDelta, TokenLogprob
 from server.errors import ServingError, Unavailable
 
-Usage = dict[str, object]
-"""OpenAI's usage object."""
+from .documents.usage import Usage as Usage
+
+WholeReason = Literal["stop", "length"]
 
 
 @dataclass
@@ -53,6 +55,13 @@ def check_ending(delta: GenerationDelta) -> None:
         raise Unavailable("The server stopped this generation before it was finished.")
     if delta.finish_reason == "error":
         raise ServingError("The generation failed. The server's log has the details.")
+
+
+def said_reason(reason: FinishReason | None) -> WholeReason | None:
+    """OpenAI's finish reason: what is none, `check_ending` has raised."""
+    assert reason != "abort"
+    assert reason != "error"
+    return reason
 
 
 def best(answers: list[Answer], num_candidates: int, num_choices: int) -> list[Answer]:

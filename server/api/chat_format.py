@@ -9,6 +9,7 @@ from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
 from .chunks import DONE, TextChunk, encode_chunk
+from .documents.chat import ChatAnswer, ChatChoice, ChatLogprobs, ChatToken, ScoredToken
 from .job import Job
 from .voice import Voice, whole_message
 
@@ -23,10 +24,14 @@ class ChatFormat:
         tells_more = job.body.num_logprobs is not None or job.body.return_token_ids
         self._is_plain = job.toolbox is None and not tells_more
 
-    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
+    async def whole(self, answers: list[Answer], usage: Usage) -> ChatAnswer:
         """The `chat.completion` object."""
-        response = {
-            **self._head("chat.completion"),
+        response: ChatAnswer = {
+            "id": self._job.id,
+            "object": "chat.completion",
+            "created": self._job.created,
+            "model": self._job.model.name,
+            "system_fingerprint": self._job.model.system_fingerprint,
             "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
             "usage": usage,
         }
@@ -54,7 +59,7 @@ class ChatFormat:
         """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
         if not self._job.body.wants_usage:
             return DONE
-        chunk = {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
+        chunk = {**self._head(), "choices": [], "usage": usage}
         return encode_chunk(chunk) + DONE
 
     def _chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
@@ -75,18 +80,18 @@ class ChatFormat:
             chunks.append(chunk)
         return chunks
 
-    def _head(self, kind: str) -> dict[str, Any]:
+    def _head(self) -> dict[str, Any]:
         return {
             "id": self._job.id,
-            "object": kind,
+            "object": "chat.completion.chunk",
             "created": self._job.created,
             "model": self._job.model.name,
             "system_fingerprint": self._job.model.system_fingerprint,
         }
 
-    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+    def _choice(self, index: int, answer: Answer) -> ChatChoice:
         voice = self._voice(index)
-        choice: dict[str, Any] = {
+        choice: ChatChoice = {
             "index": index,
             "message": whole_message(voice.read(answer.text, is_last=True)),
             "logprobs": self._logprobs(answer.logprobs),
@@ -108,23 +113,23 @@ class ChatFormat:
 
     def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
-        chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
+        chunk = {**self._head(), "choices": [choice]}
         if self._job.body.wants_usage:
             chunk["usage"] = None  # OpenAI's: present on every chunk, filled on the last
         return chunk
 
-    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[TokenLogprob]) -> ChatLogprobs | None:
         if self._job.body.num_logprobs is None:
             return None
         return {"content": [_token(token) for token in tokens], "refusal": None}
 
 
-def _token(token: TokenLogprob) -> dict[str, Any]:
+def _token(token: TokenLogprob) -> ChatToken:
     alternatives = [_scored(text, logprob) for _, text, logprob in token.top]
     return {**_scored(token.text, token.logprob), "top_logprobs": alternatives}
 
 
-def _scored(text: str, logprob: float) -> dict[str, Any]:
+def _scored(text: str, logprob: float) -> ScoredToken:
     # A token that is part of a character has no text of its own, so its bytes are not known.
     as_bytes = None if "\ufffd" in text else list(text.encode())
     return {"token": text, "logprob": finite(logprob), "bytes": as_bytes}

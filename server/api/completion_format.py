@@ -7,8 +7,14 @@ from typing import Any
 
 from server.engine.request import GenerationDelta, TokenLogprob
 
-from .answers import Answer, Usage, finite
+from .answers import Answer, Usage, finite, said_reason
 from .chunks import DONE, TextChunk, encode_chunk
+from .documents.completion import (
+    Completion,
+    CompletionChoice,
+    CompletionHead,
+    CompletionLogprobs,
+)
 from .job import Echo, Job
 
 
@@ -23,7 +29,7 @@ class CompletionFormat:
         self._texts: dict[int, TextChunk] = {}  # by choice
         self._is_plain = job.body.num_logprobs is None and not job.body.return_token_ids
 
-    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
+    async def whole(self, answers: list[Answer], usage: Usage) -> Completion:
         """The `text_completion` object."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
         return {**self._head(), "choices": choices, "usage": usage}
@@ -56,7 +62,7 @@ class CompletionFormat:
             chunk["usage"] = None
         return chunk
 
-    def _head(self) -> dict[str, Any]:
+    def _head(self) -> CompletionHead:
         return {
             "id": self._job.id,
             "object": "text_completion",
@@ -65,13 +71,13 @@ class CompletionFormat:
             "system_fingerprint": self._job.model.system_fingerprint,
         }
 
-    def _choice(self, index: int, answer: Answer | GenerationDelta) -> dict[str, Any]:
+    def _choice(self, index: int, answer: Answer | GenerationDelta) -> CompletionChoice:
         echo = None if index in self._begun else self._job.echo_of(index)
-        choice: dict[str, Any] = {
+        choice: CompletionChoice = {
             "index": index,
             "text": answer.text if echo is None else echo.text + answer.text,
             "logprobs": self._logprobs(index, answer, echo),
-            "finish_reason": answer.finish_reason,
+            "finish_reason": said_reason(answer.finish_reason),
             "stop_reason": answer.stop_reason,
         }
         if self._job.body.return_token_ids:
@@ -83,7 +89,7 @@ class CompletionFormat:
 
     def _logprobs(
         self, index: int, answer: Answer | GenerationDelta, echo: Echo | None
-    ) -> dict[str, Any] | None:
+    ) -> CompletionLogprobs | None:
         if self._job.body.num_logprobs is None:
             return None
         scored = list(answer.logprobs)

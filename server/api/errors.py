@@ -19,13 +19,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from registry.errors import RegistryError
 from server.errors import InvalidRequest, ServingError
+
+from .documents.error import Error
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def as_serving_error(error: Exception) -> ServingError:
     return ServingError("The server made a mistake. Its log has the details.")
 
 
-def error_body(error: ServingError) -> dict[str, Any]:
+def error_body(error: ServingError) -> Error:
     """OpenAI's error object."""
     return {
         "error": {

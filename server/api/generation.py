@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 import anyio
@@ -33,7 +33,7 @@ CLIENT_CLOSED = 499  # nobody reads it; the access log does
 class AnswerFormat(Protocol):
     """How one endpoint writes its answers: as JSON, or as encoded events."""
 
-    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]: ...
+    async def whole(self, answers: list[Answer], usage: Usage) -> Mapping[str, Any]: ...
 
     def opening(self) -> bytes:
         """Events before any token; often none."""

@@ -76,6 +76,7 @@ class CalledFunction(BaseModel):
 
     name: FunctionName
     arguments: Annotated[str, AfterValidator(check_object)]
+    parsed_arguments: Any = None  # what OpenAI's clients made of them; nothing reads it
 
 
 class ToolCall(BaseModel):
@@ -121,6 +122,7 @@ class AssistantMessage(BaseModel):
     annotations: Annotated[Any, Only([])] = None
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only()] = None
+    parsed: Any = None  # what OpenAI's clients made of the content; nothing reads it
 
     def as_turn(self) -> dict[str, Any]:
         turn = _turn(self.role, self.content, self.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from registry.errors import RegistryError
 from server.errors import ServingError
 
+from .documents.model import ModelCard, ModelCards
 from .models import Models, ServedModel
 from .permission import may_name
 from .ports import Base, Engine
@@ -29,13 +29,14 @@ class ModelRoutes:
 
     async def index(self, _request: Request) -> Response:
         cards = await anyio.to_thread.run_sync(lambda: list(self._cards()))
-        return JSONResponse({"object": "list", "data": cards})
+        answer: ModelCards = {"object": "list", "data": cards}
+        return JSONResponse(answer)
 
     async def show(self, request: Request) -> Response:
         model = await self._models.find(request.path_params["model_id"])
         return JSONResponse(self._card(model.name, model), headers=model.headers)
 
-    def _cards(self) -> Iterator[dict[str, Any]]:
+    def _cards(self) -> Iterator[ModelCard]:
         """The base, then each adapter that runs on it under its name and its aliases.
 
         Of those that the request's key may name.
@@ -48,8 +49,7 @@ class ModelRoutes:
             except (RegistryError, ServingError):
                 continue  # an alias of it points at another base's version
 
-    def _card(self, name: str, model: ServedModel) -> dict[str, Any]:
-        """OpenAI's model object, with vLLM's `root` and `parent` and our digest."""
+    def _card(self, name: str, model: ServedModel) -> ModelCard:
         adapter, created_at = model.adapter, model.created_at
         return {
             "id": name,

@@ -1,126 +1,113 @@
-"""GET /openapi.json, made from the models that parse the bodies."""
+"""GET /openapi.json, made from the models that parse the bodies and the types of the answers."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 
-from .adapter_body import LoadBody, UnloadBody
-from .chat_body import ChatBody
-from .completion_body import CompletionBody
-from .embeddings import EmbeddingBody
+from registry.closed_schema import ClosedSchema
+
+from .documents.error import Error
+from .openapi_operations import BYTES, OPERATIONS, TEXT, TUNING_OPERATIONS, Operation
 from .openapi_tables import GENERATING, HEADERS, MEANINGS, PROBES, QUERIES, STATUSES, UPLOAD
-from .responses.body import ResponsesBody
-from .token_body import DetokenizeBody, TokenizeBody
-from .tuning.job_body import JobBody
 
-BODIES: tuple[type[BaseModel], ...] = (
-    ChatBody,
-    CompletionBody,
-    ResponsesBody,
-    EmbeddingBody,
-    TokenizeBody,
-    DetokenizeBody,
-    LoadBody,
-    UnloadBody,
-    JobBody,
-)
-JSON = ("application/json",)
-STREAMED = ("application/json", "text/event-stream")
-
-# Path, method, summary, body, media types of the answer.
-Operation = tuple[str, str, str, type[BaseModel] | None, tuple[str, ...]]
-
-OPERATIONS: tuple[Operation, ...] = (
-    ("/v1/chat/completions", "post", "Answer a chat", ChatBody, STREAMED),
-    ("/v1/completions", "post", "Continue prompts", CompletionBody, STREAMED),
-    ("/v1/responses", "post", "Answer, in the newer form", ResponsesBody, STREAMED),
-    ("/v1/responses/{response_id}", "get", "A response that was kept", None, JSON),
-    ("/v1/responses/{response_id}", "delete", "Forget a response", None, JSON),
-    ("/v1/responses/{response_id}/input_items", "get", "What it was asked with", None, JSON),
-    ("/v1/embeddings", "post", "Texts to vectors", EmbeddingBody, JSON),
-    ("/tokenize", "post", "Text or chat to token ids", TokenizeBody, JSON),
-    ("/detokenize", "post", "Token ids to text", DetokenizeBody, JSON),
-    ("/v1/models", "get", "List what `model` may name", None, ("application/json",)),
-    ("/v1/models/{model_id}", "get", "Look one model up", None, ("application/json",)),
-    ("/v1/load_lora_adapter", "post", "Load an adapter", LoadBody, ("text/plain",)),
-    ("/v1/unload_lora_adapter", "post", "Unload an adapter", UnloadBody, ("text/plain",)),
-    ("/metrics", "get", "Prometheus metrics", None, ("text/plain",)),
-    ("/healthz", "get", "Whether the engine runs", None, ("application/json",)),
-    ("/readyz", "get", "Whether to send traffic", None, ("application/json",)),
-    ("/debug/state", "get", "What the machine holds and does", None, ("application/json",)),
-    ("/debug/batches", "get", "Which adapters shared a step", None, ("application/json",)),
-)
-
-TUNING_OPERATIONS: tuple[Operation, ...] = (
-    ("/v1/files", "post", "Upload rows to train on, as a form", None, JSON),
-    ("/v1/files", "get", "List files", None, JSON),
-    ("/v1/files/{file_id}", "get", "Look one file up", None, JSON),
-    ("/v1/files/{file_id}", "delete", "Delete a file", None, JSON),
-    ("/v1/files/{file_id}/content", "get", "Get a file back", None, ("application/octet-stream",)),
-    ("/v1/fine_tuning/jobs", "post", "Have an adapter trained", JobBody, JSON),
-    ("/v1/fine_tuning/jobs", "get", "List jobs", None, JSON),
-    ("/v1/fine_tuning/jobs/{job_id}", "get", "Look one job up", None, JSON),
-    ("/v1/fine_tuning/jobs/{job_id}/cancel", "post", "End a job", None, JSON),
-    ("/v1/fine_tuning/jobs/{job_id}/pause", "post", "Stop a job for now", None, JSON),
-    ("/v1/fine_tuning/jobs/{job_id}/resume", "post", "Go on with a job", None, JSON),
-    ("/v1/fine_tuning/jobs/{job_id}/events", "get", "What a job did", None, STREAMED),
-    ("/v1/fine_tuning/jobs/{job_id}/checkpoints", "get", "A job's checkpoints", None, JSON),
-)
+_MODE: JsonSchemaMode = "validation"
+_JSON, _STREAM = "application/json", "text/event-stream"
+_RAW: Mapping[str, Mapping[str, Any]] = {TEXT: {"type": "string"}, BYTES: {}}
+Schemas = Mapping[Any, JsonSchemaValue]
+"""By type."""
 
 
 def openapi_document(*, version: str, tunes: bool) -> dict[str, Any]:
     """The OpenAPI 3.1 description of every path; those of fine-tuning where the server `tunes`."""
-    mode: Literal["validation"] = "validation"
-    _, schemas = models_json_schema(
-        [(body, mode) for body in BODIES], ref_template="#/components/schemas/{model}"
-    )
     operations = OPERATIONS + (TUNING_OPERATIONS if tunes else ())
+    schemas, definitions = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
-    for path, method, summary, body, media_types in operations:
-        operation = _operation(summary, body, media_types)
-        operation["responses"] |= {
-            str(status): _refusal(status, path) for status in sorted(STATUSES[path, method])
-        }
-        if (path, method) == ("/v1/files", "post"):
-            form = {"multipart/form-data": {"schema": UPLOAD}}
-            operation["requestBody"] = {"required": True, "content": form}
-        if parameters := _parameters(path, method):
-            operation["parameters"] = parameters
-        paths.setdefault(path, {})[method] = operation
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = _described(operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Hatstand", "version": version},
         "paths": paths,
         "components": {
-            "schemas": {**schemas["$defs"], "Error": _ERROR},
+            "schemas": definitions,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(
-    summary: str, body: type[BaseModel] | None, media_types: tuple[str, ...]
-) -> dict[str, Any]:
-    operation: dict[str, Any] = {
-        "summary": summary,
-        "responses": {"200": {"description": "OK", "content": {kind: {} for kind in media_types}}},
+def _schemas(operations: Sequence[Operation]) -> tuple[Schemas, JsonSchemaValue]:
+    """A schema for each type that goes in or out, and the definitions that they refer to."""
+    types = {Error: None, **{kind: None for each in operations for kind in _types(each)}}
+    found, rest = TypeAdapter.json_schemas(
+        [(kind, _MODE, TypeAdapter(kind)) for kind in types],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=ClosedSchema,
+    )
+    return {kind: schema for (kind, _), schema in found.items()}, rest["$defs"]
+
+
+def _types(operation: Operation) -> Iterator[Any]:
+    for kind in (operation.body, operation.answer, operation.event):
+        if kind is not None and not isinstance(kind, str):
+            yield kind
+
+
+def _described(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    path, method = operation.path, operation.method
+    refusals = {
+        str(status): _refusal(status, operation, schemas)
+        for status in sorted(STATUSES[path, method])
     }
-    if body is not None:
-        schema = {"schema": _reference(body.__name__)}
-        operation["requestBody"] = {"required": True, "content": {"application/json": schema}}
-    return operation
+    answer = {"description": "OK", "content": _content(operation, schemas)}
+    found: dict[str, Any] = {
+        "summary": operation.summary,
+        "responses": {"200": answer, **refusals},
+    }
+    if operation.body is not None:
+        found["requestBody"] = _taken(_JSON, schemas[operation.body])
+    if (path, method) == ("/v1/files", "post"):
+        found["requestBody"] = _taken("multipart/form-data", UPLOAD)
+    if parameters := _parameters(path, method):
+        found["parameters"] = parameters
+    return found
 
 
-def _refusal(status: int, path: str) -> dict[str, Any]:
-    schema = {"type": "object"} if path in PROBES else _reference("Error")
+def _taken(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {kind: {"schema": schema}}}
+
+
+def _content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    """What 200 comes with, by media type."""
+    if isinstance(operation.answer, str):
+        return {operation.answer: {"schema": _RAW[operation.answer]}}
+    content: dict[str, Any] = {_JSON: {"schema": schemas[operation.answer]}}
+    if operation.event is not None:
+        content[_STREAM] = {"schema": _event(schemas[operation.event], schemas[Error])}
+    return content
+
+
+def _event(said: JsonSchemaValue, error: JsonSchemaValue) -> JsonSchemaValue:
+    """One event of a stream, as OpenAPI 3.1 has it: `data` is JSON, or the word that it is over."""
+    content = {"type": "string", "contentMediaType": _JSON, "contentSchema": _either(said, error)}
     return {
-        "description": MEANINGS[status],
-        "content": {"application/json": {"schema": schema}},
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, content]}},
     }
+
+
+def _either(said: JsonSchemaValue, error: JsonSchemaValue) -> JsonSchemaValue:
+    return {"anyOf": [*said.get("anyOf", [said]), error]}
+
+
+def _refusal(status: int, operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    schema = schemas[operation.answer if operation.path in PROBES else Error]
+    return {"description": MEANINGS[status], "content": {_JSON: {"schema": schema}}}
 
 
 def _parameters(path: str, method: str) -> list[dict[str, Any]]:
@@ -133,25 +120,3 @@ def _parameters(path: str, method: str) -> list[dict[str, Any]]:
         {"name": name, "in": place, "required": place == "path", "schema": schema}
         for name, place, schema in named
     ]
-
-
-def _reference(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": ["string", "null"]},
-            },
-        }
-    },
-}

@@ -24,9 +24,9 @@ STATUSES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("/v1/completions", "post"): _GENERATING,
     ("/v1/responses", "post"): _GENERATING,
     ("/v1/embeddings", "post"): _GENERATING,
-    ("/v1/responses/{response_id}", "get"): _FOUND,
-    ("/v1/responses/{response_id}", "delete"): _FOUND,
-    ("/v1/responses/{response_id}/input_items", "get"): _FOUND,
+    ("/v1/responses/{response_id}", "get"): (*_FOUND, 400),
+    ("/v1/responses/{response_id}", "delete"): (*_FOUND, 400),
+    ("/v1/responses/{response_id}/input_items", "get"): (*_FOUND, 400),
     ("/tokenize", "post"): (*_NAMED, 413),
     ("/detokenize", "post"): (*_NAMED, 413),
     ("/v1/models", "get"): (*_KEY, 503),
@@ -74,6 +74,10 @@ _PAGE: Mapping[str, Any] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
 }
 QUERIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("/v1/responses/{response_id}/input_items", "get"): {
+        **_PAGE,
+        "order": {"enum": ["asc", "desc"]},
+    },
     ("/v1/files", "get"): {
         **_PAGE,
         "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},

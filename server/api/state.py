@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from server.engine.request import EngineStats
 
+from .documents.status import State
 from .permission import may_see
 from .ports import Base
 
 
 def state_document(
     base: Base, stats: EngineStats, tokens: Mapping[str, int], warnings: Sequence[str]
-) -> dict[str, Any]:
+) -> State:
     """Queue, KV blocks, slots and who sits in them, counters since the start, newest moves.
 
     Without the adapters that the request's key may not name.

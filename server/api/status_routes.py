@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.metrics import Metrics
 
+from .documents.status import Batches, Health, Ready
 from .openapi import openapi_document
 from .permission import may_see
 from .ports import Base, Engine
@@ -41,11 +42,12 @@ class StatusRoutes:
         """Restart the process when this is not 200: the engine does not come back by itself."""
         healthy = self._engine.is_healthy
         state = "ok" if healthy else "the engine has stopped"
-        return JSONResponse({"status": state}, status_code=200 if healthy else 503)
+        answer: Health = {"status": state}
+        return JSONResponse(answer, status_code=200 if healthy else 503)
 
     async def ready(self, _request: Request) -> Response:
         reasons = self._readiness.reasons()
-        body = {
+        body: Ready = {
             "status": "not ready" if reasons else "ready",
             "reasons": reasons,
             "warnings": self._readiness.warnings(),
@@ -74,7 +76,8 @@ class StatusRoutes:
             {label: count for label, count in batch.items() if may_see(label)}
             for batch in stats.recent_batches
         ]
-        return JSONResponse({"num_steps": stats.num_steps, "batches": batches})
+        answer: Batches = {"num_steps": stats.num_steps, "batches": batches}
+        return JSONResponse(answer)
 
     async def openapi(self, _request: Request) -> Response:
         return JSONResponse(openapi_document(version=_version(), tunes=self._tunes))

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .bodies import parse_body
+from .documents.token import Tokens, TokenText
 from .intake import Intake
 from .models import Models
 from .ports import Base
@@ -26,7 +27,11 @@ class TokenRoutes:
         body = parse_body(await request.body(), TokenizeBody)
         model = await self._models.find(body.model)
         tokens = await anyio.to_thread.run_sync(self._intake.tokens, model, body)
-        answer = {"count": len(tokens), "max_model_len": self._base.max_context, "tokens": tokens}
+        answer: Tokens = {
+            "count": len(tokens),
+            "max_model_len": self._base.max_context,
+            "tokens": tokens,
+        }
         if body.return_token_strs:
             answer["token_strs"] = [self._base.tokenizer.token_text(token) for token in tokens]
         return JSONResponse(answer, headers=model.headers)
@@ -37,4 +42,5 @@ class TokenRoutes:
         for token in body.tokens:
             check_token_id(token, self._base.tokenizer.vocab_size, "tokens")
         text = await anyio.to_thread.run_sync(self._base.tokenizer.verbatim, body.tokens)
-        return JSONResponse({"prompt": text}, headers=model.headers)
+        answer: TokenText = {"prompt": text}
+        return JSONResponse(answer, headers=model.headers)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from server.engine.request import FinishReason
 from server.tools import CallDelta, CallReader, Toolbox
+
+from .answers import said_reason
+from .documents.chat import ChatCall, ChatMessage, Ending
 
 Delta = dict[str, Any]
 """As `delta` in a chunk: `content`, or `tool_calls` with one call's gain."""
@@ -30,10 +34,10 @@ class Voice:
             for piece in pieces
         ]
 
-    def ending(self, reason: str | None) -> str | None:
+    def ending(self, reason: FinishReason | None) -> Ending | None:
         """OpenAI's finish reason: whole calls are a reason of their own."""
         has_called = self._reader is not None and self._reader.num_calls > 0
-        return "tool_calls" if has_called and reason == "stop" else reason
+        return "tool_calls" if has_called and reason == "stop" else said_reason(reason)
 
     def _call(self, piece: CallDelta) -> dict[str, Any]:
         if piece.name is None:
@@ -47,17 +51,17 @@ class Voice:
         }
 
 
-def whole_message(deltas: Sequence[Delta]) -> dict[str, Any]:
+def whole_message(deltas: Sequence[Delta]) -> ChatMessage:
     """The message that the deltas make together."""
     content = "".join(delta.get("content", "") for delta in deltas)
-    calls: list[dict[str, Any]] = []
+    calls: list[ChatCall] = []
     for delta in deltas:
         for gain in delta.get("tool_calls", ()):
             if "id" in gain:
-                calls.append({key: gain[key] for key in ("id", "type", "function")})
+                calls.append({"id": gain["id"], "type": gain["type"], "function": gain["function"]})
             else:
                 calls[gain["index"]]["function"]["arguments"] += gain["function"]["arguments"]
-    message = {"role": "assistant", "content": content, "refusal": None}
+    message: ChatMessage = {"role": "assistant", "content": content, "refusal": None}
     if not calls:
         return message
     return {**message, "content": content if content.strip() else None, "tool_calls": calls}

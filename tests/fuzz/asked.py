@@ -101,7 +101,7 @@ class Said:
         return self.headers.get("content-type", "").startswith("text/event-stream")
 
 
-async def ask(app: ASGIApp, asked: Asked) -> Said:
+async def ask(app: ASGIApp, asked: Asked, *, seconds: float = _SECONDS) -> Said:
     """One request to the application, read to its end."""
     said, gone, sent = Said(), asyncio.Event(), False
 
@@ -127,7 +127,7 @@ async def ask(app: ASGIApp, asked: Asked) -> Said:
         if not message.get("more_body", False):
             gone.set()
 
-    async with asyncio.timeout(_SECONDS):
+    async with asyncio.timeout(seconds):
         await app(asked.scope(), receive, send)
     return said
 

@@ -134,9 +134,8 @@ def test_tool_arguments_stream_and_results_go_back(client: openai.OpenAI) -> Non
     [call] = message.tool_calls or ()
     assert isinstance(call.function.parsed_arguments, GetWeather)
     result: Any = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
-    said: Any = message.model_dump(exclude_none=True, exclude={"parsed"})
-    for called in said["tool_calls"]:
-        called["function"].pop("parsed_arguments")
+    said: Any = message.model_dump(exclude_none=True)  # with what the client parsed, as it is
+    assert said["tool_calls"][0]["function"]["parsed_arguments"]
     answer = client.chat.completions.create(
         model="caller",
         messages=[*HI, said, result],
@@ -166,6 +165,8 @@ def test_responses_are_parsed_and_stream(client: openai.OpenAI) -> None:
     assert {"response.created", "response.output_text.delta", "response.completed"} <= kinds
     assert isinstance(final.output_parsed, Plan)
     assert final.previous_response_id == answer.id
+    back: Any = [*HI, *answer.output, *HI]  # with what the client parsed
+    assert client.responses.create(model="caller", input=back, max_output_tokens=2).output_text
 
 
 def test_the_async_client_does_the_same(client: openai.OpenAI) -> None:
@@ -202,6 +203,19 @@ def test_the_javascript_client_shapes_calls_and_responds(client: openai.OpenAI) 
     for step in steps:
         assert step.keys() == {"kind", "amount"}
         assert Step.model_validate(step)
+    parallel, [asked, streamed] = found["parallel"], found["asked"]
+    arguments = [*map(json.loads, parallel["arguments"]), json.loads(asked)]
+    for step in [*arguments, *(call for [call] in found["whole_calls"])]:
+        assert Step.model_validate(step)
+    assert parallel["ending"] == "tool_calls"
+    assert "".join(parallel["gains"]) == "".join(parallel["arguments"])
+    assert len(parallel["gains"]) > len(parallel["arguments"]) > 1
+    assert len(set(parallel["ids"])) == len(parallel["ids"])
+    assert (asked, found["not_kept"]) == (streamed, 404)
+    bare, worn, short = found["vectors"]
+    assert len(worn) == len(bare)
+    assert worn != pytest.approx(bare, abs=1e-3)
+    assert len(short) == 8
     assert found["results"] == ["done", "done"]  # of the tool runner, whole and streamed
     assert {"response.created", "response.output_text.delta", "response.completed"} <= {
         *found["kinds"]

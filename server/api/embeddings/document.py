@@ -9,6 +9,7 @@ import math
 import struct
 from collections.abc import Sequence
 
+from server.api.documents.embedding import Embedding, EmbeddingsHead
 from server.engine.request import GenerationDelta
 
 from .job import EmbeddingJob
@@ -21,11 +22,11 @@ async def render(job: EmbeddingJob, results: Sequence[GenerationDelta]) -> bytes
         vector = shortened(result.embedding, job.body.dimensions)
         is_packed = job.body.encoding_format == "base64"
         written = packed(vector) if is_packed else list(vector)
-        entry = {"object": "embedding", "index": index, "embedding": written}
+        entry: Embedding = {"object": "embedding", "index": index, "embedding": written}
         vectors.append(json.dumps(entry, separators=(",", ":")))
         await asyncio.sleep(0)
     num_tokens = sum(result.num_prompt_tokens for result in results)
-    rest = {
+    rest: EmbeddingsHead = {
         "object": "list",
         "model": job.model.name,
         "system_fingerprint": job.model.system_fingerprint,

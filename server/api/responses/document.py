@@ -7,12 +7,20 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.api.answers import Usage
+from server.api.documents.chat import ChatCall
+from server.api.documents.response import (
+    OutputCall,
+    OutputItem,
+    OutputMessage,
+    OutputText,
+    ResponseObject,
+    ResponseUsage,
+    Status,
+)
+from server.api.documents.usage import Usage
 from server.api.job import Job
 
 from .body import ResponsesBody, SchemaFormat
-
-Item = dict[str, Any]
 
 
 def new_id(kind: str) -> str:
@@ -28,18 +36,18 @@ class ResponseDocument:
     job: Job
     is_kept: bool
     id: str = field(default_factory=lambda: new_id("resp"))
-    output: list[Item] = field(default_factory=list)
+    output: list[OutputItem] = field(default_factory=list)
     finish_reason: str | None = None
     usage: Usage | None = None
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         if self.finish_reason is None:
             return "in_progress"
         return "incomplete" if self.finish_reason == "length" else "completed"
 
-    def render(self) -> dict[str, Any]:
-        """OpenAI's object. Defaults are those of the hat, which nothing here repeats."""
+    def render(self) -> ResponseObject:
+        """The whole object."""
         body, is_cut = self.body, self.status == "incomplete"
         return {
             "id": self.id,
@@ -73,9 +81,14 @@ class ResponseDocument:
         }
 
 
-def message_item(item_id: str, text: str, status: str) -> Item:
+def text_part(text: str) -> OutputText:
+    """Words, as a part of an item."""
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def message_item(item_id: str, text: str, status: Status) -> OutputMessage:
     """Words, as an item of the output."""
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    part = text_part(text)
     content = [part] if text or status == "completed" else []
     return {
         "id": item_id,
@@ -86,7 +99,7 @@ def message_item(item_id: str, text: str, status: str) -> Item:
     }
 
 
-def call_item(item_id: str, call: dict[str, Any], status: str) -> Item:
+def call_item(item_id: str, call: ChatCall, status: Status) -> OutputCall:
     """A call, as an item of the output; `call` as a chat's message has it."""
     return {
         "id": item_id,
@@ -114,7 +127,7 @@ def _tool_choice(body: ResponsesBody) -> Any:
     return choice if isinstance(choice, str) else choice.model_dump()
 
 
-def _usage(counts: Usage) -> dict[str, Any]:
+def _usage(counts: Usage) -> ResponseUsage:
     return {
         "input_tokens": counts["prompt_tokens"],
         "input_tokens_details": counts["prompt_tokens_details"],

@@ -6,12 +6,21 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
 
-from server.api.answers import Answer, Usage
+from server.api.answers import Answer
 from server.api.chunks import encode_chunk
+from server.api.documents.chat import ChatCall, ChatFunction
+from server.api.documents.response import (
+    OutputCall,
+    OutputItem,
+    OutputMessage,
+    ResponseObject,
+    Status,
+)
+from server.api.documents.usage import Usage
 from server.api.voice import Voice, whole_message
 from server.engine.request import GenerationDelta
 
-from .document import ResponseDocument, call_item, message_item, new_id
+from .document import ResponseDocument, call_item, message_item, new_id, text_part
 
 Event = dict[str, Any]
 Keep = Callable[[ResponseDocument], Awaitable[None]]
@@ -28,7 +37,7 @@ class ResponseFormat:
         self._text = ""
         self._open: _OpenItem | None = None
 
-    async def whole(self, answers: list[Answer], usage: Usage) -> dict[str, Any]:
+    async def whole(self, answers: list[Answer], usage: Usage) -> ResponseObject:
         [answer] = answers
         message = whole_message(self._voice.read(answer.text, is_last=True))
         output = self._document.output
@@ -87,8 +96,7 @@ class ResponseFormat:
     def _begin_message(self) -> Iterator[Event]:
         self._open = _OpenMessage(new_id("msg"))
         yield self._item("response.output_item.added", self._open.render("in_progress"))
-        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-        yield self._at("response.content_part.added", content_index=0, part=part)
+        yield self._at("response.content_part.added", content_index=0, part=text_part(""))
 
     def _begin_call(self, call: dict[str, Any]) -> Iterator[Event]:
         self._open = _OpenCall(new_id("fc"), call["id"], call["function"]["name"])
@@ -110,8 +118,7 @@ class ResponseFormat:
         if isinstance(self._open, _OpenMessage):
             kind = "response.output_text.done"
             yield self._at(kind, content_index=0, text=text, logprobs=[])
-            part = done["content"][0]
-            yield self._at("response.content_part.done", content_index=0, part=part)
+            yield self._at("response.content_part.done", content_index=0, part=text_part(text))
         else:
             kind = "response.function_call_arguments.done"
             yield self._at(kind, arguments=text, name=self._open.name)
@@ -119,7 +126,7 @@ class ResponseFormat:
         self._document.output.append(done)
         self._open = None
 
-    def _item(self, kind: str, item: dict[str, Any]) -> Event:
+    def _item(self, kind: str, item: OutputItem) -> Event:
         return self._event(kind, output_index=len(self._document.output), item=item)
 
     def _at(self, kind: str, **values: Any) -> Event:
@@ -143,7 +150,7 @@ class _OpenMessage:
         self.id = item_id
         self.text = ""
 
-    def render(self, status: str) -> dict[str, Any]:
+    def render(self, status: Status) -> OutputMessage:
         return message_item(self.id, self.text, status)
 
 
@@ -156,9 +163,10 @@ class _OpenCall:
         self.text = ""
         self._call_id = call_id
 
-    def render(self, status: str) -> dict[str, Any]:
-        function = {"name": self.name, "arguments": self.text}
-        return call_item(self.id, {"id": self._call_id, "function": function}, status)
+    def render(self, status: Status) -> OutputCall:
+        function: ChatFunction = {"name": self.name, "arguments": self.text}
+        call: ChatCall = {"id": self._call_id, "type": "function", "function": function}
+        return call_item(self.id, call, status)
 
 
 _OpenItem = _OpenMessage | _OpenCall

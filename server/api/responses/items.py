@@ -28,6 +28,7 @@ class TextItemPart(BaseModel):
     text: str
     annotations: Annotated[Any, Only([])] = None
     logprobs: Any = None  # sent back as they came; nothing reads them
+    parsed: Any = None  # what OpenAI's clients made of the text; nothing reads it
 
 
 Content = Annotated[
@@ -64,6 +65,7 @@ class CallItem(BaseModel):
     call_id: Id
     name: FunctionName
     arguments: Annotated[str, AfterValidator(check_object)]
+    parsed_arguments: Any = None  # what OpenAI's clients made of them; nothing reads it
     id: Id | None = None
     status: str | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import anyio.to_thread
 from starlette.requests import Request
@@ -12,16 +11,20 @@ from starlette.responses import JSONResponse, Response
 
 from registry.errors import CatalogUnavailable
 from server.api.bodies import parse_body
+from server.api.documents.response import OutputItem
+from server.api.documents.tuning import Deleted
 from server.api.generation import Generation
 from server.api.intake import Intake
 from server.api.keys import hash_key
+from server.api.query import check_query
 from server.api.wishes import Wishes
 from server.errors import InvalidRequest, ServingError
 
 from .body import ResponsesBody
 from .chat import chat_body, renamed
-from .document import ResponseDocument
+from .document import ResponseDocument, new_id
 from .events import ResponseFormat
+from .input_items import input_page
 from .items import Message, as_messages
 from .store import KeptResponse, ResponseStore
 
@@ -70,27 +73,21 @@ class ResponseRoutes:
         return await self._generation.respond(request, job, ResponseFormat(document, keep))
 
     async def show(self, request: Request) -> Response:
+        check_query(request)
         return JSONResponse((await self._find(request)).document)
 
     async def input_items(self, request: Request) -> Response:
-        """What the response was asked with, in its order."""
-        items = list((await self._find(request)).input_items)
-        ids = [item.get("id") for item in items]
-        return JSONResponse(
-            {
-                "object": "list",
-                "data": items,
-                "first_id": ids[0],
-                "last_id": ids[-1],
-                "has_more": False,
-            }
-        )
+        """What the response was asked with."""
+        found = await self._find(request)
+        return JSONResponse(input_page(list(found.input_items), request))
 
     async def remove(self, request: Request) -> Response:
+        check_query(request)
         found = await self._find(request)
         assert self._store is not None
         await anyio.to_thread.run_sync(self._store.remove, found.id, found.owner)
-        return JSONResponse({"id": found.id, "object": "response", "deleted": True})
+        answer: Deleted = {"id": found.id, "object": "response", "deleted": True}
+        return JSONResponse(answer)
 
     async def _before(self, body: ResponsesBody, owner: str) -> Sequence[Message]:
         """What was said up to the response that this one follows."""
@@ -135,12 +132,15 @@ def _kept(document: ResponseDocument, owner: str, asked: Sequence[Message]) -> K
         id=document.id,
         owner=owner,
         messages=[*asked, *_answer(document.output)],
-        input_items=[item.model_dump(exclude_none=True) for item in document.body.items],
-        document=document.render(),
+        input_items=[
+            {"id": new_id("msg"), **item.model_dump(exclude_none=True)}
+            for item in document.body.items
+        ],
+        document={**document.render()},
     )
 
 
-def _answer(output: Sequence[dict[str, Any]]) -> list[Message]:
+def _answer(output: Sequence[OutputItem]) -> list[Message]:
     """The output as the message that it was: words, calls, or both."""
     words = [item["content"][0]["text"] for item in output if item["type"] == "message"]
     calls = [

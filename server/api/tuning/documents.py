@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
 from registry.tuning import Job
 from registry.tuning.files import StoredFile
 from registry.tuning.records import Checkpoint, JobEvent
+from server.api.documents.tuning import (
+    CheckpointCard,
+    EventCard,
+    FileCard,
+    JobCard,
+    Page,
+)
+
+Card = TypeVar("Card", FileCard, JobCard, EventCard, CheckpointCard)
 
 
-def file_document(file: StoredFile) -> dict[str, Any]:
+def file_document(file: StoredFile) -> FileCard:
     return {
         "id": file.id,
         "object": "file",
@@ -22,7 +31,7 @@ def file_document(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def job_document(job: Job) -> dict[str, Any]:
+def job_document(job: Job) -> JobCard:
     """`fine_tuned_model` is what `model` of a request may name from then on."""
     return {
         "id": job.id,
@@ -51,7 +60,7 @@ def job_document(job: Job) -> dict[str, Any]:
     }
 
 
-def event_document(event: JobEvent) -> dict[str, Any]:
+def event_document(event: JobEvent) -> EventCard:
     return {
         "id": event.id,
         "object": "fine_tuning.job.event",
@@ -63,7 +72,7 @@ def event_document(event: JobEvent) -> dict[str, Any]:
     }
 
 
-def checkpoint_document(checkpoint: Checkpoint, job_id: str) -> dict[str, Any]:
+def checkpoint_document(checkpoint: Checkpoint, job_id: str) -> CheckpointCard:
     """`fine_tuned_model_checkpoint` is empty until a version was made of the checkpoint."""
     return {
         "id": checkpoint.id,
@@ -76,7 +85,7 @@ def checkpoint_document(checkpoint: Checkpoint, job_id: str) -> dict[str, Any]:
     }
 
 
-def list_document(data: Sequence[Mapping[str, Any]], *, has_more: bool) -> dict[str, Any]:
+def list_document(data: Sequence[Card], *, has_more: bool) -> Page[Card]:
     """One page, newest first; `last_id` is the `after` of the next."""
     return {
         "object": "list",

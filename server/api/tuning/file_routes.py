@@ -15,6 +15,7 @@ from registry.conversations import find_bad_rows
 from registry.tuning import Queue
 from registry.tuning.errors import InvalidUpload
 from registry.tuning.files import PIECE, TRAINING, Files, StoredFile
+from server.api.documents.tuning import Deleted
 from server.api.errors import MissingParameter
 from server.api.permission import owner
 from server.errors import InvalidRequest
@@ -60,7 +61,7 @@ class FileRoutes:
         return stored
 
     async def index(self, request: Request) -> Response:
-        paging = read_paging(request, default=_MOST_FILES, most=_MOST_FILES)
+        paging = read_paging(request, default=_MOST_FILES, most=_MOST_FILES, beside=("purpose",))
         find = partial(
             self._files.page,
             purpose=request.query_params.get("purpose"),
@@ -82,7 +83,8 @@ class FileRoutes:
     async def remove(self, request: Request) -> Response:
         file_id = request.path_params["file_id"]
         await anyio.to_thread.run_sync(self._files.remove, file_id)
-        return JSONResponse({"id": file_id, "object": "file", "deleted": True})
+        answer: Deleted = {"id": file_id, "object": "file", "deleted": True}
+        return JSONResponse(answer)
 
 
 def _read(file: BinaryIO) -> Iterator[bytes]:

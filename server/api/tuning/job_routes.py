@@ -50,7 +50,7 @@ class JobRoutes:
 
     async def index(self, request: Request) -> Response:
         """Newest first; `metadata[key]=value` narrows it down."""
-        paging = read_paging(request, default=20)
+        paging = read_paging(request, default=20, beside=(_LABEL,))
         labels = {
             name.removeprefix(_LABEL).removesuffix("]"): value
             for name, value in request.query_params.items()
@@ -78,7 +78,7 @@ class JobRoutes:
         if request.query_params.get("stream") == "true":
             await anyio.to_thread.run_sync(self._queue.jobs.get, job_id)  # 404 before the stream
             return EventSourceResponse(_follow(self._queue, job_id, _seen(request)))
-        paging = read_paging(request, default=20)
+        paging = read_paging(request, default=20, beside=("stream",))
         find = partial(self._queue.records.events, job_id, after=paging.after, limit=paging.limit)
         found, more = await anyio.to_thread.run_sync(find)
         return JSONResponse(list_document([event_document(e) for e in found], has_more=more))

@@ -14,7 +14,7 @@ from server.api import errors as api_errors
 from server.api.chat_body import ChatBody
 from server.api.completion_body import CompletionBody
 from server.api.embeddings import EmbeddingBody
-from server.api.openapi import OPERATIONS, TUNING_OPERATIONS
+from server.api.openapi_operations import OPERATIONS, TUNING_OPERATIONS
 from server.api.responses.body import ResponsesBody
 from server.api.responses.routes import ResponseNotFound
 from server.errors import ServingError
@@ -43,7 +43,7 @@ def test_every_error_code_is_documented(code: str) -> None:
     assert f"`{code}`" in TEXT
 
 
-PATHS = sorted({operation[0] for operation in OPERATIONS + TUNING_OPERATIONS})
+PATHS = sorted({operation.path for operation in OPERATIONS + TUNING_OPERATIONS})
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -89,6 +89,28 @@ def test_a_conversation_goes_on(site: Site, client: openai.OpenAI) -> None:
     client.responses.create(model="pirate", input="x", previous_response_id=second.id)
 
 
+def test_what_was_asked_comes_in_pages(client: openai.OpenAI) -> None:
+    turns: Any = [{"role": "user", "content": f"turn {number}"} for number in range(5)]
+    kept = client.responses.create(model="pirate", input=turns)
+    items = client.responses.input_items
+    newest: list[Any] = list(items.list(kept.id, limit=2))  # it asks for further pages
+    assert [item.content for item in newest] == [f"turn {number}" for number in (4, 3, 2, 1, 0)]
+    first: Any = items.list(kept.id, limit=2, order="asc")
+    assert [item.content for item in first.data] == ["turn 0", "turn 1"]
+    assert first.has_more
+    for query, param in (
+        ({"after": "msg_x"}, "after"),
+        ({"order": "up"}, "order"),
+        ({"ordr": "asc"}, "ordr"),
+        ({"limit": "0"}, "limit"),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            items.list(kept.id, extra_query=query)
+        assert refused.value.param == param
+    with pytest.raises(openai.BadRequestError, match="query parameter 'include"):
+        client.responses.retrieve(kept.id, include=["message.output_text.logprobs"])
+
+
 def test_what_is_not_to_be_kept_is_not(client: openai.OpenAI) -> None:
     answer = client.responses.create(model="pirate", input="hi", store=False)
     assert answer.store is False

@@ -25,6 +25,14 @@ const final = await helper.finalChatCompletion();
 for await (const chunk of await ask({ stream: true })) if (chunk.choices[0]?.delta.content) break;
 
 const completion = await client.completions.create({ model: "pirate", prompt: ["a", "b"], logprobs: 1 });
+let continued = "";
+for await (const chunk of await client.completions.create({ model: "pirate", prompt: "a", stream: true })) {
+  continued += chunk.choices[0].text;
+}
+const embed = (more) => client.embeddings.create({ model: "pirate", input: ["a", "b"], ...more });
+const { data: packed, usage: read } = await embed({}); // in base64, unless told otherwise
+const { data: plain } = await embed({ encoding_format: "float" });
+
 const ids = [];
 for await (const model of client.models.list()) ids.push(model.id);
 
@@ -38,6 +46,10 @@ console.log(
     helped: deltas.join(""),
     final: final.choices[0].message.content,
     completions: completion.choices.map((choice) => choice.text),
+    continued,
+    vectors: packed.map((entry) => entry.embedding),
+    plain: plain.map((entry) => entry.embedding),
+    read,
     ids,
     one: (await client.models.retrieve("sql@prod")).id,
     missing: await refusal({ model: "sq1" }),

@@ -1,0 +1,100 @@
+"""What a shell offers after TAB: adapters, versions and aliases, as the registry has them.
+
+Names come from the registry that the command line names, else from the usual one; where that does
+not answer, nothing is offered and nothing is said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+import typer
+
+from .opening import open_registry
+
+BEGAN = "_HATSTAND_WORD_BEGAN"  # the variable for what bash holds to be words before this one
+_BREAKS = "@:"  # it ends a word there, which is in the middle of "sql@prod"
+
+
+def adapter_names(context: typer.Context, incomplete: str) -> list[str]:
+    """Adapters: "sql"."""
+    return _offered(_names(context), incomplete)
+
+
+def references(context: typer.Context, incomplete: str) -> list[str]:
+    """Adapters, and after the "@" what may follow: "sql@prod", "sql@7"."""
+    name, at, _ = (os.environ.get(BEGAN, "") + incomplete).partition("@")
+    if not at:
+        return _offered(_names(context), incomplete)
+    return _offered((f"{name}@{target}" for target in _targets(context, name)), incomplete)
+
+
+def aliases(context: typer.Context, incomplete: str) -> list[str]:
+    """The aliases of the adapter that was named before."""
+    return _offered(_aliases(context, context.params.get("name")), incomplete)
+
+
+def targets(context: typer.Context, incomplete: str) -> list[str]:
+    """Versions and aliases of the adapter that was named before."""
+    return _offered(_targets(context, context.params.get("name")), incomplete)
+
+
+def join_words(words: Sequence[str], index: int) -> tuple[list[str], int]:
+    """bash's words and the current one's place, with "sql", "@", "prod" as one word again."""
+    joined: list[str] = []
+    place = 0
+    for number, word in enumerate(words):
+        is_break = word != "" and set(word) <= set(_BREAKS)
+        if number > 1 and (is_break or joined[-1].endswith(tuple(_BREAKS))):
+            joined[-1] += word
+        else:
+            joined.append(word)
+        if number == index:
+            place = len(joined) - 1
+    return joined, place
+
+
+def rejoin_words(variable: str) -> None:
+    """Where bash asks for completions by that variable, give it whole words.
+
+    Of the current one it replaces what comes after the last break; what comes before is kept aside.
+    """
+    if os.environ.get(variable) != "complete_bash":
+        return
+    words = os.environ["COMP_WORDS"].split("\n")
+    joined, place = join_words(words, int(os.environ["COMP_CWORD"]))
+    cut = max(joined[place].rfind(character) for character in _BREAKS) + 1
+    os.environ[BEGAN] = joined[place][:cut]
+    joined[place] = joined[place][cut:]
+    os.environ |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(place)}
+
+
+def _offered(words: Iterable[str], incomplete: str) -> list[str]:
+    began = os.environ.get(BEGAN, "")
+    found = sorted(word for word in words if word.startswith(began + incomplete))
+    return [word.removeprefix(began) for word in found]
+
+
+def _names(context: typer.Context) -> list[str]:
+    try:
+        return [each.name for each in open_registry(context.params.get("registry")).adapters()]
+    except Exception:  # whatever is wrong, a shell at its prompt is not the place to say it
+        return []
+
+
+def _aliases(context: typer.Context, name: str | None) -> list[str]:
+    try:
+        opened = open_registry(context.params.get("registry"))
+        return [] if name is None else list(opened.aliases(name))
+    except Exception:  # as above
+        return []
+
+
+def _targets(context: typer.Context, name: str | None) -> list[str]:
+    try:
+        opened = open_registry(context.params.get("registry"))
+        numbers = [] if name is None else [str(each.number) for each in opened.versions(name)]
+    except Exception:  # as above
+        return []
+    return [*_aliases(context, name), *numbers]
