@@ -117,14 +117,15 @@ class Generation:
             await begun[leader].wait()
         deltas = self._engine.generate(job.sequences[index])
         sequence = SequenceRecord(began=time.monotonic())
+        label, wants_none = job.model.counted_as, job.body.completion_limit == 0
         try:
             async for delta in deltas:
                 if sequence.note(delta):
                     self._metrics.time_to_first_token.observe(sequence.first_at - job.arrived)
-                self._meter.add(job.model.counted_as, len(delta.token_ids))
+                self._meter.add(label, len(delta.token_ids))
                 check_ending(delta)
                 begun[index].set()
-                yield _without_text(delta) if job.body.completion_limit == 0 else delta
+                yield _without_text(delta) if wants_none else delta
         except Exception as error:
             sequence.error = error
             raise

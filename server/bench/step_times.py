@@ -12,7 +12,7 @@ from server.engine.engine import Engine
 from server.engine.executor import Executor, Outcome
 from server.engine.sampled import Sampled
 
-AT_ONCE = 50e-6  # seconds: who waits less for a step came after it was done
+AT_ONCE = 150e-6  # seconds: who waits less for a step came after it was done
 
 
 @dataclass
