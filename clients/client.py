@@ -254,11 +254,17 @@ def _who(reply: httpx.Response) -> Mapping[str, str]:
 
 def _events(reply: httpx.Response) -> Iterator[Event]:
     for line in reply.iter_lines():
+        if messages.is_end(line):
+            return
         if (event := messages.parse_event(line)) is not None:
             yield event
+    raise messages.broken_off()
 
 
 async def _async_events(reply: httpx.Response) -> AsyncIterator[Event]:
     async for line in reply.aiter_lines():
+        if messages.is_end(line):
+            return
         if (event := messages.parse_event(line)) is not None:
             yield event
+    raise messages.broken_off()

@@ -155,14 +155,21 @@ def parse_answer(body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
     )
 
 
+def is_end(line: str) -> bool:
+    """Whether the answer is whole: a server that dies, or a proxy before it, ends without."""
+    return line.startswith("data:") and line.removeprefix("data:").strip() == "[DONE]"
+
+
+def broken_off() -> StreamFailed:
+    """What is wrong with a stream that has ended without."""
+    return StreamFailed("The stream ended before the answer was whole.")
+
+
 def parse_event(line: str) -> Event | None:
     """One line of a stream, None if it carries nothing. Raises StreamFailed on an error event."""
     if not line.startswith("data:"):
         return None  # a keep-alive comment, or the empty line between events
-    data = line.removeprefix("data:").strip()
-    if data == "[DONE]":
-        return None
-    chunk = json.loads(data)
+    chunk = json.loads(line.removeprefix("data:"))
     if "error" in chunk:
         raise StreamFailed(chunk["error"].get("message", "The server ended the stream."))
     usage = _usage(chunk["usage"]) if chunk.get("usage") else None

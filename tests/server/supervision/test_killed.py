@@ -13,8 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 
+from clients import Hatstand
+from clients.errors import StreamFailed
 from tests.support.tiny import write_tiny_base
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks for children in /proc")
@@ -35,6 +38,8 @@ if "server.supervision.inside" in sys.orig_argv:
 
     DirectExecutor.launch = until_it_breaks
 """
+FOR_EVER = {"ignore_eos": True}
+LONG = {"model": "tiny", "prompt": "hello", "max_tokens": 400, **FOR_EVER}
 BODY = {"model": "tiny", "prompt": "hello", "max_tokens": 50, "ignore_eos": True}
 
 
@@ -79,10 +84,34 @@ def children_of(parent: subprocess.Popen[str]) -> list[int]:
     return [int(number) for number in listed.split()]
 
 
+def kill_under_streams(url: str, child: int) -> None:
+    """No client takes what it has got by then for the whole answer."""
+    chat = [{"role": "user", "content": "hello"}]
+    with (
+        httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}) as plain,
+        Hatstand(url) as client,
+        client.stream("tiny", chat, max_tokens=400, ignore_eos=True) as ours,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as official,
+        official.completions.create(
+            model="tiny", prompt="hello", max_tokens=400, stream=True, extra_body=FOR_EVER
+        ) as theirs,
+    ):
+        readers = [plain.iter_lines(), iter(ours), iter(theirs)]
+        assert all(next(reader) for reader in readers)
+        os.kill(child, signal.SIGKILL)
+        lines, events, chunks = readers
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            list(lines)
+        with pytest.raises(StreamFailed):
+            list(events)
+        with pytest.raises((openai.APIError, httpx.TransportError)):
+            list(chunks)
+
+
 def test_it_comes_back_when_it_is_killed_and_when_its_engine_dies(tmp_path: Path) -> None:
     with served(tmp_path) as (url, parent):
         [first] = children_of(parent)
-        os.kill(first, signal.SIGKILL)
+        kill_under_streams(url, first)
         answer = refusal(url)  # the port was never closed
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "unavailable"
