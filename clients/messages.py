@@ -167,8 +167,8 @@ def broken_off() -> StreamFailed:
 
 def parse_event(line: str) -> Event | None:
     """One line of a stream, None if it carries nothing. Raises StreamFailed on an error event."""
-    if not line.startswith("data:"):
-        return None  # a keep-alive comment, or the empty line between events
+    if not line.startswith("data:") or is_end(line):
+        return None  # a keep-alive comment, the empty line between events, or the last line
     chunk = json.loads(line.removeprefix("data:"))
     if "error" in chunk:
         raise StreamFailed(chunk["error"].get("message", "The server ended the stream."))

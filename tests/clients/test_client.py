@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 from collections.abc import Iterator
@@ -96,6 +97,27 @@ def test_refusals(live: LiveServer, client: Hatstand) -> None:
     finally:
         live.site.engine.admission_error = None
     assert full.value.retry_after == 4
+
+
+def test_a_stream_that_ends_without_its_last_line_is_no_answer() -> None:
+    chunk = {"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]}
+    body = f"data: {json.dumps(chunk)}\n\n"  # as a proxy may end it when the server has died
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=body))
+    with Hatstand("http://x", transport=transport) as client, client.stream("a", "hi") as stream:
+        assert next(iter(stream)).text == "half"
+        with pytest.raises(StreamFailed, match="whole"):
+            list(stream)
+
+
+@pytest.mark.anyio
+async def test_nor_is_one_that_is_read_asynchronously() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=": ping\n\n"))
+    async with (
+        AsyncHatstand("http://x", transport=transport) as client,
+        client.stream("a", "hi") as stream,
+    ):
+        with pytest.raises(StreamFailed, match="whole"):
+            [event async for event in stream]
 
 
 def test_broken_streams(live: LiveServer, client: Hatstand) -> None:
