@@ -35,8 +35,8 @@ class BlobCache:
             path = self._blobs.local(digest, size)
         except Corrupted:
             path = self._bring(digest, size, fetch)
-        with contextlib.suppress(OSError):
-            os.utime(path)  # says when it was last used
+        with contextlib.suppress(OSError):  # says when it was last used; when written stays
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
         return path
 
     def _bring(self, digest: str, size: int, fetch: Fetch) -> Path:
@@ -51,13 +51,20 @@ class BlobCache:
         return self._blobs.local(digest, size)
 
     def _make_room(self, size: int) -> None:
-        copies = sorted(self._blobs.list(), key=lambda blob: blob.modified_at)
+        copies = sorted(self._blobs.list(), key=lambda blob: self._used_at(blob.digest))
         excess = sum(blob.size for blob in copies) + size - self._limit
         for blob in copies:
             if excess <= 0:
                 return
             # A use in the future is from before the clock was set back: of unknown age.
-            if 0 <= time.time() - blob.modified_at.timestamp() < _IN_USE:
+            if 0 <= time.time() - self._used_at(blob.digest) < _IN_USE:
                 continue
             self._blobs.delete(blob.digest)
             excess -= blob.size
+
+    def _used_at(self, digest: str) -> float:
+        """By the system's clock; 0 of one that has gone meanwhile."""
+        try:
+            return self._blobs.path(digest).stat().st_atime
+        except FileNotFoundError:
+            return 0.0

@@ -12,16 +12,20 @@ from .blobs import StoredBlob, missing
 from .canonical import CHUNK, Progress, digest_file
 from .errors import Corrupted
 
+_Stamp = tuple[int, int]
+"""A file's number and when its bytes were last written, in nanoseconds."""
+
 
 class LocalBlobs:
     """Blobs under one folder, two levels of fan-out: `sha256/ab/cd/abcd…`.
 
-    A blob is written elsewhere on the same disk, synced, and renamed into place.
+    A blob is written elsewhere on the same disk, synced, and renamed into place. Its bytes are
+    hashed before their first use in this process, and again once the file has changed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._verified: set[str] = set()
+        self._verified: dict[str, _Stamp] = {}
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -43,8 +47,10 @@ class LocalBlobs:
         return self._pieces(digest, start, found.size if stop is None else stop)
 
     def check(self, digest: str, progress: Progress | None = None) -> None:
+        path = self.path(digest)
         try:
-            found = digest_file(self.path(digest), progress)
+            stamp = _stamp(path.stat())
+            found = digest_file(path, progress)
         except FileNotFoundError:
             raise missing(digest) from None
         except OSError as failure:
@@ -53,22 +59,24 @@ class LocalBlobs:
             ) from None
         with self._lock:
             if found == digest:
-                self._verified.add(digest)
+                self._verified[digest] = stamp
             else:
-                self._verified.discard(digest)
+                self._verified.pop(digest, None)
         if found != digest:
             raise Corrupted(f"blob {digest} now hashes to {found}: its bytes changed", param=digest)
 
     def local(self, digest: str, size: int) -> Path:
         path = self.path(digest)
         try:
-            found = path.stat().st_size
+            found = path.stat()
         except FileNotFoundError:
             raise missing(digest) from None
-        if found != size:
-            raise Corrupted(f"blob {digest} has {found} bytes instead of {size}", param=digest)
+        if found.st_size != size:
+            raise Corrupted(
+                f"blob {digest} has {found.st_size} bytes instead of {size}", param=digest
+            )
         with self._lock:
-            if digest in self._verified:
+            if self._verified.get(digest) == _stamp(found):
                 return path
         self.check(digest)
         return path
@@ -79,13 +87,13 @@ class LocalBlobs:
         _make_folders(target.parent)
         os.replace(file, target)  # noqa: PTH105 (one call, easy to interrupt in a test)
         _sync_folder(target.parent)
-        with self._lock:
-            self._verified.add(digest)  # by whoever knows the digest, from these very bytes
+        with self._lock:  # verified by whoever knows the digest, from these very bytes
+            self._verified[digest] = _stamp(target.stat())
 
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
         with self._lock:
-            self._verified.discard(digest)
+            self._verified.pop(digest, None)
 
     def _pieces(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
         left = stop - start
@@ -105,6 +113,10 @@ class LocalBlobs:
 
 def _stored(digest: str, status: os.stat_result) -> StoredBlob:
     return StoredBlob(digest, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _stamp(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_mtime_ns
 
 
 def _make_folders(folder: Path) -> None:

@@ -182,6 +182,20 @@ def test_a_download_that_lies_is_refused(
     remote.close()
 
 
+@pytest.mark.parametrize("damage", [b"", b"x"])
+def test_a_copy_that_was_damaged_here_is_fetched_again(
+    url: str, registry: Registry, adapter: Path, tmp_path: Path, damage: bytes
+) -> None:
+    version = registry.push(adapter, "sql")
+    remote = client(url, tmp_path / "c")
+    copy = remote.files(version)["adapter_model.safetensors"]
+    sound = copy.read_bytes()
+    copy.chmod(0o600)
+    copy.write_bytes(damage * len(sound))  # emptied, or other bytes
+    assert remote.files(version)["adapter_model.safetensors"].read_bytes() == sound
+    remote.close()
+
+
 def test_leases_and_collections_from_elsewhere(
     remote: RemoteRegistry, registry: Registry, three: list[str]
 ) -> None:

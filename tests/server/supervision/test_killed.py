@@ -88,6 +88,7 @@ def kill_under_streams(url: str, child: int) -> None:
     """No client takes what it has got by then for the whole answer."""
     chat = [{"role": "user", "content": "hello"}]
     with (
+        pytest.raises(StreamFailed, match="broke"),  # by ours, at the end
         httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}) as plain,
         Hatstand(url) as client,
         client.stream("tiny", chat, max_tokens=400, ignore_eos=True) as ours,
@@ -102,10 +103,9 @@ def kill_under_streams(url: str, child: int) -> None:
         lines, events, chunks = readers
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
             list(lines)
-        with pytest.raises(StreamFailed):
-            list(events)
         with pytest.raises((openai.APIError, httpx.TransportError)):
             list(chunks)
+        list(events)
 
 
 def test_it_comes_back_when_it_is_killed_and_when_its_engine_dies(tmp_path: Path) -> None:
