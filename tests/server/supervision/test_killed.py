@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -88,24 +88,24 @@ def kill_under_streams(url: str, child: int) -> None:
     """No client takes what it has got by then for the whole answer."""
     chat = [{"role": "user", "content": "hello"}]
     with (
-        pytest.raises(StreamFailed, match="broke"),  # by ours, at the end
         httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}) as plain,
         Hatstand(url) as client,
-        client.stream("tiny", chat, max_tokens=400, ignore_eos=True) as ours,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as official,
         official.completions.create(
             model="tiny", prompt="hello", max_tokens=400, stream=True, extra_body=FOR_EVER
         ) as theirs,
     ):
-        readers = [plain.iter_lines(), iter(ours), iter(theirs)]
-        assert all(next(reader) for reader in readers)
+        opened = ExitStack()
+        ours = opened.enter_context(client.stream("tiny", chat, max_tokens=400, ignore_eos=True))
+        lines, chunks, events = plain.iter_lines(), iter(theirs), iter(ours)
+        assert all(next(reader) for reader in (lines, chunks, events))
         os.kill(child, signal.SIGKILL)
-        lines, events, chunks = readers
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
             list(lines)
         with pytest.raises((openai.APIError, httpx.TransportError)):
             list(chunks)
-        list(events)
+        with pytest.raises(StreamFailed, match="broke"), opened:
+            list(events)
 
 
 def test_it_comes_back_when_it_is_killed_and_when_its_engine_dies(tmp_path: Path) -> None:
