@@ -28,6 +28,14 @@ def worker(
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when no job waits.")] = False,
+    keep_checkpoints: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Versions NAME.ckpt@N that a job leaves: its newest ones; the best stays too.",
+            envvar="HATSTAND_KEEP_CHECKPOINTS",
+        ),
+    ] = 3,
 ) -> None:
     """Run fine-tuning jobs, one after the other, until told to end."""
     import logging
@@ -36,4 +44,4 @@ def worker(
         from training.worker.command import work
 
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        work(base, registry, queue=queue, once=once)
+        work(base, registry, queue=queue, once=once, keep_checkpoints=keep_checkpoints)

@@ -13,7 +13,7 @@ from registry.stores import Store
 
 from . import owners, tables
 from .jobs import Job, read
-from .records import Level, add_checkpoint, add_event
+from .records import Level, add_checkpoint, add_event, forget_model
 from .statuses import Status
 
 LEASE = 60.0  # seconds without a sign of life after which a worker counts as gone
@@ -87,6 +87,11 @@ class Claims:
         """Note a checkpoint."""
         with self._store.write() as connection:
             add_checkpoint(connection, self._row(connection, job.id).key, step, metrics, model)
+
+    def withdrawn(self, model: str) -> None:
+        """Note that a checkpoint's version is gone."""
+        with self._store.write() as connection:
+            forget_model(connection, model)
 
     def release(self, job: Job) -> None:
         """Let go of a job that was paused, cancelled or resumed meanwhile."""

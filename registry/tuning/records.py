@@ -73,6 +73,13 @@ class Records:
         rows, more = self._page(tables.checkpoint, job_id, after, limit)
         return [_checkpoint(row) for row in rows], more
 
+    def published(self, job_id: str) -> list[Checkpoint]:
+        """All checkpoints that can be asked, oldest first."""
+        with self._store.read() as connection:
+            mine = tables.checkpoint.c.job_key == self._job_key(connection, job_id)
+            query = sa.select(tables.checkpoint).where(mine, tables.checkpoint.c.model.is_not(None))
+            return [_checkpoint(row) for row in connection.execute(query.order_by("key"))]
+
     def _page(
         self, table: sa.Table, job_id: str, after: str | None, limit: int
     ) -> tuple[list[Any], bool]:
@@ -129,6 +136,12 @@ def add_checkpoint(
         "step": step,
     }
     connection.execute(sa.insert(tables.checkpoint).values(values))
+
+
+def forget_model(connection: Connection, model: str) -> None:
+    """Say of every checkpoint that was this version that it cannot be asked any more."""
+    mine = tables.checkpoint.c.model == model
+    connection.execute(sa.update(tables.checkpoint).where(mine).values(model=None))
 
 
 def _event(row: Any) -> JobEvent:

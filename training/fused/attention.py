@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,19 +46,33 @@ def attend(
         )  # fmt: skip
         assert isinstance(mixed, torch.Tensor)  # sums are for those who ask
         return mixed
-    mask = seen(rows.bounds, len(q), window)
-    q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
-    mixed = scaled_dot_product_attention(q, k, v, mask, scale=scale, enable_gqa=True)
+    bounds = rows.bounds.tolist()
+    mixed = [
+        _attend_row(q[start:end], k[start:end], v[start:end], scale=scale, window=window)
+        for start, end in pairwise(bounds)
+    ]
+    return torch.cat(mixed)
+
+
+def _attend_row(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, scale: float, window: int | None
+) -> torch.Tensor:
+    """One row by torch's own attention: fp32 and CPUs have none for rows of any length, and a mask
+    over all tokens would take their square.
+    """
+    mask = None if window is None or window >= len(q) else _near(len(q), window, q.device)
+    q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))  # [1, heads, tokens, size]
+    mixed = scaled_dot_product_attention(
+        q, k, v, mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
     return mixed[0].transpose(0, 1)
 
 
-def seen(bounds: torch.Tensor, tokens: int, window: int | None) -> torch.Tensor:
-    """Which token [tokens, 1] sees which [1, tokens]."""
-    place = torch.arange(tokens, device=bounds.device)
-    row = torch.bucketize(place, bounds[1:], right=True)
+def _near(tokens: int, window: int, device: torch.device) -> torch.Tensor:
+    """Which token [tokens, 1] sees which [1, tokens]: itself and window - 1 before it."""
+    place = torch.arange(tokens, device=device)
     back = place[:, None] - place[None, :]
-    visible = (row[:, None] == row[None, :]) & (back >= 0)
-    return visible if window is None else visible & (back < window)
+    return (back >= 0) & (back < window)
 
 
 @cache

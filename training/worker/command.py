@@ -20,6 +20,8 @@ from registry.tuning import open_queue
 from training.errors import BaseError
 from training.foundation import prepare
 
+from .retention import KEPT, Retention
+
 _POLL = 2.0  # seconds between looks into an empty queue
 
 logger = logging.getLogger(__name__)
@@ -31,11 +33,13 @@ def work(
     *,
     queue: Path | str | None = None,
     once: bool = False,
+    keep_checkpoints: int | None = KEPT,
     console: Console | None = None,
 ) -> int:
     """Run jobs for `base` until SIGTERM; with `once`, until none waits. How many were run.
 
-    Results are pushed to `registry`, a folder or URL. `queue` None: where HATSTAND_TUNING says.
+    Results are pushed to `registry`, a folder or URL. `queue` None: where HATSTAND_TUNING says. Of
+    a job's checkpoints the newest `keep_checkpoints` (None: all) and the best one stay versions.
     Raises `BaseError`, and what a queue raises that cannot be opened.
     """
     try:
@@ -61,6 +65,7 @@ def work(
             hatstand_home() / "tuning",
             ending,
             console or Console(),
+            Retention(keep_checkpoints),
         )
         logger.info("%s waits for fine-tuning jobs on %s", name, folder)
         while not ending.is_set():

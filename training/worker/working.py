@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, VersionInUse
+from registry.opening import open_registry
 from registry.references import Reference
 from registry.tuning import Job, Queue
 from registry.tuning.claims import Claims
@@ -35,6 +36,7 @@ from training.push import push
 
 from .following import JobCallback, signs_of_life
 from .recipes import TRAIN_FILE, VALIDATION_FILE, recipe_for
+from .retention import Retention
 
 if TYPE_CHECKING:
     from registry.versions import Version
@@ -56,7 +58,8 @@ _CODES: Mapping[type[TrainingError], tuple[str, str | None]] = {
 
 @dataclass(frozen=True)
 class Working:
-    """Carries jobs out over one base. `folder` is for files and checkpoints of jobs in hand.
+    """Carries jobs out over one base. `folder` is for files and checkpoints of jobs in hand;
+    `retention` says which checkpoints stay versions in the registry.
 
     Once `ending` is set, a job in hand stops at its next step and goes back into the queue.
     """
@@ -68,6 +71,7 @@ class Working:
     folder: Path
     ending: threading.Event
     console: Console
+    retention: Retention
 
     def carry_out(self, job: Job) -> None:
         """Run a job that was taken; whatever comes of it is in the queue afterwards."""
@@ -125,6 +129,21 @@ class Working:
             self.claims.note(job, f"The checkpoint has no model: {message}", level="warn")
         else:
             self.claims.saved(job, step, callback.figures, version.ref)
+            self._withdraw_superfluous(job)
+
+    def _withdraw_superfluous(self, job: Job) -> None:
+        """What is withdrawn, the registry's next collections remove."""
+        store = open_registry(self.registry)
+        for each in self.retention.superfluous(self.queue.records.published(job.id)):
+            assert each.model is not None
+            try:
+                store.withdraw(each.model, why=f"{job.id} has newer checkpoints, and a better one")
+            except VersionInUse:  # somebody has put an alias on it: it stays
+                continue
+            except RegistryError as error:  # the job is not to fail for that
+                logger.warning("%s is not withdrawn: %s", each.model, error.message)
+                return
+            self.claims.withdrawn(each.model)
 
     def _is_wanted(self, job: Job) -> bool:
         return not self.ending.is_set() and self.claims.keep(job)

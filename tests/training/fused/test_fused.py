@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -22,10 +23,11 @@ from training.fused import fused
 from training.fused.dropout import dropped
 from training.fused.lora import Beside, lora_product
 from training.fused.weights import DenseWeight
+from training.methods import method_for
 from training.model import attach, load_base, lora_config
 from training.packing import Pack
 from training.reading import read_recipe
-from training.recipe import LoadSettings, LoraSettings
+from training.recipe import LoadSettings, LoraSettings, Recipe
 from training.samples import IGNORED, Sample
 
 SAMPLES = (
@@ -110,6 +112,30 @@ def test_under_autocast_every_projection_has_one_dtype(
             found, gradients = losses_and_gradients(model, made, FlatCollator(13)(SAMPLES))
     torch.testing.assert_close(found, wanted, rtol=2e-2, atol=2e-2)
     assert len(gradients) == 2 * 2
+
+
+@pytest.mark.parametrize("how", ["pissa", "olora", "dora"])
+def test_other_methods_keep_their_products_among_fused_layers(
+    tiny_base: Path, tmp_path: Path, how: str
+) -> None:
+    """As docs/training.md says: two pairs of factors, or a norm over the merged weight."""
+    lora = {"dora": True} if how == "dora" else {"init": how}
+    recipe = Recipe.model_validate(
+        {"base": "b", "output": "o", "data": {"train": "t.jsonl"}, "lora": {"r": 4, **lora}}
+    )
+    base = load_base(tiny_base, LoadSettings(quantization="none"), dtype=torch.float32)
+    model = method_for(recipe, read_base(tiny_base), tiny_base).prepare(base).train()
+    made = trainer(model, tmp_path)
+    wanted_loss, wanted = losses_and_gradients(model, made, Collator(2)(SAMPLES))
+    with fused(model, flat=True, checkpointed=False):
+        changed = [module for module in model.modules() if "forward" in vars(module)]
+        found_loss, found = losses_and_gradients(model, made, FlatCollator(13)(SAMPLES))
+    assert changed
+    assert not any(isinstance(module, LoraLayer) for module in changed)
+    torch.testing.assert_close(found_loss, wanted_loss, rtol=1e-5, atol=1e-6)
+    assert found.keys() == wanted.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-6, msg=name)
 
 
 def test_a_sliding_window_is_kept_to(tiny_base: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from registry import Registry
 from registry.bases import read_base
+from registry.collection import collect
 from registry.tuning import Job, NewJob, Queue, open_queue
 from server.serve import serving
 from server.settings import EngineOptions, Settings
@@ -21,6 +22,7 @@ from training.recipe import Recipe
 from training.worker import following
 from training.worker.command import work
 from training.worker.recipes import REFUSED
+from training.worker.working import Working
 
 TEMPLATE = "{% for m in messages %}{{ m.content }}\n{% endfor %}> "
 RECIPE: dict[str, Any] = {
@@ -117,15 +119,50 @@ def test_from_an_upload_to_an_answer(tiny_base: Path, tmp_path: Path) -> None:
         checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
         found = [(each.step_number, each.fine_tuned_model_checkpoint) for each in checkpoints]
         assert found[0] == (40, "colors@1")
-        assert found[1:] == [(4 * each, f"colors.ckpt@{each}") for each in range(9, 0, -1)]
+        assert [step for step, _ in found[1:]] == [4 * each for each in range(9, 0, -1)]
+        assert [model for _, model in found[1:4]] == [f"colors.ckpt@{n}" for n in (9, 8, 7)]
         halfway = client.chat.completions.with_raw_response.create(
-            model=found[5][1], messages=[{"role": "user", "content": "color 3?"}]
+            model=found[3][1], messages=[{"role": "user", "content": "color 3?"}]
         )
-        assert halfway.headers["x-hatstand-adapter"] == "colors.ckpt@5"
+        assert halfway.headers["x-hatstand-adapter"] == "colors.ckpt@7"
     opened = Registry.open(registry)
+    best = min(checkpoints[1:], key=lambda each: each.metrics.valid_loss or 0.0)
+    kept = {best.fine_tuned_model_checkpoint, *(model for _, model in found[1:4])}
+    standing = {version.ref for version in opened.versions("colors.ckpt")}
+    assert kept == standing == {model for _, model in found[1:] if model}
     trained = opened.lock(opened.resolve("colors@1")).recipe["train"]
     assert trained["seed"] == 3
     assert trained["learning_rate"] == pytest.approx(0.02)
+
+
+def test_what_a_job_leaves_is_collected_but_for_what_an_alias_holds(
+    queue: Queue, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {**RECIPE, "train": {**RECIPE["train"], "save_every": 1}}
+    job, folder = add_job(queue, tiny_base, recipe=recipe), tmp_path / "registry"
+    original = Working._withdraw_superfluous
+    registry = Registry.open(folder)
+
+    def hold_the_first(self: Working, job: Job) -> None:
+        if len(registry.versions("colors.ckpt")) == 1:
+            registry.set_alias("colors.ckpt", "early", "colors.ckpt@1")
+        original(self, job)
+
+    monkeypatch.setattr(Working, "_withdraw_superfluous", hold_the_first)
+    quiet = Console(file=io.StringIO())
+    work(str(tiny_base), folder, once=True, keep_checkpoints=1, console=quiet)
+    assert queue.jobs.get(job.id).status == "succeeded"
+    *published, last = queue.records.published(job.id)
+    assert last.model == "colors@1"
+    standing = {version.ref for version in registry.versions("colors.ckpt")}
+    assert standing == {each.model for each in published}
+    best = min(published, key=lambda each: each.metrics["train_loss"])
+    assert standing == {"colors.ckpt@1", published[-1].model, best.model}
+    made = int(str(published[-1].model).rpartition("@")[2])
+    assert made > len(standing)
+    gone = collect(registry, grace=0.0).collected
+    size = registry.resolve("colors@1").manifest.files["adapter_model.safetensors"].size
+    assert len([blob for blob in gone if blob.size == size]) == made - len(standing)
 
 
 def test_a_paused_job_goes_on_where_it_stopped(
