@@ -46,12 +46,9 @@ def attend(
         )  # fmt: skip
         assert isinstance(mixed, torch.Tensor)  # sums are for those who ask
         return mixed
-    bounds = rows.bounds.tolist()
-    mixed = [
-        _attend_row(q[start:end], k[start:end], v[start:end], scale=scale, window=window)
-        for start, end in pairwise(bounds)
-    ]
-    return torch.cat(mixed)
+    places = [slice(*ends) for ends in pairwise(rows.bounds.tolist())]
+    each = [_attend_row(q[at], k[at], v[at], scale=scale, window=window) for at in places]
+    return torch.cat(each)
 
 
 def _attend_row(

@@ -27,7 +27,7 @@ from training.methods import method_for
 from training.model import attach, load_base, lora_config
 from training.packing import Pack
 from training.reading import read_recipe
-from training.recipe import LoadSettings, LoraSettings, Recipe
+from training.recipe import LoadSettings, LoraSettings
 from training.samples import IGNORED, Sample
 
 SAMPLES = (
@@ -116,13 +116,11 @@ def test_under_autocast_every_projection_has_one_dtype(
 
 @pytest.mark.parametrize("how", ["pissa", "olora", "dora"])
 def test_other_methods_keep_their_products_among_fused_layers(
-    tiny_base: Path, tmp_path: Path, how: str
+    tiny_base: Path, tmp_path: Path, write_recipe: Any, how: str
 ) -> None:
     """As docs/training.md says: two pairs of factors, or a norm over the merged weight."""
     lora = {"dora": True} if how == "dora" else {"init": how}
-    recipe = Recipe.model_validate(
-        {"base": "b", "output": "o", "data": {"train": "t.jsonl"}, "lora": {"r": 4, **lora}}
-    )
+    recipe = read_recipe(write_recipe(lora={"r": 4, **lora}))
     base = load_base(tiny_base, LoadSettings(quantization="none"), dtype=torch.float32)
     model = method_for(recipe, read_base(tiny_base), tiny_base).prepare(base).train()
     made = trainer(model, tmp_path)
@@ -236,7 +234,7 @@ def test_a_recipe_trains_the_same_adapter_by_either(write_recipe: Any) -> None:
         strict=True,
     ):
         assert same == step
-        assert other == pytest.approx(loss, rel=1e-3)
+        assert other == pytest.approx(loss, rel=3e-3)  # rounding to bfloat16, and where it leads
     for name, tensor in before.items():
         distance = (after[name].float() - tensor.float()).norm() / tensor.float().norm()
         assert distance < 0.02, name
