@@ -45,20 +45,30 @@ class WaitingRoom:
         has_none = self._lines.accounts[account] == 0
         is_promised = self._promises.redeem(request)
         if num_free > 0 and (is_promised or has_none or num_free > self._promises.num_kept):
-            return Entry(is_promised)
+            return self._let_in(request, is_promised)
         displaced = self._lines.newest_of_most(than=account)
         if displaced is None:
             raise self.refusal(request)
-        return Entry(is_promised, displaced)
+        return self._let_in(request, is_promised, displaced)
 
     def refusal(self, request: GenerationRequest) -> QueueFull:
         """What somebody is told for whom there is no place."""
+        retry_after = self._promises.repeat(request)
+        if retry_after is None:
+            retry_after = self._promises.give(request, self._departures.book())
         return QueueFull(
             f"{self._max_batch} requests may run and {self._max_waiting} wait, and all these "
             "places are taken",
-            retry_after=self._promises.give(request, self._departures.book()),
+            retry_after=retry_after,
         )
 
     def note_departure(self) -> None:
         """A sequence has ended, or was given up."""
         self._departures.note()
+
+    def _let_in(
+        self, request: GenerationRequest, is_promised: bool, displaced: Sequence | None = None
+    ) -> Entry:
+        if not is_promised:
+            self._promises.drop(request)
+        return Entry(is_promised, displaced)
