@@ -115,6 +115,8 @@ class Replica:
             self._close()
             raise
         self.is_serving = True
+        if self._is_leaving:  # the signal may have come when it heeded none any more
+            self._order_to_leave()
 
     async def wait(self) -> int:
         """Listen to it until it ends; its exit status. What it did not answer finds a new home."""
@@ -133,12 +135,15 @@ class Replica:
         """Have it finish what it has; a second time, at once."""
         self._is_leaving = True
         if self.is_serving:
-            self._sender.submit(order_to_leave, self._orders)
+            self._order_to_leave()
         else:
             self._child.terminate()
 
     def kill(self) -> None:
         self._child.kill()
+
+    def _order_to_leave(self) -> None:
+        self._sender.submit(order_to_leave, self._orders)
 
     def _close(self) -> None:
         self._sender.shutdown(wait=False)
