@@ -104,8 +104,10 @@ class TerminalChat:
             case "/new":
                 self._turns = list(self._opening)
                 self._remark("Forgotten.")
-            case _:
+            case "/help" | "/hat":
                 self._remark(HELP)
+            case _:
+                self._remark(f"There is no {word}.\n{HELP}")
 
     def _known(self, name: str) -> str:
         """The name, if the server can tell what it means; raises HatstandError."""

@@ -105,6 +105,7 @@ def test_another_hat_goes_on_with_the_conversation(live: LiveServer) -> None:
     assert "sql@2 · " in remarks
     assert "error: There is no adapter 'nobody'" in remarks
     assert "Forgotten." in remarks
+    assert "There is no /bogus." in remarks
     assert "/vs NAME" in remarks
     prompt = live.site.engine.requests[-1].prompt_token_ids
     expected = "<user>hi<assistant>Hello world!<user>again<answer>"
