@@ -61,6 +61,6 @@ def _compile_nothing(values: dict[str, Any]) -> None:
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     optimizer = values.get("optimizer", {})
-    offloads = "offload_optimizer" in values.get("zero_optimization", {})
+    offloads = values.get("zero_optimization", {}).get("offload_optimizer") is not None
     if optimizer.get("type") in _ADAM and not offloads:
-        optimizer.setdefault("params", {}).setdefault("torch_adam", True)
+        optimizer["params"] = {"torch_adam": True, **(optimizer.get("params") or {})}

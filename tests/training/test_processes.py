@@ -139,6 +139,17 @@ def test_deepspeeds_own_reader_judges_its_configuration(
         configuration(path)
 
 
+@pytest.mark.parametrize("params", [None, {}, {"torch_adam": True}])
+def test_adam_is_torchs_whatever_is_left_empty(
+    tmp_path: Path, params: dict[str, bool] | None
+) -> None:
+    path = tmp_path / "zero.json"
+    optimizer = {"type": "AdamW", "params": params}
+    zero = {"stage": 2, "offload_optimizer": None}
+    path.write_text(json.dumps({"optimizer": optimizer, "zero_optimization": zero}))
+    assert configuration(path)["optimizer"]["params"] == {"torch_adam": True}
+
+
 def test_the_articles_configuration_is_taken_as_it_stands() -> None:
     assert (
         configuration(ZERO3)["zero_optimization"]
