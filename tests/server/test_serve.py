@@ -170,7 +170,10 @@ def test_options_keep_the_engines_defaults(base: Path) -> None:
 
     opened = open_base(str(base))
     defaults = engine_settings(EngineOptions(device="cpu"), opened)
-    assert defaults == EngineSettings(device="cpu")
+    # A server has tenants to be fair to; whoever builds an engine says so.
+    share = EngineOptions().adapter_share
+    assert share < 1
+    assert defaults == EngineSettings(device="cpu", adapter_share=share)
     asked = EngineOptions(device="cpu", max_queue=7, shadow_bf16=True)
     assert engine_settings(asked, opened).max_waiting == 7
     assert engine_settings(asked, opened).weights == "nf4-shadow"
