@@ -89,7 +89,8 @@ class _FrozenProduct(torch.autograd.Function):
         dtype = weight.dtype(x)
         ctx.weight, ctx.dtype, ctx.x_dtype = weight, dtype, x.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return linear(x.to(dtype), weight.dense(dtype)).to(weight.out_dtype(x))
+            product = linear(x.to(dtype), weight.dense(dtype))
+        return product.to(weight.out_dtype(x))  # autocast's, where it is on
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:

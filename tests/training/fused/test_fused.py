@@ -20,6 +20,7 @@ from training.commands import train
 from training.errors import RecipeError
 from training.flat import FlatCollator, passes
 from training.fused import fused
+from training.fused.attention import attend
 from training.fused.dropout import dropped
 from training.fused.lora import Beside, lora_product
 from training.fused.weights import DenseWeight
@@ -97,9 +98,18 @@ def test_loss_and_gradients_are_those_of_the_plain_layers(
 
 @pytest.mark.parametrize("quantization", ["nf4", "none", "gptq"])
 def test_under_autocast_every_projection_has_one_dtype(
-    tiny_base: Path, tmp_path: Path, quantization: str
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str
 ) -> None:
-    """Attention takes queries of an adapted layer and keys of a bare one."""
+    """Attention takes queries of an adapted layer and keys of a bare one. On a CPU autocast would
+    make them alike; a device's kernel refuses them.
+    """
+    seen: list[set[torch.dtype]] = []
+
+    def noting(*parts: Any, **how: Any) -> torch.Tensor:
+        seen.append({part.dtype for part in parts[:3]})
+        return attend(*parts, **how)
+
+    monkeypatch.setattr("training.fused.layers.attend", noting)
     folder = tiny_base
     if quantization == "gptq":
         folder = tmp_path / "gptq"
@@ -110,6 +120,8 @@ def test_under_autocast_every_projection_has_one_dtype(
         wanted, _ = losses_and_gradients(model, made, Collator(2)(SAMPLES))
         with fused(model, flat=True, checkpointed=False):
             found, gradients = losses_and_gradients(model, made, FlatCollator(13)(SAMPLES))
+    assert seen
+    assert all(len(dtypes) == 1 for dtypes in seen)
     torch.testing.assert_close(found, wanted, rtol=2e-2, atol=2e-2)
     assert len(gradients) == 2 * 2
 
