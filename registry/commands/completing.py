@@ -58,13 +58,14 @@ def join_words(words: Sequence[str], index: int) -> tuple[list[str], int]:
 def rejoin_words(variable: str) -> None:
     """Where bash asks for completions by that variable, give it whole words.
 
-    Of the current one it replaces what comes after the last break; what comes before is kept aside.
+    Of the current one readline replaces what comes after the last ":", but from the last "@" on;
+    what comes before that is kept aside.
     """
     if os.environ.get(variable) != "complete_bash":
         return
     words = os.environ["COMP_WORDS"].split("\n")
     joined, place = join_words(words, int(os.environ["COMP_CWORD"]))
-    cut = max(joined[place].rfind(character) for character in _BREAKS) + 1
+    cut = max(joined[place].rfind("@"), joined[place].rfind(":") + 1, 0)
     os.environ[BEGAN] = joined[place][:cut]
     joined[place] = joined[place][cut:]
     os.environ |= {"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(place)}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -110,12 +113,12 @@ def broken_at(word: str) -> Sequence[str]:
         (("hatstand", "registry", "al"), {"alias"}),
         (("hatstand", "registry", "alias", ""), {"set", "history", "rollback"}),
         (("hatstand", "registry", "show", "s"), {"sql", "spell"}),
-        (("hatstand", "registry", "show", "sql@"), {"prod", "canary", "1", "2"}),
-        (("hatstand", "registry", "show", "sql@pr"), {"prod"}),
+        (("hatstand", "registry", "show", "sql@"), {"@prod", "@canary", "@1", "@2"}),
+        (("hatstand", "registry", "show", "sql@pr"), {"@prod"}),
         (("registry", "alias", "set", "p"), {"pirate"}),
         (("registry", "alias", "rollback", "sql", "c"), {"canary"}),
         (("registry", "alias", "set", "sql", "prod", ""), {"prod", "canary", "1", "2"}),
-        (("registry", "diff", "sql@1", "sql@"), {"prod", "canary", "1", "2"}),
+        (("registry", "diff", "sql@1", "sql@"), {"@prod", "@canary", "@1", "@2"}),
         (("registry", "canary", "start", "sp"), {"spell"}),
         (("registry", "keys", "cr"), {"create"}),
         (("registry", "list", "--reg"), {"--registry"}),
@@ -127,6 +130,32 @@ def test_bash_completes(home: Path, words: tuple[str, ...], offered: set[str]) -
     assert offered <= {*in_bash(home, *words)}
     if "@" in words[-1] or words[-1] in ("s", "p", "c", "sp", "pi"):
         assert offered == {*in_bash(home, *words)}  # and nothing else
+
+
+def test_a_terminal_ends_up_with_the_whole_reference(home: Path) -> None:
+    """What readline makes of it: it replaces from the "@" on."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve("/bin/bash", ["bash", "--norc", "-i"], environment(home) | {"TERM": "dumb"})
+    os.write(terminal, f"source {home}/registry.bash; echo re''ady\n".encode())
+    read_until(terminal, b"ready\r\n")
+    os.write(terminal, b"registry show sql@pr\t")
+    said = read_until(terminal, b"prod ")
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    shown: list[str] = []
+    for character in said.decode(errors="replace"):
+        shown = shown[:-1] if character == "\b" else [*shown, character]
+    assert "registry show sql@prod " in "".join(shown)
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """What a terminal says up to that, or in twenty seconds."""
+    said, until = b"", time.monotonic() + 20
+    while wanted not in said and time.monotonic() < until:
+        if select.select([terminal], [], [], 0.1)[0]:
+            said += os.read(terminal, 1 << 16)
+    return said
 
 
 def test_an_option_names_another_registry(home: Path, tmp_path: Path) -> None:
