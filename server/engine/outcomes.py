@@ -33,10 +33,11 @@ class Outcomes:
         if not self._here:
             self._waiting = self.loop.create_future()
             await self._waiting
-        delta = self._here.popleft()
-        if isinstance(delta, ServingError):
-            raise delta
+        outcome = self._here.popleft()
+        if isinstance(outcome, ServingError):
+            raise outcome
+        deltas = [outcome]
         while self._here and not isinstance(later := self._here[0], ServingError):
-            delta = delta.plus(later)
+            deltas.append(later)
             self._here.popleft()
-        return delta
+        return GenerationDelta.of_all(deltas)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from registry.tracing import NO_SPAN, Span
@@ -161,14 +163,17 @@ class GenerationDelta(NamedTuple):
     times: SequenceTimes | None = None
     embedding: tuple[float, ...] = ()
 
-    def plus(self, later: GenerationDelta) -> GenerationDelta:
-        """What both say, as one."""
-        return later._replace(
-            text=self.text + later.text,
-            token_ids=self.token_ids + later.token_ids,
-            logprobs=self.logprobs + later.logprobs,
-            prompt_logprobs=self.prompt_logprobs + later.prompt_logprobs,
-            times=self.times or later.times,
+    @classmethod
+    def of_all(cls, deltas: Rows[GenerationDelta]) -> GenerationDelta:
+        """What several say that follow one another, as one."""
+        if len(deltas) == 1:
+            return deltas[0]
+        return deltas[-1]._replace(
+            text="".join(delta.text for delta in deltas),
+            token_ids=tuple(chain.from_iterable(delta.token_ids for delta in deltas)),
+            logprobs=tuple(chain.from_iterable(delta.logprobs for delta in deltas)),
+            prompt_logprobs=deltas[0].prompt_logprobs,
+            times=deltas[0].times,
         )
 
 

@@ -44,6 +44,22 @@ async def test_what_came_meanwhile_comes_as_one() -> None:
     assert (both.times, both.finish_reason) == (TIMES, "length")
 
 
+async def test_what_is_made_of_many_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    replace = GenerationDelta._replace
+
+    def counted(gained: GenerationDelta, **changes: object) -> GenerationDelta:
+        made.append(1)
+        return replace(gained, **changes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(GenerationDelta, "_replace", counted)
+    outcomes = Outcomes()
+    for number in range(1000):
+        outcomes.put(delta(number))
+    assert (await outcomes.take()).token_ids == tuple(range(1000))
+    assert len(made) == 1
+
+
 async def test_an_error_comes_after_what_was_said_before_it() -> None:
     outcomes = Outcomes()
     for outcome in (delta(1), delta(2), Unavailable("stopped")):
