@@ -111,7 +111,7 @@ def create_app(
     settings = settings or ApiSettings()
     metrics, meter, arms, tally = Metrics(), TokenMeter(), Arms(), Tally()
     models = Models(registry, base, gate, arms, guard)
-    metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.request_names)
+    metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.names.of)
     metrics.registry.register(meter)
     metrics.registry.register(CanaryCollector(arms, tally))
     parts = _Parts(

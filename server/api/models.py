@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,21 +18,21 @@ from registry.hats import Hat
 from registry.references import Reference
 from registry.replay import check_rendering
 from registry.tracing import current_span
-from registry.versions import DEFAULT_ALIAS, Version
+from registry.versions import Version
 from server.canary.arms import Arm, Arms
 from server.engine.composition import is_composed
-from server.engine.request import AdapterRef, ResidentAdapter
+from server.engine.request import AdapterRef
 from server.errors import AdapterNotFound, AdapterNotServable, ModelNotFound
 from server.proof import ReceiptGate, SignatureGuard
 from server.proof.rendering import Renderer
 
 from .permission import may_name
 from .ports import AdapterRegistry, Base
+from .request_names import RequestNames
 
 SHORT = 12  # hex digits of a digest that are enough to tell versions apart
 COMPOSITIONS = "compositions"  # no adapter's label: those have an @
 MOST_HATS = 256  # kept in memory
-NAMES_LAST = 1.0  # seconds; scrapes come every 50 ms and may see aliases this much later
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Models:
         self._arms = arms or Arms()
         self._guard = guard
         self._hats: OrderedDict[str, Hat] = OrderedDict()  # by digest: they never change
-        self._names: dict[str, tuple[float, list[str]]] = {}  # by label, for metrics only
+        self.names = RequestNames(registry)
 
     @cached_property
     def base(self) -> ServedModel:
@@ -142,6 +141,7 @@ class Models:
             )
         if self._guard is not None:
             self._guard.admit(version)
+        self.names.note(version)
         adapter = AdapterRef(version.digest, version.ref, asked_in=current_span())
         return ServedModel(
             name=name,
@@ -166,33 +166,6 @@ class Models:
                 continue  # of another base, or with nothing to serve
             names += [adapter.name, *(f"{adapter.name}@{alias}" for alias in sorted(aliases))]
         return names
-
-    def request_names(self, adapter: AdapterRef | ResidentAdapter) -> list[str]:
-        """Every `model` that reaches this version: "sql@3", "sql@prod", "sql"; a composition none.
-
-        For metrics: an answer may be NAMES_LAST seconds old.
-        """
-        if is_composed(adapter.digest):
-            return []
-        until, names = self._names.get(adapter.label, (0.0, []))
-        if time.monotonic() > until:
-            names = self._look_names_up(adapter)
-            self._names[adapter.label] = (time.monotonic() + NAMES_LAST, names)
-        return names
-
-    def _look_names_up(self, adapter: AdapterRef | ResidentAdapter) -> list[str]:
-        name = adapter.label.partition("@")[0]
-        try:
-            default = self._registry.resolve(Reference(name))
-            aliases = self._registry.aliases(name)
-            splits = self._registry.splits(name)
-        except RegistryError:
-            return [adapter.label]  # removed from the registry, still held here
-        pointing = [to for to, version in aliases.items() if version.digest == adapter.digest]
-        pointing += [split.alias for split in splits if split.target.digest == adapter.digest]
-        is_default = default.digest == adapter.digest or DEFAULT_ALIAS in pointing
-        bare = [name] if is_default else []
-        return [adapter.label, *(f"{name}@{alias}" for alias in pointing), *bare]
 
     def _hat(self, version: Version) -> Hat:
         """The version's hat, once it has rendered the lock's prompts as training did."""

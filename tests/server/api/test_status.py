@@ -10,6 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Message
 
+from server.api import request_names
+from server.api.request_names import RequestNames
 from server.api.token_meter import TokenMeter
 from server.engine.request import AdapterRef
 from server.errors import QueueFull
@@ -86,6 +88,34 @@ async def test_an_adapter_on_its_way_is_announced_under_every_name(
     site.engine.loading = [AdapterRef(digest, "sql@1")]
     [(labels, _)] = (await samples(client))["vllm:lora_requests_info"]
     assert labels["waiting_lora_adapters"] == "late@1,sql@1,sql@prod,sql"
+
+
+async def test_a_version_with_two_labels_has_the_names_of_both_once_they_were_asked_for(
+    site: Site, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_names, "NAMES_LAST", -1.0)
+    site.registry.push("lsq")  # the same letters: to the fake, the same version
+    await client.post("/v1/load_lora_adapter", json={"lora_name": "sql"})
+    for expected in ("sql@1,sql@prod,sql", "sql@1,sql@prod,sql,lsq@1,lsq"):
+        [(labels, _)] = (await samples(client))["vllm:lora_requests_info"]
+        assert labels["running_lora_adapters"] == expected
+        await client.post("/v1/completions", json={"model": "lsq", "prompt": "hi"})
+    assert labels["max_lora"] == "8"  # 4 slots, and 4 names more than adapters
+
+
+async def test_names_are_remembered_of_so_many_versions(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_names, "REMEMBERED", 1)
+    names = RequestNames(site.registry)  # type: ignore[arg-type]
+    sql, pirate = (site.registry.lines[name][0] for name in ("sql", "pirate"))
+    site.registry.push("lsq")
+    names.note(site.registry.lines["lsq"][0])  # type: ignore[arg-type]
+    names.note(pirate)  # type: ignore[arg-type]
+    assert names.of(AdapterRef(sql.digest, "sql@1")) == ["sql@1", "sql@prod", "sql"]
+    assert names.of(AdapterRef(pirate.digest, "pirate@1")) == ["pirate@1", "pirate"]
+    site.registry.set_alias("sql", "late", 1)
+    assert names.of(AdapterRef(sql.digest, "sql@1")) == ["sql@1", "sql@prod", "sql@late", "sql"]
 
 
 async def test_load_times_are_a_histogram_by_transition(client: httpx.AsyncClient) -> None:
