@@ -97,8 +97,8 @@ def serve(
             min=0,
             max=1,
             help="The part of the batch, and of the prompt tokens of a step, that one adapter may "
-            "have while others are asked for too; it may always have as many places as all of "
-            "them. 1 limits nothing.",
+            "have while others are asked for too; it may always have as much as all of them want. "
+            "1 limits nothing.",
         ),
     ] = 0.125,
     max_context: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from collections.abc import Iterable
 
@@ -65,20 +66,22 @@ class Admission:
         self._expect((later + heads)[:EXPECTED])
 
     def tokens_for(self, account: str | None, budget: int) -> int:
-        """Prompt tokens of a step that an account may have; all of them if it is alone."""
-        own = self._share.of(account, self._chunk, beside=self._is_beside_others(account))
+        """Prompt tokens of a step that an account may have; all of them if the chunk is its own."""
+        own = self._part_of(self._chunk, account)
         return budget if own == self._chunk else own
 
-    def _places_for(self, account: str | None) -> int:
-        """Places that an account may have: its share, or as many as all others together.
+    def _part_of(self, whole: int, account: str | None) -> int:
+        """What an account may have of something: its share, or what all others want of the batch.
 
-        So it costs them no more than as much again as they cost themselves, and many adapters that
-        are all asked for fill the batch whatever their shares.
+        So one costs others no more than as much again as they cost themselves, and those who could
+        fill the batch without it are held back by their turns alone, or two busy adapters would
+        leave most of it empty.
         """
         places = self._places
-        of_others = len(places.running) - places.accounts[account]
-        beside = self._is_beside_others(account)
-        return max(self._share.of(account, places.max_batch, beside=beside), of_others)
+        running, waiting = places.accounts, places.waiting.accounts
+        of_others = len(places.running) - running[account] + waiting.total() - waiting[account]
+        wanted = min(whole, math.ceil(whole * of_others / places.max_batch))
+        return max(wanted, self._share.of(account, whole, beside=self._is_beside_others(account)))
 
     def _is_beside_others(self, account: str | None) -> bool:
         return len(self._places.accounts) > (account in self._places.accounts)
@@ -98,7 +101,7 @@ class Admission:
         prompts: of those that run, what is left to compute.
         """
         account = sequence.account
-        if self._places.accounts[account] >= self._places_for(account):
+        if self._places.accounts[account] >= self._part_of(self._places.max_batch, account):
             return False
         its = self._turns.next(account, sequence.num_tokens)
         earlier = [prompt for prompt in prompts if prompt.turn <= its]

@@ -23,7 +23,7 @@ class Scheduler:
     that holds nobody up. patience: steps that new prompts beside decoding sequences wait for others
     whose adapters are on their way, where prompts that come together are computed in one pass.
     adapter_share: what one adapter may have of places and of a chunk while others are asked for,
-    0 to 1; of places always as many as all others have.
+    0 to 1; always as large a part as all others want of the batch.
     """
 
     def __init__(

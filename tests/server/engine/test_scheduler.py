@@ -414,6 +414,31 @@ def test_beside_many_others_an_adapter_may_have_as_many_as_they() -> None:
     assert Counter(s.adapter_digest for s in run.scheduler.running)["a"] == 5
 
 
+def test_two_adapters_that_could_each_fill_the_batch_have_half_of_it() -> None:
+    run = Run(max_batch=8, chunk=8, blocks=400, adapter_share=0.125)
+    crowds = {name: [run.add(1, name, first=10 * n) for n in range(12)] for name in "ab"}
+    for _ in range(8):
+        run.step()
+    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 4, "b": 4}
+    for gone in crowds["b"]:
+        run.scheduler.remove(gone)
+    run.add(1, "b", first=500)
+    for gone in crowds["a"][:4]:
+        run.scheduler.remove(gone)
+    for _ in range(4):
+        run.step()
+    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 1, "b": 1}
+
+
+def test_two_adapters_with_much_to_compute_fill_a_chunk() -> None:
+    run = Run(max_batch=4, chunk=8, blocks=400, adapter_share=0.125)
+    for name in "ab":
+        for number in range(4):
+            run.add(30, name, first=100 * number)
+    for _ in range(6):
+        assert sum(num_tokens for _, num_tokens in prefilled(run.step())) == 8
+
+
 def test_an_adapters_share_is_of_prompt_tokens_too() -> None:
     run = Run(chunk=8, blocks=200, adapter_share=0.25)
     long = run.add(30, "a")
