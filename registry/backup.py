@@ -20,7 +20,7 @@ from .blobs import Blobs
 from .canonical import Progress
 from .catalog import Catalog
 from .collection import needed_blobs
-from .embedded import CATALOG_FILE, Registry
+from .embedded import BACKUP_MARK, CATALOG_FILE, Registry
 from .errors import BlobNotFound, Corrupted, DestinationExists
 from .staging import StagingArea
 from .tables import event, metadata
@@ -60,6 +60,7 @@ def back_up(registry: Registry, folder: Path, progress: Progress | None = None) 
                     raise
             else:
                 break
+    (folder / BACKUP_MARK).touch()
     _exchange(fresh, folder / CATALOG_FILE)
     return backup
 

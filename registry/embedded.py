@@ -30,9 +30,10 @@ from .versions import (
 )
 
 CATALOG_FILE = "catalog.sqlite"
+BACKUP_MARK = "backup"  # an empty file in a folder that `registry backup` writes to
 _BLOBS_FOLDER = "blobs"
 _WORK_FOLDER = "staging"
-_OUR_FOLDERS = (_BLOBS_FOLDER, "uploads")
+_OURS = (_BLOBS_FOLDER, "uploads", BACKUP_MARK)
 _ATTEMPTS = 3  # of a push whose blobs are collected under it
 
 
@@ -260,7 +261,7 @@ def _check_is_ours(folder: Path) -> None:
     if not folder.is_dir() or (folder / CATALOG_FILE).exists():
         return
     # Where the catalog is in PostgreSQL, its file is not there to tell.
-    strangers = [entry.name for entry in folder.iterdir() if entry.name not in _OUR_FOLDERS]
+    strangers = [entry.name for entry in folder.iterdir() if entry.name not in _OURS]
     if strangers:
         raise CatalogUnavailable(
             f"{folder} is no registry and not empty (it holds {strangers[0]!r}): name an empty or "

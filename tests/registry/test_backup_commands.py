@@ -64,3 +64,26 @@ def test_the_commands(
     )
     assert "is no backup" in nothing.output
     assert runner.invoke(app, ["backup", str(registry.folder)]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HATSTAND_DATABASE", "postgresql://nobody@127.0.0.1:1/x"), ("HATSTAND_BLOBS", "elsewhere")],
+)
+def test_no_other_registry_is_looked_at_in_a_backups_place(
+    registry: Registry,
+    base: BaseRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+) -> None:
+    registry.push(make_adapter(tmp_path / "a", lock=base), "sql")
+    kept = tmp_path / "backup"
+    back_up(registry, kept)
+    runner = CliRunner()
+    assert runner.invoke(app, ["verify", "--registry", str(kept)]).exit_code == 0
+    monkeypatch.setenv(name, value)
+    refused = runner.invoke(app, ["verify", "--registry", str(kept)])
+    assert refused.exit_code == 1
+    assert "is a backup" in " ".join(refused.output.split())
