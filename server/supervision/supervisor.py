@@ -128,7 +128,7 @@ class Supervisor:
                 self.num_restarts += 1
                 try:
                     await self._begin()
-                except (ChildEnded, StartupError, OSError) as error:
+                except (ChildEnded, StartupError, ModuleNotFoundError, OSError) as error:
                     if self.is_ending:
                         return False
                     logger.error("%s: %s", self._name, error)

@@ -83,11 +83,12 @@ async def test_what_cannot_start_at_all_says_why() -> None:
 
 
 async def test_later_a_failed_start_is_tried_again() -> None:
-    nursery = Nursery(None, StartupError("the device is not free yet"), ChildEnded("died"))
+    missing = ModuleNotFoundError("it is being installed anew", name="torch")
+    nursery = Nursery(None, StartupError("the device is not free yet"), ChildEnded("died"), missing)
     supervisor = Supervisor(nursery.start, first_pause=0)
     running = asyncio.create_task(supervisor.run())
     (await nursery.number(1)).die(-9)
-    await nursery.number(4)
+    await nursery.number(5)
     supervisor.end()
     assert await running == 0
 
