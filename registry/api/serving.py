@@ -57,7 +57,11 @@ def serve(
     with listener, _closed_at_end(tracing):
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE
+            app,
+            http="h11",  # uvicorn's other parser keeps headers for as long as more of them come
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE,
         )
         announce(f"http://{address.host}:{port}")
         uvicorn.Server(config).run(sockets=[listener])

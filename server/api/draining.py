@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from .heads import BoundedHeads
 from .readiness import Readiness
 from .silence import FILES_FOR_OTHERS, SilentConnections, file_limit
 
@@ -41,6 +42,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedHeads,
                 lifespan="on",
                 ws="none",
                 access_log=False,  # our own layer logs requests
