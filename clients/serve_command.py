@@ -64,7 +64,13 @@ def _seconds(help_text: str, default: str) -> Any:
 def serve(
     base: Annotated[str, typer.Option(help="A pulled base's name, or a folder.")],
     registry: Annotated[
-        str | None, typer.Option(help="The registry's folder or URL.", metavar="DIR_OR_URL")
+        str | None,
+        typer.Option(
+            metavar="DIR_OR_URL",
+            envvar="HATSTAND_REGISTRY",
+            help="The registry's folder or URL, else the one under HATSTAND_HOME.",
+            show_default=False,
+        ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the base lives.")] = Device.auto,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",

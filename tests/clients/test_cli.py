@@ -152,6 +152,19 @@ def test_serve_options_become_settings(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert settings.engine.shadow_bf16
 
 
+def test_the_registry_is_the_environments_where_the_line_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served: list[Any] = []
+    fake = types.ModuleType("server.serve")
+    fake.serve = served.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "server.serve", fake)
+    monkeypatch.setenv("HATSTAND_REGISTRY", "http://registry:8100")
+    for words in ([], ["--registry", "here"]):
+        assert runner.invoke(app, ["serve", "--base", "b", *words]).exit_code == 0
+    assert [settings.registry for settings in served] == ["http://registry:8100", "here"]
+
+
 def test_every_serve_option_says_what_it_does() -> None:
     options = typer.main.get_command(app).commands["serve"].params  # type: ignore[attr-defined]
     assert all(option.help for option in options)
