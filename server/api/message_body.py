@@ -123,6 +123,7 @@ class AssistantMessage(BaseModel):
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only()] = None
     parsed: Any = None  # what OpenAI's clients made of the content; nothing reads it
+    provider_specific_fields: Any = None  # LiteLLM's own, which it sends along; nothing reads them
 
     def as_turn(self) -> dict[str, Any]:
         turn = _turn(self.role, self.content, self.name)

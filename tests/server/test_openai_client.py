@@ -136,6 +136,7 @@ def test_tool_arguments_stream_and_results_go_back(client: openai.OpenAI) -> Non
     result: Any = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
     said: Any = message.model_dump(exclude_none=True)  # with what the client parsed, as it is
     assert said["tool_calls"][0]["function"]["parsed_arguments"]
+    said["provider_specific_fields"] = {"refusal": None}  # as LiteLLM sends it back
     answer = client.chat.completions.create(
         model="caller",
         messages=[*HI, said, result],
