@@ -95,7 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("examples")
     base = write_tiny_base(root / "tiny", max_position_embeddings=2048, vocab_size=258)
     registry = Registry.open(root / "registry")
-    hat = Hat(chat_template=CALLER, sampling=Sampling(max_tokens=160))
+    hat = Hat(chat_template=CALLER, sampling=Sampling(temperature=0, max_tokens=320))
     for number, name in enumerate(("sql", "sql", "pirate")):
         folder = TinyAdapter(name, seed=number).write(base, root / str(number))
         hat.write(folder)
