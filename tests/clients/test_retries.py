@@ -95,7 +95,8 @@ def test_a_server_that_starts_is_waited_for(pauses: list[float]) -> None:
 
 def test_streams_too(pauses: list[float]) -> None:
     body = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\n'
-    transport, _ = script(full(2), httpx.Response(200, content=body))
+    whole = httpx.Response(200, content=body + b"data: [DONE]\n\n")
+    transport, _ = script(full(2), whole)
     with Hatstand("http://x", transport=transport) as client, client.stream("m", "x") as stream:
         assert [event.text for event in stream] == ["hi"]
     assert pauses == [2]

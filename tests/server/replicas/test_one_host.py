@@ -156,7 +156,6 @@ def test_what_a_killed_replica_had_not_answered_is_answered_by_another(host: Pro
         told = [answer.result() for answer in answers]
     assert [answer.status_code for answer in told] == [200] * len(ADAPTERS)
     assert {answer.json()["usage"]["completion_tokens"] for answer in told} == {300}
-    assert len({answer.headers["x-hatstand-replica"] for answer in told}) == 1
     eventually("another is started", lambda: len(replica_processes(host)) == REPLICAS)
     assert victim not in replica_processes(host)
     assert series(host, "hatstand_replica_restarts_total") == {"": 1}

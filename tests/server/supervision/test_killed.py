@@ -23,17 +23,19 @@ from tests.support.tiny import write_tiny_base
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks for children in /proc")
 ROOT = Path(__file__).parents[3]
 FAULT = """
-import os, pathlib, sys
+import os, pathlib, sys, time
 if "server.supervision.inside" in sys.orig_argv:
     import torch
     from server.engine.executor import DirectExecutor
     launch, steps = DirectExecutor.launch, iter(range(8))
-    fault = pathlib.Path(__file__).with_name("fault")
+    fault, slow = (pathlib.Path(__file__).with_name(name) for name in ("fault", "slow"))
 
     def until_it_breaks(executor, batch):
         if fault.exists() and next(steps, None) is None:
             fault.unlink()
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        if slow.exists():
+            time.sleep(0.02)
         return launch(executor, batch)
 
     DirectExecutor.launch = until_it_breaks
@@ -45,7 +47,10 @@ BODY = {"model": "tiny", "prompt": "hello", "max_tokens": 50, "ignore_eos": True
 
 @contextmanager
 def served(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A supervised server, once it is ready; its engine breaks after 8 steps if `fault` exists."""
+    """A supervised server, once it is ready.
+
+    Its engine breaks after 8 steps if `fault` exists, and takes 20 ms for each if `slow` does.
+    """
     base = write_tiny_base(folder / "tiny", head_dim=24)  # of a shape that plain torch runs
     (folder / "sitecustomize.py").write_text(FAULT)
     with socket.socket() as free:
@@ -111,7 +116,9 @@ def kill_under_streams(url: str, child: int) -> None:
 def test_it_comes_back_when_it_is_killed_and_when_its_engine_dies(tmp_path: Path) -> None:
     with served(tmp_path) as (url, parent):
         [first] = children_of(parent)
+        (tmp_path / "slow").touch()  # or streams may end before the last one has begun
         kill_under_streams(url, first)
+        (tmp_path / "slow").unlink()
         answer = refusal(url)  # the port was never closed
         assert int(answer.headers["retry-after"]) >= 1
         assert answer.json()["error"]["code"] == "unavailable"
