@@ -85,10 +85,11 @@ class LocalBlobs:
         """Move a synced file in. One already there is replaced, which heals damage."""
         target = self.path(digest)
         _make_folders(target.parent)
+        stamp = _stamp(file.stat())  # before, since a collection may take it as soon as it is there
         os.replace(file, target)  # noqa: PTH105 (one call, easy to interrupt in a test)
         _sync_folder(target.parent)
         with self._lock:  # verified by whoever knows the digest, from these very bytes
-            self._verified[digest] = _stamp(target.stat())
+            self._verified[digest] = stamp
 
     def delete(self, digest: str) -> None:
         self.path(digest).unlink(missing_ok=True)
