@@ -138,9 +138,8 @@ class Engine:
             max_batch=parts.settings.max_batch,
             max_waiting=parts.settings.max_waiting,
         )
-        self._displaced: list[
-            GenerationRequest
-        ] = []  # who gave their place in the queue up, and is to be told
+        # Who gave their place in the queue up, and is to be told.
+        self._displaced: list[GenerationRequest] = []
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
 
     @property

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import Protocol
 
 from server.engine.kv_cache import BlockPool
+from server.engine.present import Present
 from server.engine.request import AdapterRef
 from server.engine.sequence import Sequence
 from server.engine.waiting import WaitingLines
@@ -45,7 +45,7 @@ class Places:
         self.max_batch = max_batch
         self.waiting = WaitingLines()
         self.running: list[Sequence] = []
-        self.accounts: Counter[str | None] = Counter()  # how many of each run, where any do
+        self.accounts = Present[str | None]()  # how many of each run
         self.num_preemptions = 0
         self.num_prefix_hits = 0
 
@@ -169,9 +169,7 @@ class Places:
     def _stop(self, sequence: Sequence) -> None:
         """Its place and its blocks are free for others."""
         self.running.remove(sequence)
-        self.accounts[sequence.account] -= 1
-        if not self.accounts[sequence.account]:
-            del self.accounts[sequence.account]
+        self.accounts.take(sequence.account)
         self._pool.release(sequence.blocks)
         sequence.blocks = []
         sequence.num_computed = sequence.num_published = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter
 from operator import itemgetter
 
+from server.engine.present import Present
 from server.engine.request import GenerationRequest
 
 EARLY = 0.5  # seconds before somebody is due from which a place is kept
@@ -29,7 +29,7 @@ class Promises:
     def __init__(self, most: int) -> None:
         self._most = most
         self._due: list[tuple[float, int]] = []  # when (monotonic seconds), and who; in order
-        self._who: Counter[int] = Counter()
+        self._who = Present[int]()
 
     def give(self, request: GenerationRequest, seconds: float) -> float:
         """The whole seconds after which somebody shall come back: what Retry-After can say."""
@@ -88,12 +88,9 @@ class Promises:
 
     def _forget(self, start: int, end: int) -> None:
         for _, who in self._due[start:end]:
-            self._who[who] -= 1
-            if not self._who[who]:
-                del self._who[who]
+            self._who.take(who)
         del self._due[start:end]
 
 
 def _identity(request: GenerationRequest) -> int:
-    adapter = request.adapter.digest if request.adapter else None
-    return hash((adapter, request.prefix_scope, request.prompt_token_ids))
+    return hash((request.adapter_digest, request.prefix_scope, request.prompt_token_ids))

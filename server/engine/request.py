@@ -116,6 +116,15 @@ class GenerationRequest:
     pooling: Pooling | None = None
     prefix_scope: str = ""
 
+    @property
+    def adapter_digest(self) -> str | None:
+        return self.adapter.digest if self.adapter else None
+
+    @property
+    def account(self) -> str | None:
+        """As which it has its share of places, blocks and steps."""
+        return self.adapter.account if self.adapter else None
+
 
 @dataclass(frozen=True)
 class TokenLogprob:

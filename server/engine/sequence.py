@@ -36,7 +36,7 @@ class Sequence:
     request: GenerationRequest
     detokenizer: Detokenizer
     arrival: float = field(default_factory=time.monotonic)
-    account: str | None = field(init=False)  # as which it has its share of places, blocks, steps
+    account: str | None = field(init=False)  # the request's
     token_ids: list[int] = field(init=False)
     noise_seed: int = field(init=False)  # of what a device draws; the host has the generator
     num_computed: int = 0
@@ -61,7 +61,7 @@ class Sequence:
     stop_reason: str | int | None = None
 
     def __post_init__(self) -> None:
-        self.account = self.request.adapter.account if self.request.adapter else None
+        self.account = self.request.account
         self.token_ids = list(self.request.prompt_token_ids)
         seed = self.params.seed
         self.noise_seed = random.getrandbits(63) if seed is None else seed & (2**63 - 1)
@@ -76,7 +76,7 @@ class Sequence:
 
     @property
     def adapter_digest(self) -> str | None:
-        return self.request.adapter.digest if self.request.adapter else None
+        return self.request.adapter_digest
 
     @property
     def label(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
+from server.engine.present import Present
 from server.engine.sequence import Sequence
 
 
@@ -20,7 +21,7 @@ class WaitingLines:
 
     def __init__(self) -> None:
         self._lines: dict[str | None, OrderedDict[Sequence, None]] = {}
-        self.accounts: Counter[str | None] = Counter()  # how many of each wait, where any do
+        self.accounts = Present[str | None]()  # how many of each wait
 
     def add(self, sequence: Sequence) -> None:
         """To the end of its line."""
@@ -37,9 +38,7 @@ class WaitingLines:
         del line[sequence]
         if not line:
             del self._lines[sequence.adapter_digest]
-        self.accounts[sequence.account] -= 1
-        if not self.accounts[sequence.account]:
-            del self.accounts[sequence.account]
+        self.accounts.take(sequence.account)
 
     def first(self, digest: str | None) -> Sequence | None:
         """Who has waited longest for an adapter, or for the bare base."""
@@ -78,6 +77,9 @@ class WaitingLines:
 
     def __len__(self) -> int:
         return self.accounts.total()
+
+    def __bool__(self) -> bool:  # asked several times a step, of many accounts
+        return bool(self._lines)
 
 
 def turn(sequence: Sequence, running: Mapping[str | None, int]) -> tuple[int, float]:

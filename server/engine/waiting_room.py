@@ -39,17 +39,18 @@ class WaitingRoom:
         """Take one more in beside so many that run and wait. Raises QueueFull."""
         if num_inside == 0:
             self._departures.begin()
-        account = request.adapter.account if request.adapter else None
         # Between two steps those that the batch has places for wait too, and are not the queue.
         num_free = self._max_batch + self._max_waiting - num_inside
-        has_none = self._lines.accounts[account] == 0
+        has_none = request.account not in self._lines.accounts
         is_promised = self._promises.redeem(request)
-        if num_free > 0 and (is_promised or has_none or num_free > self._promises.num_kept):
-            return self._let_in(request, is_promised)
-        displaced = self._lines.newest_of_most(than=account)
-        if displaced is None:
-            raise self.refusal(request)
-        return self._let_in(request, is_promised, displaced)
+        displaced = None
+        if num_free <= 0 or not (is_promised or has_none or num_free > self._promises.num_kept):
+            displaced = self._lines.newest_of_most(than=request.account)
+            if displaced is None:
+                raise self.refusal(request)
+        if not is_promised:
+            self._promises.drop(request)
+        return Entry(is_promised, displaced)
 
     def refusal(self, request: GenerationRequest) -> QueueFull:
         """What somebody is told for whom there is no place."""
@@ -65,10 +66,3 @@ class WaitingRoom:
     def note_departure(self) -> None:
         """A sequence has ended, or was given up."""
         self._departures.note()
-
-    def _let_in(
-        self, request: GenerationRequest, is_promised: bool, displaced: Sequence | None = None
-    ) -> Entry:
-        if not is_promised:
-            self._promises.drop(request)
-        return Entry(is_promised, displaced)
