@@ -6,20 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue
 
-from registry.closed_schema import ClosedSchema
+from registry.closed_schema import BYTES, JSON, RAW, STREAM, Schemas, closed_schemas, event_schema
 
 from .answer_types import Error
-from .openapi_answers import ANSWERS, BYTES, MEDIA_TYPES, TEXT, FollowedEvent
+from .openapi_answers import ANSWERS, MEDIA_TYPES, FollowedEvent
 from .openapi_operations import OPERATIONS
 from .openapi_statuses import statuses_of
 
 _PARAMETER = re.compile(r"{(\w+)}")
-_JSON, _STREAM = "application/json", "text/event-stream"
-_MODE: JsonSchemaMode = "validation"
-_RAW: Mapping[str, Mapping[str, Any]] = {TEXT: {"type": "string"}, BYTES: {}}
 
 
 def openapi_document() -> dict[str, Any]:
@@ -45,18 +41,10 @@ def openapi_document() -> dict[str, Any]:
     }
 
 
-def _schemas() -> tuple[Mapping[Any, JsonSchemaValue], JsonSchemaValue]:
+def _schemas() -> tuple[Schemas, JsonSchemaValue]:
     """A schema for each type that is answered, and the definitions that they refer to."""
     typed = [answer for answer in ANSWERS.values() if not isinstance(answer, str)]
-    found, rest = TypeAdapter.json_schemas(
-        [
-            (kind, _MODE, TypeAdapter(kind))
-            for kind in dict.fromkeys([Error, FollowedEvent, *typed])
-        ],
-        ref_template="#/components/schemas/{model}",
-        schema_generator=ClosedSchema,
-    )
-    return {kind: schema for (kind, _), schema in found.items()}, rest["$defs"]
+    return closed_schemas([Error, FollowedEvent, *typed])
 
 
 def _operation(
@@ -77,7 +65,7 @@ def _operation(
     elif body:
         properties: dict[str, Any] = {name: {} for name in body.split()}
         schema = {"type": "object", "properties": properties}
-        values["requestBody"] = {"content": {_JSON: {"schema": schema}}}
+        values["requestBody"] = {"content": {JSON: {"schema": schema}}}
     return values
 
 
@@ -86,35 +74,28 @@ def _meanings(path: str, method: str) -> Mapping[int, str]:
     return statuses_of(path, method, verb=verb, has_body=bool(body))
 
 
-def _content(
-    path: str, method: str, status: int, schemas: Mapping[Any, JsonSchemaValue]
-) -> dict[str, Any]:
+def _content(path: str, method: str, status: int, schemas: Schemas) -> dict[str, Any]:
     """What comes with a status, by media type."""
     if method == "head":
         return {}
     if status >= 400:
-        return {"content": {_JSON: {"schema": schemas[Error]}}}
+        return {"content": {JSON: {"schema": schemas[Error]}}}
     answer = ANSWERS.get((path, method))
     if answer is None:
         return {}
     if isinstance(answer, str):
-        return {"content": {answer: {"schema": _RAW[answer]}}}
-    kind = MEDIA_TYPES.get((path, method), _JSON)
+        return {"content": {answer: {"schema": RAW[answer]}}}
+    kind = MEDIA_TYPES.get((path, method), JSON)
     content: dict[str, Any] = {kind: {"schema": schemas[answer]}}
     if path == "/events":
-        content[_STREAM] = {"schema": _event(schemas[FollowedEvent])}
+        content[STREAM] = {"schema": _event(schemas[FollowedEvent])}
     return {"content": content}
 
 
 def _event(said: JsonSchemaValue) -> JsonSchemaValue:
     """One event of the stream, as OpenAPI 3.1 has it; the first says where the follower stands."""
     cursor = {"type": "object", "required": ["cursor"], "properties": {"cursor": {}}}
-    content = {
-        "type": "string",
-        "contentMediaType": _JSON,
-        "contentSchema": {"anyOf": [cursor, said]},
-    }
-    return {"type": "object", "required": ["data"], "properties": {"data": content}}
+    return event_schema([cursor, said])
 
 
 def _parameter(name: str, place: str) -> dict[str, Any]:

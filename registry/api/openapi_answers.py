@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from registry.canary.documents import CanaryDocument, StandingDocument
+from registry.closed_schema import BYTES, TEXT
 from registry.collection import CollectionDocument
 from registry.diff.documents import DiffDocument
 from registry.documents import VersionDocument
@@ -15,10 +16,7 @@ from registry.snapshot import SnapshotDocument
 from registry.webhooks.documents import WebhookDocument
 
 from . import answer_types as types
-from .metrics import CONTENT_TYPE
 
-TEXT = CONTENT_TYPE.partition(";")[0]
-BYTES = "application/octet-stream"
 INDEX, MANIFEST = (f"application/vnd.oci.image.{kind}.v1+json" for kind in ("index", "manifest"))
 FollowedEvent = Annotated[dict[str, Any], Of(Event)]
 

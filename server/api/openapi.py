@@ -6,20 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
-from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue
 
-from registry.closed_schema import ClosedSchema
+from registry.closed_schema import JSON, RAW, STREAM, Schemas, closed_schemas, event_schema
 
 from .documents.error import Error
-from .openapi_operations import BYTES, OPERATIONS, TEXT, TUNING_OPERATIONS, Operation
+from .openapi_operations import OPERATIONS, TUNING_OPERATIONS, Operation
 from .openapi_tables import GENERATING, HEADERS, MEANINGS, PROBES, QUERIES, STATUSES, UPLOAD
-
-_MODE: JsonSchemaMode = "validation"
-_JSON, _STREAM = "application/json", "text/event-stream"
-_RAW: Mapping[str, Mapping[str, Any]] = {TEXT: {"type": "string"}, BYTES: {}}
-Schemas = Mapping[Any, JsonSchemaValue]
-"""By type."""
 
 
 def openapi_document(*, version: str, tunes: bool) -> dict[str, Any]:
@@ -42,13 +35,7 @@ def openapi_document(*, version: str, tunes: bool) -> dict[str, Any]:
 
 def _schemas(operations: Sequence[Operation]) -> tuple[Schemas, JsonSchemaValue]:
     """A schema for each type that goes in or out, and the definitions that they refer to."""
-    types = {Error: None, **{kind: None for each in operations for kind in _types(each)}}
-    found, rest = TypeAdapter.json_schemas(
-        [(kind, _MODE, TypeAdapter(kind)) for kind in types],
-        ref_template="#/components/schemas/{model}",
-        schema_generator=ClosedSchema,
-    )
-    return {kind: schema for (kind, _), schema in found.items()}, rest["$defs"]
+    return closed_schemas([Error, *(kind for each in operations for kind in _types(each))])
 
 
 def _types(operation: Operation) -> Iterator[Any]:
@@ -69,7 +56,7 @@ def _described(operation: Operation, schemas: Schemas) -> dict[str, Any]:
         "responses": {"200": answer, **refusals},
     }
     if operation.body is not None:
-        found["requestBody"] = _taken(_JSON, schemas[operation.body])
+        found["requestBody"] = _taken(JSON, schemas[operation.body])
     if (path, method) == ("/v1/files", "post"):
         found["requestBody"] = _taken("multipart/form-data", UPLOAD)
     if parameters := _parameters(path, method):
@@ -84,30 +71,21 @@ def _taken(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 def _content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     """What 200 comes with, by media type."""
     if isinstance(operation.answer, str):
-        return {operation.answer: {"schema": _RAW[operation.answer]}}
-    content: dict[str, Any] = {_JSON: {"schema": schemas[operation.answer]}}
+        return {operation.answer: {"schema": RAW[operation.answer]}}
+    content: dict[str, Any] = {JSON: {"schema": schemas[operation.answer]}}
     if operation.event is not None:
-        content[_STREAM] = {"schema": _event(schemas[operation.event], schemas[Error])}
+        content[STREAM] = {"schema": _event(schemas[operation.event], schemas[Error])}
     return content
 
 
 def _event(said: JsonSchemaValue, error: JsonSchemaValue) -> JsonSchemaValue:
     """One event of a stream, as OpenAPI 3.1 has it: `data` is JSON, or the word that it is over."""
-    content = {"type": "string", "contentMediaType": _JSON, "contentSchema": _either(said, error)}
-    return {
-        "type": "object",
-        "required": ["data"],
-        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, content]}},
-    }
-
-
-def _either(said: JsonSchemaValue, error: JsonSchemaValue) -> JsonSchemaValue:
-    return {"anyOf": [*said.get("anyOf", [said]), error]}
+    return event_schema([*said.get("anyOf", [said]), error], words=["[DONE]"])
 
 
 def _refusal(status: int, operation: Operation, schemas: Schemas) -> dict[str, Any]:
     schema = schemas[operation.answer if operation.path in PROBES else Error]
-    return {"description": MEANINGS[status], "content": {_JSON: {"schema": schema}}}
+    return {"description": MEANINGS[status], "content": {JSON: {"schema": schema}}}
 
 
 def _parameters(path: str, method: str) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from registry.closed_schema import BYTES, TEXT
+
 from .adapter_body import LoadBody, UnloadBody
 from .chat_body import ChatBody
 from .completion_body import CompletionBody
@@ -23,8 +25,6 @@ from .embeddings import EmbeddingBody
 from .responses.body import ResponsesBody
 from .token_body import DetokenizeBody, TokenizeBody
 from .tuning.job_body import JobBody
-
-TEXT, BYTES = "text/plain", "application/octet-stream"
 
 
 @dataclass(frozen=True)
