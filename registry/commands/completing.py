@@ -7,11 +7,15 @@ not answer, nothing is offered and nothing is said.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
 
 from .opening import open_registry
+
+if TYPE_CHECKING:
+    from registry.opening import AnyRegistry
 
 BEGAN = "_HATSTAND_WORD_BEGAN"  # the variable for what bash holds to be words before this one
 _BREAKS = "@:"  # it ends a word there, which is in the middle of "sql@prod"
@@ -78,24 +82,27 @@ def _offered(words: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _names(context: typer.Context) -> list[str]:
-    try:
-        return [each.name for each in open_registry(context.params.get("registry")).adapters()]
-    except Exception:  # whatever is wrong, a shell at its prompt is not the place to say it
-        return []
+    return _found(context, lambda registry: [each.name for each in registry.adapters()])
 
 
 def _aliases(context: typer.Context, name: str | None) -> list[str]:
-    try:
-        opened = open_registry(context.params.get("registry"))
-        return [] if name is None else list(opened.aliases(name))
-    except Exception:  # as above
-        return []
+    return [] if name is None else _found(context, lambda registry: list(registry.aliases(name)))
 
 
 def _targets(context: typer.Context, name: str | None) -> list[str]:
-    try:
-        opened = open_registry(context.params.get("registry"))
-        numbers = [] if name is None else [str(each.number) for each in opened.versions(name)]
-    except Exception:  # as above
+    if name is None:
         return []
-    return [*_aliases(context, name), *numbers]
+    return _found(
+        context,
+        lambda registry: [
+            *registry.aliases(name),
+            *(str(version.number) for version in registry.versions(name)),
+        ],
+    )
+
+
+def _found(context: typer.Context, find: Callable[[AnyRegistry], list[str]]) -> list[str]:
+    try:
+        return find(open_registry(context.params.get("registry")))
+    except Exception:  # whatever is wrong, a shell at its prompt is not the place to say it
+        return []

@@ -161,10 +161,7 @@ def _in_pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 def find(connection: Connection, file_id: str, owner: str, *, param: str = "file") -> Any:
     """The row of a file that the owner sees; raises `FileNotFound`."""
-    seen = owners.is_seen_by(owner, tables.file)
-    row = connection.execute(
-        sa.select(tables.file).where(tables.file.c.id == file_id, seen)
-    ).first()
+    row = owners.find(connection, tables.file, file_id, owner)
     if row is None:
         raise FileNotFound(f"there is no file {file_id!r}", param=param)
     return row

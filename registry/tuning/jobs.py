@@ -147,8 +147,7 @@ class Jobs:
 
 def find(connection: Connection, job_id: str, owner: str = owners.NOBODY) -> Any:
     """The row of a job that the owner sees; raises `JobNotFound`."""
-    seen = owners.is_seen_by(owner, tables.job)
-    row = connection.execute(sa.select(tables.job).where(tables.job.c.id == job_id, seen)).first()
+    row = owners.find(connection, tables.job, job_id, owner)
     if row is None:
         raise JobNotFound(f"there is no fine-tuning job {job_id!r}", param="id")
     return row

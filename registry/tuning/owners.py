@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -16,6 +18,12 @@ def is_seen_by(owner: str, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.true()
     mine = sa.select(tables.ownership.c.id).where(tables.ownership.c.owner == owner)
     return table.c.id.in_(mine)
+
+
+def find(connection: Connection, table: sa.Table, thing: str, owner: str) -> Any:
+    """The row of the file or job of the id `thing`; None where its owner sees none."""
+    seen = is_seen_by(owner, table)
+    return connection.execute(sa.select(table).where(table.c.id == thing, seen)).first()
 
 
 def give(connection: Connection, thing: str, owner: str) -> None:

@@ -88,12 +88,10 @@ class Records:
             return page(connection, table, mine, after=after, limit=limit)
 
     def _job_key(self, connection: Connection, job_id: str) -> int:
-        seen = owners.is_seen_by(self._owner, tables.job)
-        query = sa.select(tables.job.c.key).where(tables.job.c.id == job_id, seen)
-        key: int | None = connection.execute(query).scalar()
-        if key is None:
+        row = owners.find(connection, tables.job, job_id, self._owner)
+        if row is None:
             raise JobNotFound(f"there is no fine-tuning job {job_id!r}", param="id")
-        return key
+        return int(row.key)
 
 
 def add_event(
