@@ -23,8 +23,7 @@ from registry.tracing import open_tracing
 from server.api.listener import bind
 from server.api.silence import raise_file_limit
 from server.environment import prepare
-from server.errors import EngineStopped, ServingError, StartupError
-from server.interpreter import settle_interpreter
+from server.errors import ServingError, StartupError
 from server.registry_link import RegistryLink
 from server.settings import EngineOptions, Settings
 
@@ -93,10 +92,7 @@ def serve_on(
 
     with _progress(console) as report:
         server = assemble(settings, report, announce=say)
-    settle_interpreter()
-    server.run(sockets=[listener])
-    if server.has_failed:
-        raise EngineStopped("The engine stopped after an error, which the log above tells.")
+    server.serve_out([listener])
 
 
 @contextlib.contextmanager

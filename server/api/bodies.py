@@ -58,5 +58,10 @@ def _unknown(param: str, location: Sequence[int | str], model: type[BaseModel]) 
     message = f"There is no parameter '{param}'."
     if len(location) > 1:
         return message
-    near = difflib.get_close_matches(str(location[0]), list(model.model_fields), n=1)
-    return f"{message} Did you mean '{near[0]}'?" if near else message
+    return message + hint(str(location[0]), list(model.model_fields))
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """What somebody may have meant by a name that is none; "" where nothing is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

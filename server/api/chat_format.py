@@ -8,7 +8,7 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite
-from .chunks import DONE, TextChunk, encode_chunk
+from .chunks import TextChunks, encode_chunk, last_chunk
 from .documents.chat import ChatAnswer, ChatChoice, ChatLogprobs, ChatToken, ScoredToken
 from .job import Job
 from .voice import Voice, whole_message
@@ -20,7 +20,7 @@ class ChatFormat:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._voices: dict[int, Voice] = {}  # by choice
-        self._texts: dict[int, TextChunk] = {}  # by choice
+        self._texts = TextChunks(lambda index, text: self._chunk(index, {"content": text}))
         tells_more = job.body.num_logprobs is not None or job.body.return_token_ids
         self._is_plain = job.toolbox is None and not tells_more
 
@@ -52,15 +52,11 @@ class ChatFormat:
     def chunks(self, index: int, delta: GenerationDelta) -> bytes:
         """A content chunk if the delta has any, then a finish chunk if it is the last."""
         if self._is_plain and delta.finish_reason is None:
-            return self._text(index).of(delta.text) if delta.text else b""
+            return self._texts.of(index, delta.text) if delta.text else b""
         return b"".join(map(encode_chunk, self._chunks(index, delta)))
 
     async def closing(self, usage: Usage) -> bytes:
-        """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
-        if not self._job.body.wants_usage:
-            return DONE
-        chunk = {**self._head(), "choices": [], "usage": usage}
-        return encode_chunk(chunk) + DONE
+        return last_chunk(self._head(), usage, wants_usage=self._job.body.wants_usage)
 
     def _chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
         voice = self._voice(index)
@@ -101,12 +97,6 @@ class ChatFormat:
         if self._job.body.return_token_ids:
             choice["token_ids"] = answer.token_ids
         return choice
-
-    def _text(self, index: int) -> TextChunk:
-        """The chunk of one choice that says some text and no more."""
-        if index not in self._texts:
-            self._texts[index] = TextChunk(lambda text: self._chunk(index, {"content": text}))
-        return self._texts[index]
 
     def _voice(self, index: int) -> Voice:
         return self._voices.setdefault(index, Voice(self._job.toolbox))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 DONE = b"data: [DONE]\n\n"
@@ -16,16 +16,25 @@ def encode_chunk(chunk: dict[str, Any]) -> bytes:
     return f"data: {_encode(chunk)}\n\n".encode()
 
 
-class TextChunk:
-    """A chunk of which nothing but the text changes: encoded once, then filled in.
+class TextChunks:
+    """Chunks of each choice of which nothing but the text changes: encoded once, then filled in.
 
-    chunk_of: the chunk of a text.
+    chunk_of: the chunk of a choice's text.
     """
 
-    def __init__(self, chunk_of: Callable[[str], dict[str, Any]]) -> None:
-        gap = _encode(_GAP).encode()
-        self._before, self._after = encode_chunk(chunk_of(_GAP)).split(gap)
+    def __init__(self, chunk_of: Callable[[int, str], dict[str, Any]]) -> None:
+        self._chunk_of = chunk_of
+        self._around: dict[int, list[bytes]] = {}  # by choice: what comes before and after the text
 
-    def of(self, text: str) -> bytes:
-        """The same as `encode_chunk(chunk_of(text))`."""
-        return self._before + _encode(text).encode() + self._after
+    def of(self, choice: int, text: str) -> bytes:
+        """The same as `encode_chunk(chunk_of(choice, text))`."""
+        if choice not in self._around:
+            whole = encode_chunk(self._chunk_of(choice, _GAP))
+            self._around[choice] = whole.split(_encode(_GAP).encode())
+        before, after = self._around[choice]
+        return before + _encode(text).encode() + after
+
+
+def last_chunk(head: Mapping[str, Any], usage: Mapping[str, Any], *, wants_usage: bool) -> bytes:
+    """The end of a stream, after the counts that `stream_options.include_usage` asks for."""
+    return encode_chunk({**head, "choices": [], "usage": usage}) + DONE if wants_usage else DONE

@@ -8,7 +8,7 @@ from typing import Any
 from server.engine.request import GenerationDelta, TokenLogprob
 
 from .answers import Answer, Usage, finite, said_reason
-from .chunks import DONE, TextChunk, encode_chunk
+from .chunks import TextChunks, encode_chunk, last_chunk
 from .documents.completion import (
     Completion,
     CompletionChoice,
@@ -26,7 +26,7 @@ class CompletionFormat:
         self._offsets = [0] * len(job.sequences)
         self._scores: dict[int, list[TokenLogprob]] = {}  # of prompts, for their other choices
         self._begun: set[int] = set()
-        self._texts: dict[int, TextChunk] = {}  # by choice
+        self._texts = TextChunks(lambda index, text: self._chunk(index, Answer(text)))
         self._is_plain = job.body.num_logprobs is None and not job.body.return_token_ids
 
     async def whole(self, answers: list[Answer], usage: Usage) -> Completion:
@@ -41,20 +41,11 @@ class CompletionFormat:
     def chunks(self, index: int, delta: GenerationDelta) -> bytes:
         """One chunk for the delta, finish reason included."""
         if self._is_plain and delta.finish_reason is None and index in self._begun:
-            return self._text(index).of(delta.text)
+            return self._texts.of(index, delta.text)
         return encode_chunk(self._chunk(index, delta))
 
     async def closing(self, usage: Usage) -> bytes:
-        """The chunk that `stream_options.include_usage` asks for: no choices, only counts."""
-        if not self._job.body.wants_usage:
-            return DONE
-        return encode_chunk({**self._head(), "choices": [], "usage": usage}) + DONE
-
-    def _text(self, index: int) -> TextChunk:
-        """The chunk of one choice, after its first, that says some text and no more."""
-        if index not in self._texts:
-            self._texts[index] = TextChunk(lambda text: self._chunk(index, Answer(text)))
-        return self._texts[index]
+        return last_chunk(self._head(), usage, wants_usage=self._job.body.wants_usage)
 
     def _chunk(self, index: int, gain: Answer | GenerationDelta) -> dict[str, Any]:
         chunk = {**self._head(), "choices": [self._choice(index, gain)]}

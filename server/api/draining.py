@@ -11,6 +11,9 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from server.errors import EngineStopped
+from server.interpreter import settle_interpreter
+
 from .heads import BoundedHeads
 from .readiness import Readiness
 from .silence import FILES_FOR_OTHERS, SilentConnections, file_limit
@@ -59,6 +62,13 @@ class DrainingServer(uvicorn.Server):
         self._deadline: float | None = None
         self._silent = SilentConnections(most=file_limit() // FILES_FOR_OTHERS)
         self.has_failed = False
+
+    def serve_out(self, sockets: list[socket.socket]) -> None:
+        """Serve in a process that does nothing else; EngineStopped where that is why it ends."""
+        settle_interpreter()
+        self.run(sockets=sockets)
+        if self.has_failed:
+            raise EngineStopped("The engine stopped after an error, which the log above tells.")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 from starlette.requests import Request
 
+from .bodies import hint
 from .errors import UnknownParameter
 
 
@@ -14,7 +13,5 @@ def check_query(request: Request, *known: str) -> None:
     for name in request.query_params:
         if name in known or any(name.startswith(each) for each in known if each.endswith("[")):
             continue
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        message = f"There is no query parameter '{name[:80]}' here.{hint}"
+        message = f"There is no query parameter '{name[:80]}' here.{hint(name, known)}"
         raise UnknownParameter(message, param=name[:80])

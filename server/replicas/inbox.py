@@ -35,11 +35,10 @@ class Inbox:
         self._server: DrainingServer | None = None
         self._adopting: set[asyncio.Task[None]] = set()
 
-    def serve(self, server: DrainingServer) -> None:
-        """Answer until told to leave; `open` has to be what the server calls once it is up."""
+    def feed(self, server: DrainingServer) -> None:
+        """Have it answer what comes here; `open` has to be what it calls once it is up."""
         self._server = server
         server.config.app = Reporting(server.config.app, self._tell, self._number)
-        server.run(sockets=[])
 
     def open(self) -> None:
         """Take connections from now on; called on the server's event loop."""

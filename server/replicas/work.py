@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from server.errors import EngineStopped
-from server.interpreter import settle_interpreter
 from server.settings import Settings
 from server.supervision import Tell
 
@@ -35,10 +33,8 @@ class ServeInbox:
     def __call__(self, orders: socket.socket, settings: Settings, tell: Tell) -> None:
         inbox = Inbox(orders, tell, self.number)
         server = self.assemble(settings, _log_stage, inbox.open)
-        settle_interpreter()
-        inbox.serve(server)
-        if server.has_failed:
-            raise EngineStopped("The engine stopped after an error, which the log above tells.")
+        inbox.feed(server)
+        server.serve_out([])
 
 
 def _log_stage(stage: str, done: int, _total: int) -> None:
