@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from registry import Registry
-from registry.bases import BaseRecord
 from registry.commands.completing import join_words
-from tests.registry.making import TINY_CONFIG, make_adapter
+from tests.registry.making import TINY_BASE, make_adapter
 from tests.server.api.fakes import LiveServer, make_site
 
 PROGRAMS = {"hatstand": "clients.cli", "registry": "registry.cli"}
@@ -39,17 +38,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with `sql` (two versions, prod and canary) and `pirate`, and both programs."""
     root = tmp_path_factory.mktemp("completion")
     registry = Registry.open(root / "registry")
-    base = BaseRecord(
-        name="tiny",
-        source="test",
-        fingerprint="sha256:" + "1" * 64,
-        quantization={},
-        config=TINY_CONFIG,
-    )
     for seed, (name, alias) in enumerate(
         [("sql", "prod"), ("sql", "canary"), ("pirate", "prod"), ("spell", None)]
     ):
-        adapter = make_adapter(root / f"a{seed}", seed=seed, lock=base)
+        adapter = make_adapter(root / f"a{seed}", seed=seed, lock=TINY_BASE)
         registry.push(adapter, name, alias=alias)
     (root / "bin").mkdir()
     for name, module in PROGRAMS.items():

@@ -19,7 +19,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from registry import BaseRecord, Registry
+from registry import Registry
 from registry.api.app import create_app as create_registry_app
 from registry.api.openapi import openapi_document as registry_document
 from registry.api.settings import RegistryApiSettings
@@ -31,7 +31,7 @@ from server.api.openapi import openapi_document as server_document
 from server.api.responses import ResponseStore
 from tests.fuzz.asked import Asked, Said, ask
 from tests.fuzz.memory import memory
-from tests.registry.making import TINY_CONFIG, make_adapter
+from tests.registry.making import TINY_BASE, make_adapter
 from tests.server.api.fakes import make_site
 
 
@@ -177,15 +177,8 @@ def build_server(folder: Path) -> Built:
 
 def build_registry(folder: Path) -> Built:
     registry = Registry.open(folder / "registry")
-    base = BaseRecord(
-        name="tiny",
-        source="test",
-        fingerprint="sha256:" + "1" * 64,
-        quantization={},
-        config=TINY_CONFIG,
-    )
     for seed in range(2):
-        adapter = make_adapter(folder / f"v{seed}", seed=seed, lock=base)
+        adapter = make_adapter(folder / f"v{seed}", seed=seed, lock=TINY_BASE)
         registry.push(adapter, "sql", alias=None if seed else "prod")
     _, key = Keys(registry.catalog).create("fuzz", ["admin"])
     app = create_registry_app(registry, RegistryApiSettings(event_interval=0.0))

@@ -27,6 +27,14 @@ TINY_CONFIG: dict[str, Any] = {
     "max_position_embeddings": 128,
 }
 
+TINY_BASE = BaseRecord(
+    name="tiny",
+    source="test",
+    fingerprint="sha256:" + "1" * 64,
+    quantization={},
+    config=TINY_CONFIG,
+)
+
 DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "int32": "I32"}
 
 

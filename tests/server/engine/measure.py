@@ -11,7 +11,7 @@ import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +21,11 @@ import torch
 from server.bases import Base, open_base
 from server.bench.device_http import over_http
 from server.bench.step_times import StepTimes, percentile, timed_steps
-from server.engine.batch import Batch
 from server.engine.build import build_engine
 from server.engine.config import EngineSettings
 from server.engine.engine import Engine
-from server.engine.executor import Executor, Outcome
 from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
-from server.engine.sampled import Sampled
+from tests.support.one_letter import OneLetter
 from tests.support.serving import FolderSource
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
@@ -37,31 +35,15 @@ PROMPT = tuple(range(100, 160))
 
 
 @dataclass
-class Paced:
-    """An executor whose steps take a time and say one letter."""
+class Pace:
+    """Steps that take a time, one after the other."""
 
-    inner: Executor
     seconds: float
     ready: float = 0.0
-    lookahead: int = 1
 
-    @property
-    def vocab_size(self) -> int:
-        return self.inner.vocab_size
-
-    @property
-    def weight_bytes(self) -> int:
-        return self.inner.weight_bytes
-
-    def launch(self, batch: Batch) -> Outcome:
+    def begin(self) -> Callable[[], None]:
         self.ready = ready = max(self.ready, time.perf_counter()) + self.seconds
-        count = len(batch.sampling)
-
-        def read() -> list[Sampled | None]:
-            time.sleep(max(0.0, ready - time.perf_counter()))
-            return [Sampled(65)] * count
-
-        return read
+        return lambda: time.sleep(max(0.0, ready - time.perf_counter()))
 
 
 def paced_engine(base: Base, adapter: Path, seconds: float) -> Engine:
@@ -75,7 +57,7 @@ def paced_engine(base: Base, adapter: Path, seconds: float) -> Engine:
         chunk=2048,
     )
     engine = build_engine(base, FolderSource(names, base), settings)
-    engine._executor = Paced(engine._executor, seconds)
+    engine._executor = OneLetter(engine._executor, Pace(seconds).begin)
     return engine
 
 

@@ -8,18 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from server.engine.batch import Batch
 from server.engine.engine import Engine
-from server.engine.executor import Executor, Outcome
 from server.engine.request import AdapterRef, GenerationRequest, SamplingParams
-from server.engine.sampled import Sampled
 from server.engine.worker import EngineWorker
 from server.errors import (
     AdapterLoadError,
@@ -29,6 +25,7 @@ from server.errors import (
     ServingError,
     Unavailable,
 )
+from tests.support.one_letter import OneLetter
 from tests.support.serving import make_engine
 
 pytestmark = pytest.mark.anyio
@@ -106,38 +103,17 @@ async def test_deltas_stream_until_the_finish_reason(make_worker: MakeWorker) ->
     assert (deltas[-1].finish_reason, deltas[-1].num_completion_tokens) == ("length", 5)
 
 
-@dataclass
-class Beside:
-    """An executor that is launched a step ahead, as a device is, and says one letter."""
-
-    inner: Executor
-    log: list[str]
-    lookahead: int = 1
-
-    @property
-    def vocab_size(self) -> int:
-        return self.inner.vocab_size
-
-    @property
-    def weight_bytes(self) -> int:
-        return self.inner.weight_bytes
-
-    def launch(self, batch: Batch) -> Outcome:
-        self.log.append("launched")
-
-        def read() -> list[Sampled]:
-            self.log.append("read")
-            return [Sampled(65)] * len(batch.sampling)
-
-        return read
-
-
 async def test_tokens_are_handed_over_once_the_next_step_is_launched(
     make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker, log = make_worker(), list[str]()
-    engine_of(worker)._executor = Beside(engine_of(worker)._executor, log)
     deliver = worker._deliver
+
+    def begin() -> Callable[[], None]:
+        log.append("launched")
+        return lambda: log.append("read")
+
+    engine_of(worker)._executor = OneLetter(engine_of(worker)._executor, begin)
 
     def logged() -> None:
         log.extend(["handed over"] * len(worker._outbox))

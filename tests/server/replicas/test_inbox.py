@@ -36,7 +36,8 @@ class Replica:
         )
 
     def run(self) -> None:
-        self._inbox.serve(self._server)
+        self._inbox.feed(self._server)
+        self._server.run(sockets=[])
 
 
 @pytest.fixture
