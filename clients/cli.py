@@ -25,11 +25,6 @@ app = typer.Typer(
 )
 base = typer.Typer(help="Base models.", no_args_is_help=True)
 
-REGISTRY = typer.Option(
-    help="The registry's folder or URL; default: the embedded one.",
-    metavar="DIR_OR_URL",
-    envvar="HATSTAND_REGISTRY",
-)
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 

@@ -10,12 +10,7 @@ import typer
 
 from .completing import from_registry
 from .failures import explained
-
-REGISTRY = typer.Option(
-    help="The registry's folder or URL; default: the embedded one.",
-    metavar="DIR_OR_URL",
-    envvar="HATSTAND_REGISTRY",
-)
+from .registry_option import RegistryOption
 
 
 class LevelName(StrEnum):
@@ -33,7 +28,7 @@ def evaluate(
         typer.Argument(metavar="NAME[@REF]...", autocompletion=from_registry("references")),
     ],
     data: Annotated[list[Path], typer.Option(help="Rows to ask; may be repeated.")],
-    registry: Annotated[str | None, REGISTRY] = None,
+    registry: RegistryOption = None,
     base: Annotated[str | None, typer.Option(help="Where the version's base lies.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
     row_format: Annotated[

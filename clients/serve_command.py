@@ -11,6 +11,7 @@ import typer
 
 from .completing import from_registry
 from .failures import explained
+from .registry_option import RegistryOption
 from .sizes import size_argument
 
 
@@ -63,15 +64,7 @@ def _seconds(help_text: str, default: str) -> Any:
 
 def serve(
     base: Annotated[str, typer.Option(help="A pulled base's name, or a folder.")],
-    registry: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR_OR_URL",
-            envvar="HATSTAND_REGISTRY",
-            help="The registry's folder or URL, else the one under HATSTAND_HOME.",
-            show_default=False,
-        ),
-    ] = None,
+    registry: RegistryOption = None,
     device: Annotated[Device, typer.Option(help="Where the base lives.")] = Device.auto,
     host: Annotated[str, typer.Option(help="Other than loopback needs keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,

@@ -10,6 +10,7 @@ import typer
 
 from .completing import from_registry
 from .failures import explained, fail
+from .registry_option import RegistryOption
 from .reproduce_command import reproduce as train_again
 
 
@@ -26,14 +27,7 @@ def train(
             autocompletion=from_registry("references"),
         ),
     ] = None,
-    registry: Annotated[
-        str | None,
-        typer.Option(
-            help="The registry's folder or URL; default: the embedded one.",
-            metavar="DIR_OR_URL",
-            envvar="HATSTAND_REGISTRY",
-        ),
-    ] = None,
+    registry: RegistryOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint.")
     ] = False,
