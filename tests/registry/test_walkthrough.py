@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ import pytest
 
 from registry import BaseRecord
 from tests.registry.making import make_adapter
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"```sh walkthrough\n(.*?)```", re.DOTALL)
@@ -24,9 +25,7 @@ _BLOCK = re.compile(r"```sh walkthrough\n(.*?)```", re.DOTALL)
 def test_every_command_works_as_written(base: BaseRecord, home: Path, tmp_path: Path) -> None:
     make_adapter(tmp_path / "runs" / "sql", lock=base)
     make_adapter(tmp_path / "runs" / "sql-2", seed=1, lock=base)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     text = (ROOT / "docs" / "registry.md").read_text()
     script = "\n".join(_BLOCK.findall(text)).replace("8100", str(port))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -47,7 +46,7 @@ def test_every_command_works_as_written(base: BaseRecord, home: Path, tmp_path: 
             if line.startswith("+ registry keys list"):
                 break
         output += process.stdout.readline() + process.stdout.readline() + process.stdout.readline()
-        assert process.wait(timeout=30) == 0, output
+        assert process.wait(timeout=PATIENCE) == 0, output
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.stdout.close()

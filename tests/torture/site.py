@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,9 @@ from safetensors.numpy import load_file, save_file
 from registry import Registry
 from registry.bases import read_base
 from server.settings import EngineOptions, Settings
+from tests.support.ports import free_port
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import PATIENCE, eventually
 from tests.torture.asking import Outcome, Question, stream
 
 PASSED_ON = ("max_slots", "max_rank", "max_batch", "max_queue", "kv_memory", "adapter_share")
@@ -53,9 +53,7 @@ def server_process(
     settings: Settings, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`hatstand serve` as users start it, once it is ready; with more in its environment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-c", "from clients.cli import main; main()", "serve"]
     engine = [
         piece
@@ -76,34 +74,30 @@ def server_process(
         ) as process,
     ):
         try:
-            while not is_ready(url):
-                assert process.poll() is None, "the server left before it was ready"
-                time.sleep(0.05)
+            eventually(lambda: is_ready(url, process), "the server is ready")
             yield url, process
         finally:
             process.kill()
 
 
-def is_ready(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"{url}/readyz").status_code == 200
-    return False
+def is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "the server left before it was ready"
+    return httpx.get(f"{url}/readyz", timeout=PATIENCE).status_code == 200
 
 
 def post(url: str, model: str, **more: Any) -> httpx.Response:
     body = {"model": model, "prompt": "hello", "max_tokens": 4, **more}
-    return httpx.post(f"{url}/v1/completions", json=body, timeout=60)
+    return httpx.post(f"{url}/v1/completions", json=body, timeout=PATIENCE)
 
 
 def queue_of(url: str) -> dict[str, int]:
     """What runs and waits, of which nothing may stay."""
-    queue = httpx.get(f"{url}/debug/state", timeout=60).json()["queue"]
+    queue = httpx.get(f"{url}/debug/state", timeout=PATIENCE).json()["queue"]
     return {name: queue[name] for name in ("running", "waiting")}
 
 
 def until_idle(url: str) -> None:
-    while queue_of(url) != {"running": 0, "waiting": 0}:
-        time.sleep(0.05)
+    eventually(lambda: queue_of(url) == {"running": 0, "waiting": 0}, "nobody is left")
 
 
 def in_loop(url: str, models: Sequence[str], num_tokens: int) -> list[Outcome]:

@@ -22,8 +22,9 @@ from registry.errors import CatalogUnavailable, StoreFull
 from registry.opening import open_registry
 from server.serve import serving
 from server.settings import EngineOptions
-from tests.server.test_registry_link import eventually, registry_server
+from tests.server.test_registry_link import registry_server
 from tests.support.tiny import TinyAdapter
+from tests.support.waiting import eventually
 from tests.torture.asking import Outcome
 from tests.torture.faulty_proxy import FaultyProxy, Mode
 from tests.torture.site import in_loop, make_settings, post, server_process, until_idle

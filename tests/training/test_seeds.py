@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from clients.demo.processes import server
 from registry import Registry
 from registry.bases import read_base
 from registry.replay import replay
+from tests.support.ports import free_port
 from training.commands import Trained, train
 from training.model import lora_config
 from training.reading import read_recipe
@@ -137,9 +137,7 @@ def test_all_are_served_from_one_base_as_they_were_trained(pushed: Pushed, tmp_p
         name: json.loads((pushed.trained(name).folder / "receipt.json").read_text())
         for name in SEEDS
     }
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["serve", "--base", str(pushed.base), "--port", str(port)]
     words += ["--registry", str(pushed.registry.folder)]
     url = f"http://127.0.0.1:{port}"

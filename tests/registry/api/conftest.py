@@ -19,6 +19,7 @@ from registry.api.app import create_app
 from registry.api.settings import RegistryApiSettings
 from registry.canonical import digest_of
 from tests.registry.making import make_adapter
+from tests.support.waiting import PATIENCE
 
 Serve = Callable[[ASGIApp], contextlib.AbstractContextManager[str]]
 
@@ -55,7 +56,7 @@ def url(registry: Registry, settings: RegistryApiSettings) -> Iterator[str]:
 
 @pytest.fixture
 def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=20) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE) as client:
         yield client
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
@@ -15,6 +14,7 @@ from registry.keys import Keys
 from registry.remote.canaries import RemoteCanaries
 from registry.remote.connection import Connection
 from tests.registry.api.conftest import error
+from tests.support.waiting import eventually
 
 CANARY = "/adapters/sql/aliases/prod/canary"
 RULES = {"steps": [10, 100], "step_seconds": 0, "bake_seconds": 0, "min_requests": 5}
@@ -38,12 +38,10 @@ def report(values: dict[str, Any], requests: int, errors: int = 0) -> dict[str, 
     return Report(values["id"], values["step"], "server-1", target=outcomes).to_dict()
 
 
-def eventually(http: httpx.Client, state: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
-    while (values := http.get(CANARY).json())["state"] != state:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return dict(values)
+def once(http: httpx.Client, state: str) -> dict[str, Any]:
+    """The canary, once its state is that."""
+    eventually(lambda: http.get(CANARY).json()["state"] == state, f"it is {state}")
+    return dict(http.get(CANARY).json())
 
 
 def test_it_is_begun_by_compare_and_set(http: httpx.Client, three: list[str]) -> None:
@@ -66,11 +64,8 @@ def test_reports_let_the_rules_decide(http: httpx.Client, three: list[str]) -> N
     for _ in range(2):
         now = http.get(CANARY).json()
         assert http.put(f"{CANARY}/reports", json=report(now, 5)).status_code == 204
-        deadline = time.monotonic() + 20
-        while http.get(CANARY).json()["etag"] == now["etag"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    ended = eventually(http, "promoted")
+        eventually(lambda before=now["etag"]: http.get(CANARY).json()["etag"] != before)
+    ended = once(http, "promoted")
     assert ended["id"] == begun["id"]
     assert http.get("/adapters/sql/aliases/prod").json()["version"] == 2
     assert http.put(f"{CANARY}/reports", json=report(ended, 5)).status_code == 204  # too late
@@ -85,7 +80,7 @@ def test_reports_let_the_rules_decide(http: httpx.Client, three: list[str]) -> N
 def test_a_bad_one_is_ended_by_the_server_itself(http: httpx.Client, three: list[str]) -> None:
     values = begin(http, three).json()
     http.put(f"{CANARY}/reports", json={**report(values, 0), "refusal": "it breaks its receipt"})
-    ended = eventually(http, "aborted")
+    ended = once(http, "aborted")
     assert ended["verdict"] == "a server cannot serve it: it breaks its receipt"
     assert http.get("/adapters/sql").json()["splits"] == []
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from registry.remote.connection import Connection
 from registry.remote.mirror import Mirror
 from tests.registry.api.conftest import serving
 from tests.registry.making import make_adapter
+from tests.support.waiting import PATIENCE, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +38,10 @@ def following_mirror(url: str, folder: Path) -> Mirror:
     return opened
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def mirrored(url: str, tmp_path: Path) -> Iterator[Mirror]:
     opened = following_mirror(url, tmp_path / "cache")
-    assert opened.follower.wait(20)
+    assert opened.follower.wait(PATIENCE)
     yield opened
     opened.close()
 
@@ -113,7 +107,7 @@ def test_a_registry_that_goes_down_and_comes_back(
     version = registry.push(make_adapter(tmp_path / "a", lock=base), "sql", alias="prod")
     with serving(create_app(registry, settings)) as url:
         mirrored = following_mirror(url, tmp_path / "cache")
-        assert mirrored.follower.wait(20)
+        assert mirrored.follower.wait(PATIENCE)
         assert mirrored.resolve("sql@prod") == version
         assert mirrored.resolve("sql@1") == version
         files = mirrored.files(version)
@@ -153,7 +147,7 @@ def test_nobody_waits_for_a_registry_that_is_missed_already(
     version = registry.push(make_adapter(tmp_path / "a", lock=base), "sql")
     with serving(create_app(registry, settings)) as url:
         mirrored = following_mirror(url, tmp_path / "cache")
-        assert mirrored.follower.wait(20)
+        assert mirrored.follower.wait(PATIENCE)
         assert mirrored.resolve("sql") == version
     eventually(lambda: not mirrored.is_connected)  # though nobody has asked
     call, asked = mirrored.connection.call, set[str]()
@@ -179,7 +173,7 @@ def test_where_no_stream_comes_through_it_polls(
     settings = RegistryApiSettings(is_open=True, max_followers=0)
     with serving(create_app(registry, settings)) as url:
         mirrored = following_mirror(url, tmp_path / "cache")
-        assert mirrored.follower.wait(20)
+        assert mirrored.follower.wait(PATIENCE)
         assert mirrored.resolve("sql").number == 1
         registry.push(make_adapter(tmp_path / "b", seed=1, lock=base), "sql")
         eventually(lambda: mirrored.resolve("sql").number == 2)

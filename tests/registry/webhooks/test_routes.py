@@ -16,7 +16,8 @@ from registry.webhooks.addresses import NETWORKS_VARIABLE
 from registry.webhooks.signature import is_signed
 from tests.registry.api.conftest import error, serving, three
 from tests.registry.test_cli import run, run_json
-from tests.registry.webhooks.receiver import HERE, Receiver, eventually, receiving
+from tests.registry.webhooks.receiver import HERE, Receiver, receiving
+from tests.support.waiting import PATIENCE, eventually
 
 __all__ = ["three"]
 pytestmark = pytest.mark.usefixtures("three")
@@ -39,7 +40,7 @@ def url(registry: Registry) -> Iterator[str]:
 
 @pytest.fixture
 def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=20) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE) as client:
         yield client
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable
 
 import openai
 import pytest
 
 from server.errors import QueueFull
 from tests.server.api.fakes import LiveServer
+from tests.support.waiting import PATIENCE, eventually
 
 HI = [{"role": "user", "content": "hi"}]
 
@@ -20,13 +21,6 @@ HI = [{"role": "user", "content": "hi"}]
 @pytest.fixture
 def sync_client(live: LiveServer) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{live.url}/v1", api_key="none", max_retries=0)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.005)
 
 
 def test_chat(sync_client: openai.OpenAI) -> None:
@@ -117,26 +111,25 @@ async def test_async_client(live: LiveServer) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_closed_socket_aborts_the_sequence(live: LiveServer, stream: bool) -> None:
     engine = live.site.engine
-    engine.words = ("a", *["b"] * 50)
-    engine.delay = 0.05
+    engine.gate = asyncio.Event()  # the second token never comes
     closed_after_first_bytes(live, stream=stream)
     assert len(engine.aborted) == 1
-    wait_until(lambda: live.site.readiness.num_in_flight == 0)
+    eventually(lambda: live.site.readiness.num_in_flight == 0)
 
 
 def closed_after_first_bytes(live: LiveServer, *, stream: bool) -> None:
     """Ask, close the socket once the sequence runs, and wait until it does no more."""
     engine = live.site.engine
     body = json.dumps({"model": "pirate", "messages": HI, "stream": stream}).encode()
-    with socket.create_connection(("127.0.0.1", live.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", live.port), timeout=PATIENCE) as connection:
         connection.sendall(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
         )
         if stream:
             assert b"text/event-stream" in connection.recv(4096)
-        wait_until(lambda: engine.num_running == 1)
-    wait_until(lambda: engine.num_running == 0)
+        eventually(lambda: engine.num_running == 1)
+    eventually(lambda: engine.num_running == 0)
 
 
 def test_many_streams_dropped_leave_nothing(live: LiveServer) -> None:
@@ -147,7 +140,7 @@ def test_many_streams_dropped_leave_nothing(live: LiveServer) -> None:
     request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
 
     def open_and_drop(index: int) -> None:
-        with socket.create_connection(("127.0.0.1", live.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", live.port), timeout=PATIENCE) as connection:
             connection.sendall(request % (len(body), body))
             time.sleep(0.01 * (index % 7))
 
@@ -156,4 +149,4 @@ def test_many_streams_dropped_leave_nothing(live: LiveServer) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    wait_until(lambda: engine.num_running == 0 and live.site.readiness.num_in_flight == 0)
+    eventually(lambda: engine.num_running == 0 and live.site.readiness.num_in_flight == 0)

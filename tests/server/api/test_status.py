@@ -17,6 +17,7 @@ from server.engine.request import AdapterRef
 from server.errors import QueueFull
 from server.settings import ApiSettings
 from tests.server.api.fakes import Site, make_site, open_client
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -209,7 +210,7 @@ async def test_body_limit() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_deadline(stream: bool) -> None:
-    site = make_site(ApiSettings(request_timeout=0.1))
+    site = make_site(ApiSettings(request_timeout=0.5))
     site.engine.gate = asyncio.Event()
     async with open_client(site.app) as client:
         response = await client.post("/v1/chat/completions", json={**CHAT, "stream": stream})
@@ -257,8 +258,8 @@ async def test_past_the_drain_deadline_requests_are_cut(site: Site, stream: bool
 
 
 async def test_silent_start_opens_the_stream_and_keeps_it_alive() -> None:
-    site = make_site(ApiSettings(ping_interval=0.03))
-    site.engine.delay = 0.1
+    site = make_site(ApiSettings(ping_interval=0.02))
+    site.engine.delay = 0.5
     async with open_client(site.app) as client:
         body = {**CHAT, "stream": True, "max_tokens": 1}
         response = await client.post("/v1/chat/completions", json=body)
@@ -268,7 +269,7 @@ async def test_silent_start_opens_the_stream_and_keeps_it_alive() -> None:
 
 async def test_late_refusal_becomes_an_event() -> None:
     site = make_site(ApiSettings(ping_interval=0.02))
-    site.engine.delay = 0.05
+    site.engine.delay = 0.5
     site.engine.error_after = (0, QueueFull("full"))
     async with open_client(site.app) as client:
         response = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
@@ -302,7 +303,7 @@ async def test_client_that_leaves_at_once_leaves_nothing(site: Site, stream: boo
         "headers": [],
         "query_string": b"",
     }
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await site.app(scope, receive, send)
     assert site.engine.num_running == 0
     assert len(site.engine.aborted) == 1

@@ -15,7 +15,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from registry.tracing.otel import OtelTracing
 from server.errors import AdapterLoadError, QueueFull
 from tests.server.api.fakes import LiveServer, Site, make_site, open_client
-from tests.server.api.test_live import HI, closed_after_first_bytes, wait_until
+from tests.server.api.test_live import HI, closed_after_first_bytes
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -195,7 +196,7 @@ def test_a_client_that_leaves_ends_its_spans(stream: bool) -> None:
     site.engine.gate = asyncio.Event()  # the second token never comes
     with LiveServer(site) as live:
         closed_after_first_bytes(live, stream=stream)
-        wait_until(lambda: len(spans.named(f"POST {CHAT}")) == 1)
+        eventually(lambda: len(spans.named(f"POST {CHAT}")) == 1)
     (chat,) = spans.named("chat pirate")
     assert chat.attributes["gen_ai.response.finish_reasons"] == ("abort",)
     assert chat.status.status_code == StatusCode.UNSET

@@ -18,6 +18,7 @@ from server.canary.keeper import Keeper
 from server.canary.tally import Answered, Tally
 from server.errors import AdapterLoadError, Unavailable
 from tests.server.api.fakes import FakeVersion
+from tests.support.waiting import becomes
 
 ONE, TWO = (FakeVersion("sql", number) for number in (1, 2))
 
@@ -83,13 +84,6 @@ class Site:
             tasks.cancel_scope.cancel()
 
 
-async def until(condition: object) -> None:
-    assert callable(condition)
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.005)
-
-
 pytestmark = pytest.mark.anyio
 
 
@@ -97,8 +91,8 @@ async def test_nobody_waits_for_a_version_that_is_not_ready() -> None:
     site = Site()
     assert site.ask() == "sql@1"
     async with site.kept():
-        await until(lambda: site.ask() == "sql@2")
-        await until(lambda: site.reports and site.reports[-1].target.requests >= 1)
+        await becomes(lambda: site.ask() == "sql@2")
+        await becomes(lambda: site.reports and site.reports[-1].target.requests >= 1)
     assert site.reports[-1].stable.requests >= 1
     assert (site.reports[-1].canary, site.reports[-1].holder) == (7, "me")
 
@@ -108,7 +102,7 @@ async def test_a_version_that_cannot_be_served_gets_nothing_and_is_told_of() -> 
     site.failure = ReceiptMismatch("probe 1, token 3")
     site.ask()
     async with site.kept():
-        await until(lambda: any(report.refusal for report in site.reports))
+        await becomes(lambda: any(report.refusal for report in site.reports))
         assert site.ask() == "sql@1"
     assert site.reports[-1].refusal == "probe 1, token 3"
     assert site.prepared == ["sql@2"]
@@ -123,10 +117,10 @@ async def test_a_passing_failure_is_tried_again(failure: Exception) -> None:
     site.failure = failure
     site.ask()
     async with site.kept():
-        await until(lambda: len(site.prepared) > 2)
+        await becomes(lambda: len(site.prepared) > 2)
         assert site.ask() == "sql@1"
         site.failure = None
-        await until(lambda: site.ask() == "sql@2")
+        await becomes(lambda: site.ask() == "sql@2")
     assert all(not report.refusal for report in site.reports)
 
 
@@ -134,20 +128,20 @@ async def test_steps_are_counted_apart_and_the_end_is_noticed() -> None:
     site = Site()
     site.ask()
     async with site.kept():
-        await until(lambda: site.ask() == "sql@2")
+        await becomes(lambda: site.ask() == "sql@2")
         site.current = site.split(100, step=1)
         site.ask()
-        await until(lambda: site.reports and site.reports[-1].step == 1)
+        await becomes(lambda: site.reports and site.reports[-1].step == 1)
         assert site.reports[-1].target == site.tally.of(site.arms.trials[0]).target
         site.current = Route(ONE)  # type: ignore[arg-type]
-        await until(lambda: not site.arms.trials)
+        await becomes(lambda: not site.arms.trials)
         told = len(site.reports)
         assert site.ask() == "sql@1"
         # The next canary of the same version is readied anew.
         site.current = site.split(100, canary=8)
         assert site.ask() == "sql@1"
-        await until(lambda: site.ask() == "sql@2")
-        await until(lambda: len(site.reports) > told)
+        await becomes(lambda: site.ask() == "sql@2")
+        await becomes(lambda: len(site.reports) > told)
     assert site.reports[-1].canary == 8
 
 
@@ -156,9 +150,9 @@ async def test_reports_outlive_a_registry_that_is_down() -> None:
     site.report_failure = RegistryUnreachable("down")
     site.ask()
     async with site.kept():
-        await until(lambda: site.ask() == "sql@2")
+        await becomes(lambda: site.ask() == "sql@2")
         site.report_failure = None
-        await until(lambda: site.reports)
+        await becomes(lambda: site.reports)
     sides = site.reports[-1]
     assert sides.stable.requests + sides.target.requests >= 2
 
@@ -168,10 +162,10 @@ async def test_a_mistake_in_one_canary_ends_nothing(caplog: pytest.LogCaptureFix
     site.report_failure = ZeroDivisionError("a bug")
     site.ask()
     async with site.kept():
-        await until(lambda: site.ask() == "sql@2")
+        await becomes(lambda: site.ask() == "sql@2")
         await anyio.sleep(0.05)
         site.report_failure = None
-        await until(lambda: site.reports)
+        await becomes(lambda: site.reports)
     assert caplog.text.count("a bug") == 1
 
 
@@ -179,5 +173,5 @@ async def test_nothing_new_is_not_told_again() -> None:
     site = Site()
     site.ask()
     async with site.kept():
-        await until(lambda: site.reports and len(site.prepared) > 5)
+        await becomes(lambda: site.reports and len(site.prepared) > 5)
         assert len(site.reports) == 1

@@ -14,6 +14,7 @@ from server.errors import InvalidRequest, NonFiniteLogits, QueueFull, ServingErr
 from server.proof import ReceiptGate
 from server.settings import ApiSettings
 from tests.server.api.fakes import FakeBase, FakeEngine, FakeRegistry, open_client
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +60,7 @@ async def ask(client: httpx.AsyncClient, stream: bool = False) -> httpx.Response
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         while (await ask(client)).headers["x-hatstand-adapter"] != "sql@2":
             await anyio.sleep(0.01)
 
@@ -67,7 +68,7 @@ async def until_ready(client: httpx.AsyncClient) -> None:
 async def test_a_version_that_breaks_its_receipt_gets_no_request(registry: FakeRegistry) -> None:
     site = Site(registry, refused=("sql@2",))
     async with open_client(site.app) as client:
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while not any(report.refusal for report in registry.canaries.reports):
                 assert (await ask(client)).headers["x-hatstand-adapter"] == "sql@1"
         assert (await ask(client)).headers["x-hatstand-adapter"] == "sql@1"
@@ -104,7 +105,7 @@ async def test_what_counts_as_a_failure(
         assert (await ask(client)).status_code >= 400
         site.engine.admission_error = site.engine.error_after = None
         assert (await ask(client)).status_code == 200
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while registry.canaries.reports[-1].target.requests < 2 + counts:
                 await anyio.sleep(0.01)
     assert registry.canaries.reports[-1].target.errors == counts
@@ -116,7 +117,7 @@ async def test_an_answer_that_takes_too_long_has_failed(registry: FakeRegistry) 
         await until_ready(client)
         site.engine.delay = 60
         assert (await ask(client)).status_code == 504
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while not registry.canaries.reports[-1].target.errors:
                 await anyio.sleep(0.01)
 
@@ -126,7 +127,7 @@ async def test_streams_count_too(registry: FakeRegistry) -> None:
     async with open_client(site.app) as client:
         await until_ready(client)
         assert (await ask(client, stream=True)).text.endswith("data: [DONE]\n\n")
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while registry.canaries.reports[-1].target.requests < 2:
                 await anyio.sleep(0.01)
     target = registry.canaries.reports[-1].target

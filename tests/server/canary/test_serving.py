@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings
 from tests.server.test_registry_link import registry_server
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=3)
@@ -95,13 +95,6 @@ def users(registry: Registry, base: Path) -> Iterator[Users]:
         yield users
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def taken(registry: Registry, *, yes: bool) -> str:
     """A session that the canary takes, or does not."""
     split = registry.route("sql").split
@@ -167,10 +160,7 @@ def test_one_that_fails_is_taken_back(registry: Registry, users: Users) -> None:
     registry.canaries.start("sql", "prod", "3", rules)
     lucky = taken(registry, yes=True)
     eventually(lambda: users.ask(lucky).status_code == 500)
-    failures = 1
-    while registry.canaries.running():
-        failures += users.ask(lucky).status_code == 500
-        assert failures < 200
+    eventually(lambda: users.ask(lucky) and not registry.canaries.running(), "it is taken back")
     assert users.who(lucky) == "sql@1"
     ended = registry.canaries.standing("sql", "prod").canary
     assert ended.state == "aborted"
@@ -188,8 +178,7 @@ def test_one_that_is_too_slow_is_taken_back(registry: Registry, users: Users) ->
     rules = Rules(steps=(50,), min_requests=5, max_ttft_p95=0.0001)  # no server is that quick
     registry.canaries.start("sql", "prod", "2", rules)
     sessions = [f"session-{number}" for number in range(40)]
-    while registry.canaries.running():
-        assert set(users.crowd(sessions)) <= {"sql@1", "sql@2"}
+    eventually(lambda: users.crowd(sessions) and not registry.canaries.running())
     ended = registry.canaries.standing("sql", "prod").canary
     assert "p95 first token is" in ended.verdict
     assert set(users.crowd(sessions)) == {"sql@1"}
@@ -197,10 +186,9 @@ def test_one_that_is_too_slow_is_taken_back(registry: Registry, users: Users) ->
 
 def test_one_that_does_not_load_gets_no_request(registry: Registry, users: Users) -> None:
     registry.canaries.start("sql", "prod", "4", Rules(steps=(100,)))
-    for _ in range(1000):
-        assert users.who("anybody") == "sql@1"
-        if not registry.canaries.running():
-            break
+    answered = set()
+    eventually(lambda: answered.add(users.who("anybody")) or not registry.canaries.running())
+    assert answered == {"sql@1"}
     ended = registry.canaries.standing("sql", "prod").canary
     assert ended.state == "aborted"
     assert "rank" in ended.verdict
@@ -215,8 +203,7 @@ def test_a_server_that_follows_takes_part(registry: Registry, base: Path) -> Non
             registry.canaries.start("sql", "prod", "2", rules)
             lucky = taken(registry, yes=True)
             eventually(lambda: users.who(lucky) == "sql@2")
-            while registry.resolve("sql").number == 1:
-                users.who(lucky)
+            eventually(lambda: users.who(lucky) and registry.resolve("sql").number == 2)
             eventually(lambda: users.who("anybody") == "sql@2")
     history = [(each.kind, each.weight) for each in registry.alias_history("sql", "prod")]
     assert history[1:] == [("canary.start", 50), ("canary.advance", 100), ("canary.promote", 100)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from numba import njit
 
 from server.kernels.cpu.phases import PHASE_BYTES, await_chunks, end_chunk, take_chunk
 from server.kernels.cpu.team import Team
+from tests.support.waiting import PATIENCE, eventually
 
 NUM_PHASES, NUM_CHUNKS = 400, 7
 
@@ -60,9 +59,9 @@ def test_nobody_waits_for_one_that_comes_late() -> None:
     def work(number: int) -> None:
         if number:
             begun.set()
-            late.wait(20)
+            late.wait(PATIENCE)
         else:  # or the other might find the work done and never come, as it may
-            assert begun.wait(20)
+            assert begun.wait(PATIENCE)
         walk(counters.ctypes.data, done)
         if number:
             came.set()
@@ -71,22 +70,18 @@ def test_nobody_waits_for_one_that_comes_late() -> None:
     assert (done[-1] == NUM_PHASES).all()
     assert not came.is_set()
     late.set()
-    assert came.wait(20)
+    assert came.wait(PATIENCE)
     assert (done[-1] == NUM_PHASES).all()
 
 
-def members() -> int:
-    return sum(thread.name.startswith("kernels-") for thread in threading.enumerate())
+def members() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("kernels-")}
 
 
 def test_the_others_leave_when_the_team_is_forgotten() -> None:
-    gc.collect()
-    before = members()
+    others = members()  # of teams whose members have not all left yet
     team = Team(3)
     team.run(lambda _: None)
-    assert members() == before + 2
+    assert len(members() - others) == 2
     del team
-    deadline = time.monotonic() + 20
-    while members() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert members() == before
+    eventually(lambda: members() <= others, "they have left")

@@ -12,6 +12,7 @@ from registry import Registry
 from registry.bases import read_base
 from registry.keys import Keys
 from tests.server.replicas.processes import Fleet, Process, registry_process
+from tests.support.bridle import Bridle
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
 
@@ -43,7 +44,7 @@ def fleet(
         registry_process(registry.folder, folder / "registry.log") as served,
         ExitStack() as running,
     ):
-        yield Fleet(base, served.url, token, folder, running)
+        yield Fleet(base, served.url, token, folder, running, Bridle.put_on(folder / "bridle"))
 
 
 @pytest.fixture(scope="session")

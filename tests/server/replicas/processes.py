@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,28 +15,17 @@ from typing import Any
 import httpx
 
 from tests.server.replicas.nodes import Node
+from tests.support import waiting
+from tests.support.bridle import Bridle
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 120.0  # seconds until a process that does not come counts as broken
 ENGINE = ("--device=cpu", "--kv-memory=4194304", "--max-rank=8", "--max-slots=2", "--drain-delay=2")
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def eventually(what: str, is_so: Callable[[], bool], *, within: float = PATIENCE) -> None:
+def eventually(what: str, is_so: Callable[[], bool], *, within: float = waiting.PATIENCE) -> None:
     """Wait until it is so; connections that fail meanwhile only say that it is not so yet."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            if is_so():
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"not within {within} s: {what}")
+    waiting.eventually(is_so, what, within=within)
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ class Process:
     log: Path
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=10)
+        return httpx.get(f"{self.url}{path}", timeout=60)
 
     def ask(self, model: str, **more: Any) -> httpx.Response:
         """One completion of two tokens, unless told otherwise."""
@@ -101,6 +88,7 @@ class Fleet:
     registry_key: str
     folder: Path
     running: ExitStack  # what is started ends with it
+    bridle: Bridle
 
     def start(
         self, name: str, *options: str, port: int | None = None, node: Node | None = None
@@ -116,6 +104,7 @@ class Fleet:
         environ = {
             "HATSTAND_HOME": str(self.folder / name),
             "HATSTAND_REGISTRY_KEY": self.registry_key,
+            **self.bridle.environment,
         }
         log = self.folder / f"{name}.log"
         return self.running.enter_context(process(command, url, log, environ))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from server.engine.request import AdapterRef
 from server.engine.slots import PackedAdapter
 from server.errors import AdapterLoadError
 from server.residency.loader import Loaded, Loader
+from tests.support.waiting import PATIENCE, eventually
 
 
 class Source:
@@ -26,7 +27,7 @@ class Source:
     def load(self, adapter: AdapterRef) -> PackedAdapter:
         self.began.append(adapter.digest)
         self.num_threads.add(torch.get_num_threads())
-        assert self.gate.wait(10)
+        assert self.gate.wait(PATIENCE)
         if adapter.digest == "broken":
             raise AdapterLoadError("the file is cut off")
         if adapter.digest == "odd":
@@ -52,17 +53,10 @@ def begin(loader: Loader, *names: str) -> None:
         loader.begin(AdapterRef(name, name))
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it never came about"
-        time.sleep(0.001)
-
-
 def finish(loader: Loader, source: Source) -> dict[str, Loaded]:
     source.gate.set()
     found: list[Loaded] = []
-    until(lambda: found.extend(loader.finished()) or not loader.is_busy)
+    eventually(lambda: found.extend(loader.finished()) or not loader.is_busy)
     return {loaded.digest: loaded for loaded in found}
 
 
@@ -70,7 +64,7 @@ def test_several_are_read_at_once_but_no_more_than_there_are_threads(
     loader: Loader, source: Source
 ) -> None:
     begin(loader, "a", "b", "c", "d")
-    until(lambda: len(source.began) == 2)
+    eventually(lambda: len(source.began) == 2)
     time.sleep(0.02)
     assert sorted(source.began) == ["a", "b"]
     finish(loader, source)
@@ -111,7 +105,7 @@ def test_one_that_was_called_off_is_never_read_unless_it_is_wanted_again(
     loader: Loader, source: Source
 ) -> None:
     begin(loader, "a", "b", "c", "d")
-    until(lambda: len(source.began) == 2)
+    eventually(lambda: len(source.began) == 2)
     loader.call_off("c")
     loader.call_off("d")
     assert not loader.is_loading("c")
@@ -122,7 +116,7 @@ def test_one_that_was_called_off_is_never_read_unless_it_is_wanted_again(
 
 def test_one_that_is_being_read_comes_to_its_end(loader: Loader, source: Source) -> None:
     begin(loader, "a")
-    until(lambda: source.began)
+    eventually(lambda: source.began)
     loader.call_off("a")
     loader.call_off("unknown")
     assert set(finish(loader, source)) == {"a"}

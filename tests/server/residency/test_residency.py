@@ -15,6 +15,7 @@ from server.engine.slots import Factors, PackedAdapter, SlotPool
 from server.errors import AdapterLoadError
 from server.residency import Residency, loader, tenant
 from server.residency.host import HostCache
+from tests.support.waiting import PATIENCE, eventually
 
 RANK, IN, OUT = 2, 16, 16
 SITE = (0, "o")
@@ -56,7 +57,7 @@ class Source:
     def load(self, adapter: AdapterRef) -> PackedAdapter:
         self.loads.append(adapter.digest)
         if adapter.digest in self.gates:
-            assert self.gates[adapter.digest].wait(10)
+            assert self.gates[adapter.digest].wait(PATIENCE)
         if adapter.digest in self.broken:
             raise self.broken[adapter.digest]
         return packed(adapter.digest)
@@ -75,12 +76,8 @@ class House:
 
     def settle(self, until: Callable[[], object] = lambda: True) -> None:
         """Steps until something is so."""
-        deadline = time.monotonic() + 5
         self.residency.settle()
-        while not until():
-            assert time.monotonic() < deadline, "it never came about"
-            time.sleep(0.001)
-            self.residency.settle()
+        eventually(lambda: until() or self.residency.settle())
 
     def enter(self, name: str) -> int | None:
         return self.residency.enter(AdapterRef(name, name))
