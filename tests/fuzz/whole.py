@@ -174,7 +174,7 @@ async def _state(app: Starlette) -> dict[str, Any]:
 
 def check(found: Found) -> None:
     """AssertionError on whatever should not be."""
-    assert found.faults == []
+    assert found.faults == [], found.faults
     fresh, kv = found.left["kv"]
     before, after = found.left["tasks"]
     assert kv == fresh
