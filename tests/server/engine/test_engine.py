@@ -29,7 +29,7 @@ def driver(tiny_base: Path, tiny_adapters: dict[str, Path]) -> Driver:
 
 def say(driver: Driver, text: str, **params: Any) -> str:
     """Have the engine say `text`, one byte a token, over and over; the request's id."""
-    script = [*driver.engine._tokenizer.encode(text)] * 50  # type: ignore[attr-defined]
+    script = [*driver.engine._deltas.tokenizer.encode(text)] * 50  # type: ignore[attr-defined]
     sampler = driver.engine._executor.sampler  # type: ignore[attr-defined]
     sample = sampler.sample
 
@@ -72,7 +72,7 @@ def test_no_stop_string_ends_it_before_the_minimum_length(driver: Driver) -> Non
 
 
 def test_it_ends_at_a_stop_token_and_names_it(driver: Driver) -> None:
-    token_id = driver.engine._tokenizer.encode("t")[0]  # type: ignore[attr-defined]
+    token_id = driver.engine._deltas.tokenizer.encode("t")[0]  # type: ignore[attr-defined]
     request_id = say(driver, "one two", stop_token_ids=(token_id,), max_tokens=50)
     assert ending(driver, request_id) == ("one ", "stop", token_id)
 
@@ -90,8 +90,8 @@ def test_what_was_held_back_comes_with_the_end(driver: Driver) -> None:
 
 
 def test_a_stop_string_found_at_the_very_end_is_the_reason(driver: Driver) -> None:
-    decode = driver.engine._tokenizer.decode
-    tokenizer: Any = driver.engine._tokenizer
+    decode = driver.engine._deltas.tokenizer.decode
+    tokenizer: Any = driver.engine._deltas.tokenizer
     tokenizer.decode = lambda ids: decode(ids).replace(".", ".\ufffd")  # half a character more
     try:
         request_id = say(driver, "a.", stop=(".",), max_tokens=2)
