@@ -27,7 +27,7 @@ from server.errors import (
 
 logger = logging.getLogger(__name__)
 
-IDLE_WAIT = 0.002  # seconds between looks at a load that is under way
+IDLE_WAIT = 0.002  # seconds between looks at adapters that are on their way, in or out
 DRAIN_POLL = 0.02
 
 Command = Callable[[], None]
@@ -183,7 +183,7 @@ class EngineWorker:
         limit_threads(self._num_threads)
         try:
             while not self._stopping.is_set():
-                self._obey(wait=not self._engine.has_work)
+                self._obey(wait=not self._is_busy)
                 # The event loop wants the interpreter for each token that is handed over. Once the
                 # next step is launched it may have it: this thread then waits for the device.
                 progressed = self._engine.step(self._emit, self._deliver)
@@ -191,13 +191,22 @@ class EngineWorker:
                 self._watches = [watch for watch in self._watches if not watch.is_over()]
                 if not self._engine.runs_beside:
                     self._deliver()
-                if not progressed and self._engine.has_work:
+                if not progressed and self._is_busy:
                     self._stopping.wait(IDLE_WAIT)
         except Exception as error:
             logger.exception("the engine thread died")
             self._failure = error
         finally:
             self._end()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether to look again soon, though nobody asks for anything.
+
+        What somebody waits for may come about between two steps, with nothing left to compute: an
+        unloaded adapter leaves after the last step of the sequence that used it.
+        """
+        return self._engine.has_work or bool(self._watches)
 
     def _obey(self, *, wait: bool) -> None:
         """Carry out what was asked; when idle, sleep until something is."""

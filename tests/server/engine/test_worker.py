@@ -390,6 +390,21 @@ async def test_unloading_ends_while_requests_keep_coming(make_worker: MakeWorker
     await asyncio.gather(*tasks)
 
 
+async def test_unloading_ends_with_the_last_sequence_and_nothing_else_to_do(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker()
+    async with asyncio.timeout(PATIENCE), aclosing(worker.generate(request(20, A))) as deltas:
+        await anext(deltas)
+        gate = hold(worker)
+        unloading = asyncio.create_task(worker.unload_adapter("a"))
+        await asyncio.sleep(0)  # it has asked
+        gate.set()
+        async for _ in deltas:
+            pass
+        assert await unloading
+
+
 async def test_whoever_waits_for_a_load_hears_that_it_was_called_off(
     make_worker: MakeWorker,
 ) -> None:
