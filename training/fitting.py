@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
@@ -18,15 +18,13 @@ from .callback import CurveCallback
 from .collator import Collator
 from .flat import FlatCollator
 from .fused import fused
+from .layer_choice import has_flash_attention, is_on
 from .midway import Publish
 from .packing import PackCollator, pack
-from .precision import device
 from .progress import Curves, Progressing
 from .recipe import Recipe
 from .samples import Sample
 from .trainer import AnswerTrainer, Row, num_steps
-
-_AMPERE = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class Fitting:
     def _layers(self, model: Any) -> Iterator[None]:
         """With the model's layers fused, where the recipe has them so."""
         settings = self.recipe.train
-        if not self._is_on(settings.fused):
+        if not is_on(settings.fused, settings, on_gpu=has_flash_attention()):
             yield
             return
         with fused(model, flat=self._is_flat, checkpointed=settings.gradient_checkpointing):
@@ -125,17 +123,8 @@ class Fitting:
 
     @property
     def _is_flat(self) -> bool:
-        return self._is_on(self.recipe.train.unpadded)
-
-    def _is_on(self, setting: bool | Literal["auto"]) -> bool:
-        """`auto` is on where it pays: on a GPU that holds whole weights, and has torch's flash
-        attention.
-        """
-        if setting != "auto":
-            return setting
-        if device().type != "cuda" or self.recipe.train.deepspeed is not None:
-            return False
-        return torch.cuda.get_device_capability() >= _AMPERE
+        settings = self.recipe.train
+        return is_on(settings.unpadded, settings, on_gpu=has_flash_attention())
 
     def _rows(self, samples: Sequence[Sample]) -> Sequence[Row]:
         settings = self.recipe.train

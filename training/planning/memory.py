@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.cross_entropy import CHUNK
+from training.layer_choice import has_fused_products, is_on
 from training.recipe import LoraSettings, Recipe
 
 from .bits import linear_bytes
@@ -99,19 +100,13 @@ class _Layer:
         weight = 2 * hidden * inner if packed else 0
         # The gradients of gate, of up, and of the layer's output.
         gradients = 2 * (2 * inner + hidden)
-        if not _is_fused(recipe):
+        train = recipe.train
+        if not (has_fused_products(recipe) and is_on(train.fused, train, on_gpu=True)):
             norms = 2 * (4 * hidden + 2 * hidden + 2 * hidden)  # input in 32 bits, normed, scaled
             mlp = 2 * 4 * inner  # gate, its activation, up, their product
             return cls(norms + attention + mlp, gradients, weight)
         inputs = _adapted_inputs(recipe.lora, hidden, inner)
         return cls(2 * (2 * hidden + 2 * inner + inputs) + attention, gradients, weight)
-
-
-def _is_fused(recipe: Recipe) -> bool:
-    """Whether a GPU runs the layers of `training.fused`."""
-    plain = recipe.method == "full" or recipe.lora.dora or recipe.lora.init in ("pissa", "olora")
-    plain = plain or recipe.load.quantization == "int8"
-    return not (plain or recipe.train.deepspeed or recipe.train.fused is False)
 
 
 def _adapted_inputs(lora: LoraSettings, hidden: int, inner: int) -> int:
