@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from registry import Registry
 from registry.bases import read_base
 from registry.lock import Lock
 from registry.referrers import add_referrer
+from server.engine.engine import Engine
 from server.serve import serving
 from server.settings import EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import PATIENCE
 
 ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=2)
 FLAGS = [
@@ -95,6 +99,18 @@ def url(base: Path, registry: Registry) -> Iterator[str]:
 
 
 @pytest.fixture
+def slow_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token takes 20 ms and more, so that an answer is seen while it is made."""
+    step = Engine.step
+
+    def slowed(*arguments: Any) -> bool:
+        time.sleep(0.02)
+        return step(*arguments)
+
+    monkeypatch.setattr(Engine, "step", slowed)
+
+
+@pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
     """A fresh tab. What the console throws or logs as an error fails the test, and so does a file
     of its own that is missing; refusals by the API, which Chromium logs too, do not.
@@ -103,7 +119,8 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
     page, complaints = context.new_page(), list[str]()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: _is_complaint(line) and complaints.append(line.text))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(1000 * PATIENCE)
+    expect.set_options(timeout=1000 * PATIENCE)
     yield page
     context.close()
     assert complaints == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from clients import Hatstand
@@ -11,6 +12,7 @@ from registry import Registry
 from registry.canary.rules import Rules
 
 
+@pytest.mark.usefixtures("slow_engine")
 def test_two_hats_answer_one_prompt(page: Page) -> None:
     page.goto("/")
     hats = page.get_by_role("combobox", name="Hat")
@@ -49,6 +51,7 @@ def test_hats_come_and_go_and_a_refusal_is_said(page: Page) -> None:
     expect(page.get_by_role("alert").first).to_contain_text("100000")
 
 
+@pytest.mark.usefixtures("slow_engine")
 def test_an_answer_can_be_stopped(page: Page) -> None:
     page.goto("/#/chat")
     page.get_by_text("Settings", exact=True).click()
