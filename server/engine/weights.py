@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes.functional as bnb
 import torch
 from safetensors import safe_open
 
 from server.engine.config import GROUPS, EngineSettings, ModelConfig
+from server.engine.quantizer import bitsandbytes as bnb
 from server.errors import StartupError
 from server.kernels.linear import DenseLinear, Linear, Nf4Linear, Nf4Weight, merge
 

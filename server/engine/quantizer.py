@@ -1,0 +1,45 @@
+"""bitsandbytes, imported without torch's compiler.
+
+On import it hands four spare functions, for devices that it has no kernels for, to `torch.compile`,
+which brings Dynamo and Inductor: two of the four seconds in which a server starts. Here they are
+compiled once they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+
+import torch
+
+__all__ = ["bitsandbytes"]
+
+Function = Callable[..., Any]
+
+
+def _compiled_when_called(function: Function | None = None, **options: Any) -> Function:
+    """What `torch.compile` returns, before it has compiled anything."""
+    if function is None:
+        return partial(_compiled_when_called, **options)
+
+    @cache
+    def compiled() -> Function:
+        return torch.compile(function, **options)
+
+    return lambda *arguments, **named: compiled()(*arguments, **named)
+
+
+@contextmanager
+def _compiling_later() -> Iterator[None]:
+    compile_now = torch.compile
+    torch.compile = _compiled_when_called  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.compile = compile_now
+
+
+with _compiling_later():
+    import bitsandbytes.functional as bitsandbytes
