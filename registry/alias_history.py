@@ -9,12 +9,10 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .errors import AliasNotFound
 from .events import record
 from .references import Reference
 from .tables import adapter, alias_event, version
-from .validation import near
-from .versions import Version, adapter_key, alias_targets, find_version, now, version_key
+from .versions import Version, adapter_key, alias_targets, find_version, no_alias, now, version_key
 
 AliasKind = Literal[
     "set", "rollback", "canary.start", "canary.advance", "canary.abort", "canary.promote"
@@ -75,9 +73,7 @@ def alias_history(connection: Connection, name: str, alias_name: str) -> list[Al
     ).all()
     if not rows:
         known = alias_targets(connection, name)
-        raise AliasNotFound(
-            f"{name} has no alias {alias_name!r}{near(alias_name, known)}", param="alias"
-        )
+        raise no_alias(name, alias_name, known)
     return [
         AliasEvent(
             name=name,

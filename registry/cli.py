@@ -53,16 +53,6 @@ app.add_typer(alias_commands.app, name="alias")
 app.add_typer(canary.app, name="canary")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
-app.command()(diff)
-app.command()(serve)
-app.command()(withdraw)
-app.command("gc")(collect)
-app.command()(backup)
-app.command()(restore)
-app.command()(lint)
-app.command("import")(import_)
-app.command()(export)
-app.command()(sign)
 
 
 def main() -> None:
@@ -100,7 +90,7 @@ def push(
         from .base_sources import find_record
 
         record = None if base is None else find_record(base, progress=progress)
-        version = open_registry(registry).push(
+        version = open_registry(registry, make=True).push(
             folder,
             name,
             alias=alias,
@@ -245,3 +235,16 @@ def verify(
     is_broken = any(outcome.problem for outcome in replayed.values())
     if damaged or is_broken or any(isinstance(outcome, str) for outcome in signed.values()):
         raise typer.Exit(1)
+
+
+# In the order of --help: after what everybody needs, which stands above.
+app.command()(lint)
+app.command()(diff)
+app.command("import")(import_)
+app.command()(export)
+app.command()(sign)
+app.command()(withdraw)
+app.command("gc")(collect)
+app.command()(backup)
+app.command()(restore)
+app.command()(serve)

@@ -14,9 +14,15 @@ from .canary.documents import SplitDocument, read_split, split_document
 from .canary.record import Route, Split
 from .canary.rows import list_splits
 from .documents import VersionDocument, read_version, version_document
-from .errors import AliasNotFound
 from .references import Reference
-from .versions import DEFAULT_ALIAS, Version, alias_targets, find_version, newest_version
+from .versions import (
+    DEFAULT_ALIAS,
+    Version,
+    alias_targets,
+    find_version,
+    newest_version,
+    no_alias,
+)
 
 
 class SnapshotDocument(TypedDict):
@@ -42,11 +48,7 @@ class Snapshot:
         """Where a bare name or an alias leads; raises `AliasNotFound`."""
         alias = reference.alias or DEFAULT_ALIAS
         if reference.alias is not None and alias not in self.aliases:
-            raise AliasNotFound(
-                f"{reference.name} has no alias {alias!r}. "
-                f"Set: {', '.join(sorted(self.aliases)) or 'none'}.",
-                param="alias",
-            )
+            raise no_alias(reference.name, alias, self.aliases)
         split = next((each for each in self.splits if each.alias == alias), None)
         return Route(self.aliases.get(alias, self.newest), split)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -68,11 +68,7 @@ def find_version(connection: Connection, reference: Reference) -> Version:
     aliases = alias_targets(connection, reference.name)
     if reference.alias is not None:
         if reference.alias not in aliases:
-            raise AliasNotFound(
-                f"{reference.name} has no alias {reference.alias!r}"
-                f"{near(reference.alias, aliases)} Set: {', '.join(sorted(aliases)) or 'none'}.",
-                param="alias",
-            )
+            raise no_alias(reference.name, reference.alias, aliases)
         return aliases[reference.alias]
     newest = aliases.get(DEFAULT_ALIAS) or newest_version(connection, reference.name)
     if newest is None:
@@ -208,6 +204,12 @@ def _by_digest(connection: Connection, reference: Reference) -> Version:
             param="version",
         )
     return found[0]
+
+
+def no_alias(name: str, wanted: str, known: Iterable[str]) -> AliasNotFound:
+    """What to raise for an alias that is not set; the message names those that are."""
+    hint = near(wanted, known) or f"; set: {', '.join(sorted(known)) or 'none'}"
+    return AliasNotFound(f"{name} has no alias {wanted!r}{hint}", param="alias")
 
 
 def _no_adapter(name: str, known: Sequence[str]) -> AdapterNotFound:

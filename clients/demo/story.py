@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +35,13 @@ def tell(*, once: bool, port: int, folder: Path, console: Console) -> None:
     _say(console, 1, "The base", f"hatstand base pull {BASE}")
     processes.run("base", "pull", BASE, cwd=folder)
     for task in TASKS:
-        words = ("train", str(recipes[task.name]), "--push", f"{task.name}@prod")
-        _say(console, 2, f"An adapter: {task.description}", f"hatstand {' '.join(words)}")
+        push = ("--push", f"{task.name}@prod", "--registry", str(registry))
+        words = ("train", str(recipes[task.name]), *push)
+        _say(console, 2, f"An adapter: {task.description}", f"hatstand {shlex.join(words)}")
         _retire(folder / task.name)
-        processes.run(*words, "--registry", str(registry), cwd=folder)
+        processes.run(*words, cwd=folder)
     serve = ("serve", "--base", BASE, "--registry", str(registry), "--port", str(port))
-    _say(console, 3, "One server for all", f"hatstand {' '.join(serve)}")
+    _say(console, 3, "One server for all", f"hatstand {shlex.join(serve)}")
     url = f"http://127.0.0.1:{port}"
     with processes.server(serve, url=url, log=folder / "server.log") as process:
         asked = asyncio.run(_ask(url, folder))
@@ -48,7 +50,7 @@ def tell(*, once: bool, port: int, folder: Path, console: Console) -> None:
         console.print(f"Done in {time.monotonic() - started:.0f} s; all of it is in {folder}")
         _check(asked, {task: _metrics(folder, task) for task in TASKS})
         if not once:
-            print_next_steps(console, url, TASKS, log=folder / "server.log")
+            print_next_steps(console, url, TASKS, registry=registry, log=folder / "server.log")
             _serve_on(process, console)
 
 
@@ -59,7 +61,7 @@ def _say(console: Console, number: int, title: str, words: str) -> None:
 
 
 def _retire(output: Path) -> None:
-    """Make way for a new run: training refuses to write over an older result."""
+    """Make way for a new run, which would take an older result's place."""
     if output.exists():
         output.rename(output.with_name(f"{output.name}-{time.time_ns()}"))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,27 +67,42 @@ def print_scores(console: Console, asked: Round, metrics: Mapping[Task, Mapping[
     )
 
 
-def print_next_steps(console: Console, url: str, tasks: Sequence[Task], *, log: Path) -> None:
+def print_next_steps(
+    console: Console, url: str, tasks: Sequence[Task], *, registry: Path, log: Path
+) -> None:
     """What to try while the server runs."""
     task = tasks[0]
     question = task.heldout_rows()[0].question
     console.print(
         f"""
-Serving on {url} until Ctrl-C (log: {log}). Try:
+Serving on {url} until Ctrl-C (log: {log}); {url}/ in a browser is the console.
+Try in another terminal{_activation()}:
+
+  hatstand chat {task.name} "{question}" --url {url}
+
+  registry list --registry {shlex.quote(str(registry))}
 
   curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{{"model": "{task.name}", "messages": [{{"role": "user", "content": "{question}"}}]}}'
 
+and after `pip install openai`:
+
   python -c "from openai import OpenAI; print(OpenAI(base_url='{url}/v1', api_key='-')
     .chat.completions.create(model='{task.name}', messages=[{{'role': 'user',
     'content': '{question}'}}]).choices[0].message.content)"
-
-  hatstand chat {task.name} "{question}" --url {url}
 """,
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _activation() -> str:
+    """How the commands come on the path of a shell that does not find them there."""
+    script = Path(sys.executable).with_name("activate")
+    if shutil.which("hatstand") or not script.is_file():
+        return ""
+    return f", after `. {shlex.quote(str(script))}`"
 
 
 def _answer(text: str, *, right: bool) -> Text:

@@ -46,7 +46,7 @@ def restore(
     with refusals(as_json), console.progress_bars(hidden=as_json) as progress:
         from registry.backup import restore as run
 
-        made = run(folder, open_local(registry), progress)
+        made = run(folder, open_local(registry, make=True), progress)
     if as_json:
         console.print_json(asdict(made))
         return

@@ -47,7 +47,9 @@ def import_(
             allow_new_base=allow_new_base,
             size_limit=int(size_limit * (1 << 30)),
         )
-        version, pinned = import_from_hub(open_registry(registry), wanted, progress=progress)
+        version, pinned = import_from_hub(
+            open_registry(registry, make=True), wanted, progress=progress
+        )
     if as_json:
         console.print_json({**console.version_values(version), "source": str(pinned)})
         return

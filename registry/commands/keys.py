@@ -42,7 +42,7 @@ def create(
         from registry.keys import Keys
 
         expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-        key, token = Keys(open_local(registry).catalog).create(
+        key, token = Keys(open_local(registry, make=True).catalog).create(
             name, verb or ["read"], adapters or ["*"], expires_at=expires_at, by=whoami()
         )
     if as_json:
@@ -77,7 +77,9 @@ def adopt(
         from registry.identity import whoami
         from registry.keys import Keys
 
-        key = Keys(open_local(registry).catalog).adopt(token, name, verb or ["read"], by=whoami())
+        key = Keys(open_local(registry, make=True).catalog).adopt(
+            token, name, verb or ["read"], by=whoami()
+        )
     if as_json:
         console.print_json(document(key))
         return

@@ -66,7 +66,7 @@ def serve(
         ):
             if value:
                 os.environ[name] = value
-        opened = open_local(registry)
+        opened = open_local(registry, make=True)
         run(
             opened,
             Address(host, port),

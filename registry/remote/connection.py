@@ -130,7 +130,9 @@ class Connection:
 
     def _unreachable(self, failure: Exception) -> RegistryUnreachable:
         reason = str(failure) or type(failure).__name__
-        return RegistryUnreachable(f"the registry {self.url} does not answer: {reason}")
+        return RegistryUnreachable(
+            f"the registry {self.url} does not answer ({reason}): does `registry serve` run there?"
+        )
 
 
 def _note_status(span: Span, response: httpx.Response) -> None:

@@ -126,15 +126,23 @@ def test_bash_completes(home: Path, words: tuple[str, ...], offered: set[str]) -
 
 def test_a_terminal_ends_up_with_the_whole_reference(home: Path) -> None:
     """What readline makes of it: it replaces from the "@" on."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve("/bin/bash", ["bash", "--norc", "-i"], environment(home) | {"TERM": "dumb"})
+    terminal, inside = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "--norc", "-i"],
+        env=environment(home) | {"TERM": "dumb"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
+    os.close(inside)
     os.write(terminal, f"source {home}/registry.bash; echo re''ady\n".encode())
     read_until(terminal, b"ready\r\n")
     os.write(terminal, b"registry show sql@pr\t")
     said = read_until(terminal, b"prod ")
     os.close(terminal)
-    os.waitpid(pid, 0)
+    shell.kill()
+    shell.wait()
     shown: list[str] = []
     for character in said.decode(errors="replace"):
         shown = shown[:-1] if character == "\b" else [*shown, character]

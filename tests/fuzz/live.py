@@ -1,4 +1,4 @@
-"""Mutated requests at a server with a real engine: `python -m tests.fuzz.live SECONDS [SEED]`.
+"""Mutated requests at a server with a real engine: `python -m tests.fuzz.live NUMBER [SEED]`.
 
 `tests.fuzz server_api` asks an engine that computes nothing, one request at a time. Here eight ask
 at once, some of whom leave before their answer, and there are fewer slots, places and blocks than
@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -45,21 +44,20 @@ class Callers:
         self._seed = seed
         self._seeds = [_renamed(content) for content in seeds()["server_api"]]
 
-    def ask(self, seconds: float) -> None:
-        """All of them, for so long."""
-        until = time.monotonic() + seconds
+    def ask(self, number: int) -> None:
+        """All of them together so many requests, however long that takes."""
         threads = [
-            threading.Thread(target=self._ask_until, args=(until, Random(self._seed + number)))
-            for number in range(NUM_CALLERS)
+            threading.Thread(target=self._ask, args=(number // NUM_CALLERS, Random(seed)))
+            for seed in range(self._seed, self._seed + NUM_CALLERS)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _ask_until(self, until: float, chance: Random) -> None:
+    def _ask(self, number: int, chance: Random) -> None:
         with httpx.Client() as client:
-            while time.monotonic() < until:
+            for _ in range(number):
                 content = chance.choice(self._seeds)
                 asked = Asked.parse(mutate(_FRAME, content, chance.randrange(2**40)) or content)
                 if asked.is_http and not asked.is_followed:
@@ -95,13 +93,13 @@ class Callers:
             self.wrong.append(f"{answer.status_code} {answer.text[:300]} to {asked}")
 
 
-def attack(seconds: float, seed: int) -> Callers:
-    """So many seconds of it; AssertionError where the server does not come to rest afterwards."""
+def attack(number: int, seed: int) -> Callers:
+    """So many requests; AssertionError where the server does not come to rest afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(Path(folder), ["sql", "pirate"], TIGHT)
         with server_process(settings, {"HATSTAND_HOME": folder}) as (url, _):
             callers = Callers(url, seed)
-            callers.ask(seconds)
+            callers.ask(number)
             until_idle(url)
             for path in NEEDED:
                 assert httpx.get(url + path).is_success, path
@@ -124,8 +122,8 @@ def _code(answer: httpx.Response) -> str:
 
 
 def main() -> None:
-    seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    callers = attack(seconds, seed)
+    number, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    callers = attack(number, seed)
     print(dict(callers.statuses.most_common()))
     print("\n".join(callers.wrong) or "nothing went wrong")
 

@@ -122,6 +122,21 @@ def test_warnings_and_damage_are_shown(adapter: Path) -> None:
     assert "sound" in run("verify", "sql@1")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("list",), ("show", "sql"), ("alias", "history", "sql", "prod"), ("keys", "list"), ("gc",)],
+)
+def test_a_mistyped_folder_is_no_empty_registry(command: tuple[str, ...], tmp_path: Path) -> None:
+    lost = tmp_path / "lost"
+    assert "there is no registry at" in run(*command, "--registry", lost, code=2)
+    assert not lost.exists()
+
+
+def test_a_push_begins_a_registry_where_there_was_none(adapter: Path, tmp_path: Path) -> None:
+    run("push", adapter, "sql", "--registry", tmp_path / "fresh")
+    assert "sql" in run("list", "--registry", tmp_path / "fresh")
+
+
 def test_lint_says_what_a_push_would(adapter: Path, base: BaseRecord, tmp_path: Path) -> None:
     wanted = run_json("lint", adapter)
     assert wanted["is_accepted"]

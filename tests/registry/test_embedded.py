@@ -114,6 +114,9 @@ def test_what_is_not_there_names_near_matches(registry: Registry, adapter: Path)
         registry.resolve("zzz")
     with pytest.raises(AliasNotFound, match="did you mean 'canary'"):
         registry.resolve("text-to-sql@canari")
+    for look in (registry.resolve, lambda name: registry.snapshot("text-to-sql").route(name)):
+        with pytest.raises(AliasNotFound, match=r"no alias 'prod'; set: canary$"):
+            look(Reference("text-to-sql", alias="prod"))
     with pytest.raises(VersionNotFound, match="the newest is 1"):
         registry.resolve("text-to-sql@7")
     with pytest.raises(VersionNotFound):
