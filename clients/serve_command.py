@@ -95,8 +95,8 @@ def serve(
         typer.Option(
             min=0,
             max=1,
-            help="The part of the batch, and of the prompt tokens of a step, that one adapter may "
-            "have while others are asked for too; it may always have as much as all of them want. "
+            help="By which part of their time one adapter may lengthen others' steps while they "
+            "are asked for too; it may always have as many sequences as the next busiest. "
             "1 limits nothing.",
         ),
     ] = 0.125,

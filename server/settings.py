@@ -31,7 +31,7 @@ class EngineOptions:
     max_rank: int | None = None  # the largest LoRA rank a slot takes
     max_batch: int | None = None  # sequences that decode in one step
     max_queue: int | None = None  # sequences that wait before 429 is answered
-    adapter_share: float = 0.125  # of the batch, for one adapter while others are asked for
+    adapter_share: float = 0.125  # by which one adapter may lengthen others' steps
     max_context: int | None = None  # tokens, no more than the base's own
     kv_memory: int | None = None  # bytes
     host_memory: int | None = None  # bytes of adapters kept in host memory

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable
 
-from server.engine.fair_turns import FairTurns, Share
+from server.engine.bound import Bound
+from server.engine.fair_turns import FairTurns
 from server.engine.places import AdapterDoor, Places
 from server.engine.sequence import Sequence
 from server.engine.waiting import turn
@@ -21,21 +22,15 @@ class Admission:
     are wanting, one of an adapter that has less than an equal part of the batch takes the place of
     the newest of the adapter that has most. While no more can be admitted, the adapters of those
     who come next are fetched.
-
-    chunk: prompt tokens of a step beside decoding sequences.
     """
 
-    def __init__(
-        self, places: Places, adapters: AdapterDoor, turns: FairTurns, share: Share, *, chunk: int
-    ) -> None:
+    def __init__(self, places: Places, adapters: AdapterDoor, turns: FairTurns) -> None:
         self._places = places
         self._adapters = adapters
         self._turns = turns
-        self._share = share
-        self._chunk = chunk
         self.is_awaited = False  # whether anybody waits for an adapter alone
 
-    def admit(self, budget: int) -> None:
+    def admit(self, budget: int, bound: Bound) -> None:
         """Admit sequences in their turn; a line whose adapter is not there is passed over.
 
         budget: prompt tokens that the step has for them and for those that run.
@@ -45,12 +40,14 @@ class Admission:
         if not waiting:
             return
         heads, later = waiting.heads(places.accounts), list[Sequence]()
-        prompts = places.prompts()
+        prompts = bound.free(places.prompts(), places.running)
         while heads and self._has_place_for(heads[0]):
             sequence = heads.pop(0)
             if heads and self._turn(sequence) > self._turn(heads[0]):
                 insort(heads, sequence, key=self._turn)  # another of its account was admitted
-            elif not self._would_be_computed(sequence, budget, prompts):
+            elif not bound.admits(sequence.account, places.accounts[sequence.account]) or (
+                not self._would_be_computed(sequence, budget, prompts, bound)
+            ):
                 later.append(sequence)
             elif sequence.num_pending:
                 pass  # what it has been given is not known yet
@@ -60,31 +57,10 @@ class Admission:
                 places.turn_away(sequence)
                 break
             else:
-                prompts = places.prompts()
+                prompts = bound.free(places.prompts(), places.running)
                 if (following := waiting.first(sequence.adapter_digest)) is not None:
                     insort(heads, following, key=self._turn)
         self._expect((later + heads)[:EXPECTED])
-
-    def tokens_for(self, account: str | None, budget: int) -> int:
-        """Prompt tokens of a step that an account may have; all of them if the chunk is its own."""
-        own = self._part_of(self._chunk, account)
-        return budget if own == self._chunk else own
-
-    def _part_of(self, whole: int, account: str | None) -> int:
-        """What an account may have of something: its share, or what all others want of the batch.
-
-        So one costs others no more than as much again as they cost themselves, and those who could
-        fill the batch without it are held back by their turns alone, or two busy adapters would
-        leave most of it empty.
-        """
-        places = self._places
-        running, waiting = places.accounts, places.waiting.accounts
-        of_others = len(places.running) - running[account] + waiting.total() - waiting[account]
-        wanted = min(whole, math.ceil(whole * of_others / places.max_batch))
-        return max(wanted, self._share.of(account, whole, beside=self._is_beside_others(account)))
-
-    def _is_beside_others(self, account: str | None) -> bool:
-        return len(self._places.accounts) > (account in self._places.accounts)
 
     def _turn(self, sequence: Sequence) -> tuple[int, float]:
         return turn(sequence, self._places.accounts)
@@ -94,21 +70,17 @@ class Admission:
         return not self._places.are_taken or self._owes(sequence) is not None
 
     def _would_be_computed(
-        self, sequence: Sequence, budget: int, prompts: Iterable[Sequence]
+        self, sequence: Sequence, budget: int, prompts: list[Sequence], bound: Bound
     ) -> bool:
-        """Whether this step has a place and prompt tokens for it within its account's share.
-
-        prompts: of those that run, what is left to compute.
-        """
-        account = sequence.account
-        if self._places.accounts[account] >= self._part_of(self._places.max_batch, account):
-            return False
-        its = self._turns.next(account, sequence.num_tokens)
-        earlier = [prompt for prompt in prompts if prompt.turn <= its]
-        of_its_own = sum(p.num_uncomputed for p in earlier if p.account == account)
-        if of_its_own >= self.tokens_for(account, budget):
-            return False
-        return sum(prompt.num_uncomputed for prompt in earlier) < budget
+        """Whether this step has prompt tokens for it. prompts: of those that run, its others."""
+        its = self._turns.next(sequence.account, sequence.num_tokens)
+        earlier = Counter[str | None]()
+        for prompt in prompts:
+            if prompt.turn <= its:
+                earlier[prompt.account] += prompt.num_uncomputed
+        most = bound.tokens_of_one(prompts)
+        taken = sum(min(most, num_tokens) for num_tokens in earlier.values())
+        return earlier[sequence.account] < most and taken < budget
 
     def _take_in(self, sequence: Sequence) -> bool:
         """Admit it, if need be in the place of others whose account has more than its own."""

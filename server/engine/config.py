@@ -145,8 +145,8 @@ class EngineSettings:
     that one step may take beside them; lone_chunk: what one may take with nobody decoding, who
     would have to wait for it; None: no more. patience: steps that prompts beside decoding sequences
     wait for others whose adapters are on their way, to be computed together. max_waiting: sequences
-    that may wait beyond max_batch. adapter_share: the part of max_batch and chunk that one adapter
-    may have while others are asked for too, 0 to 1.
+    that may wait beyond max_batch. adapter_share: the part by which one adapter may lengthen
+    others' steps while they are asked for too, 0 to 1.
     max_slots, max_rank: adapters ready at once, and the highest rank each may have. host_memory:
     bytes of adapters kept in host memory beside the slots. weights: `nf4` keeps 4-bit weights only;
     `nf4-shadow` holds the same values dequantized (same tokens, about four times the memory,

@@ -14,7 +14,7 @@ from server.engine.config import EngineSettings
 from server.engine.deltas import DeltaWriter, embedding_delta
 from server.engine.device_errors import device_survives
 from server.engine.executor import Executor, Outcome
-from server.engine.fair_turns import Share
+from server.engine.fair_time import FairTime
 from server.engine.kv_cache import BlockPool
 from server.engine.ports import Adapters, Emit, Tokenizer
 from server.engine.request import EngineStats, GenerationDelta, GenerationRequest
@@ -23,6 +23,7 @@ from server.engine.sampled import Sampled
 from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
 from server.engine.sequence_errors import no_token, not_finite, out_of_memory
+from server.engine.step_costs import StepCosts, StepWatch
 from server.engine.step_tally import StepTally
 from server.engine.waiting_room import WaitingRoom
 from server.errors import ServingError
@@ -30,7 +31,7 @@ from server.errors import ServingError
 
 @dataclass(frozen=True)
 class EngineParts:
-    """What an engine is made of; `build.py` puts it together."""
+    """What an engine is made of; `build.py` puts it together. clock: seconds, of steps."""
 
     executor: Executor
     blocks: BlockPool
@@ -38,6 +39,7 @@ class EngineParts:
     tokenizer: Tokenizer
     settings: EngineSettings
     max_context: int
+    clock: Callable[[], float] = time.monotonic
 
 
 class Engine:
@@ -52,6 +54,8 @@ class Engine:
         self.max_context = parts.max_context
         self._limits = RequestLimits(parts.executor.vocab_size, parts.max_context)
         self._tally = StepTally()
+        costs = StepCosts()
+        self._watch = StepWatch(costs, parts.clock)
         self._scheduler = Scheduler(
             parts.blocks,
             parts.adapters,
@@ -59,7 +63,12 @@ class Engine:
             chunk=parts.settings.chunk,
             lone_chunk=parts.settings.lone_chunk,
             patience=parts.settings.patience,
-            adapter_share=parts.settings.adapter_share,
+            fair_time=FairTime(
+                parts.settings.adapter_share,
+                costs,
+                chunk=parts.settings.chunk,
+                clock=parts.clock,
+            ),
         )
         self._under_way: deque[tuple[Batch, Outcome]] = deque()  # oldest first
         self._sequences: dict[str, Sequence] = {}
@@ -77,9 +86,9 @@ class Engine:
         return self._executor.weight_bytes
 
     @property
-    def share(self) -> Share:
-        """What one adapter may have of a step while others are asked for."""
-        return self._scheduler.share
+    def fair_time(self) -> FairTime:
+        """What binds one adapter while others are asked for."""
+        return self._scheduler.fair_time
 
     @property
     def has_work(self) -> bool:
@@ -184,7 +193,7 @@ class Engine:
     def _launch(self, batch: Batch, emit: Emit) -> None:
         """Begin a step. If the device has no room for it, its newest sequence is told so."""
         try:
-            self._under_way.append((batch, self._executor.launch(batch)))
+            self._under_way.append((batch, self._watch.launch(self._executor, batch)))
         except RuntimeError as error:
             if not device_survives(error):
                 raise

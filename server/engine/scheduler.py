@@ -7,10 +7,13 @@ from collections.abc import Iterable
 
 from server.engine.admission import Admission
 from server.engine.batch import Batch, Chunk
-from server.engine.fair_turns import FairTurns, Share
+from server.engine.bound import Bound
+from server.engine.fair_time import FairTime
+from server.engine.fair_turns import FairTurns
 from server.engine.kv_cache import BlockPool
 from server.engine.places import AdapterDoor, Places
 from server.engine.sequence import Sequence
+from server.engine.step_costs import StepCosts
 
 
 class Scheduler:
@@ -22,8 +25,7 @@ class Scheduler:
     chunk: prompt tokens of a step beside decoding sequences, who wait for them; lone_chunk: of one
     that holds nobody up. patience: steps that new prompts beside decoding sequences wait for others
     whose adapters are on their way, where prompts that come together are computed in one pass.
-    adapter_share: what one adapter may have of places and of a chunk while others are asked for,
-    0 to 1; always as large a part as all others want of the batch.
+    fair_time: what binds an adapter while others are asked for too; None: nothing.
     """
 
     def __init__(
@@ -35,16 +37,16 @@ class Scheduler:
         chunk: int,
         lone_chunk: int | None = None,
         patience: int = 0,
-        adapter_share: float = 1.0,
+        fair_time: FairTime | None = None,
     ) -> None:
         self._chunk = chunk
         self._lone_chunk = lone_chunk or chunk
         self._patience = patience
         self._num_held = 0  # steps for which the prompts at hand have waited for others
         self._turns = FairTurns()
-        self.share = Share(adapter_share)
+        self.fair_time = fair_time or FairTime(1.0, StepCosts(), chunk=chunk)
         self._places = Places(pool, adapters, max_batch=max_batch)
-        self._admission = Admission(self._places, adapters, self._turns, self.share, chunk=chunk)
+        self._admission = Admission(self._places, adapters, self._turns)
         self.waiting, self.running = self._places.waiting, self._places.running
 
     @property
@@ -61,7 +63,7 @@ class Scheduler:
         return self._places.num_prefix_hits
 
     def add(self, sequence: Sequence) -> None:
-        self.share.note(sequence.account)
+        self.fair_time.note(sequence.account)
         self.waiting.add(sequence)
 
     def next(self) -> Batch:
@@ -70,17 +72,19 @@ class Scheduler:
         Steps run in the order in which they are made, so its tokens count as computed from here on.
         """
         preempted = self.num_preemptions
-        decoding = self._decode()
+        bound = self.fair_time.bound(self._places.accounts, self.waiting.accounts)
+        decoding = self._decode(bound)
         budget = self._chunk if decoding else self._lone_chunk
-        self._admission.admit(budget)
+        self._admission.admit(budget, bound)
         if self.num_preemptions > preempted:
             decoding = [chunk for chunk in decoding if self._still_runs(chunk)]
-        prefilling = self._prefill(budget)
-        if decoding and self._holds(prefilling):
-            prefilling = []
-        if prefilling:
-            self._advance(prefilling)
-        batch = Batch.of(decoding, prefilling)
+        prefilling = self._prefill(budget, bound)
+        further = self._prefill_further(budget, bound, decoding, prefilling)
+        if decoding and self._holds(prefilling + further):
+            prefilling, further = [], []
+        if prefilling or further:
+            self._advance(decoding, prefilling, further)
+        batch = Batch.of(decoding, prefilling + further)
         for chunk in batch.chunks:
             chunk.sequence.num_computed = chunk.end
             chunk.sequence.num_pending += chunk.samples
@@ -108,10 +112,12 @@ class Scheduler:
 
     def remove(self, sequence: Sequence) -> None:
         """Take a finished or aborted sequence out and free what it held."""
+        self.fair_time.note(sequence.account)
         self._places.remove(sequence)
 
     def discard(self, sequence: Sequence) -> None:
         """Take a sequence out; nothing that it computed is taken up by others."""
+        self.fair_time.note(sequence.account)
         self._places.discard(sequence)
 
     def _holds(self, prefilling: Iterable[Chunk]) -> bool:
@@ -128,11 +134,12 @@ class Scheduler:
         self._num_held = 0
         return False
 
-    def _decode(self) -> list[Chunk]:
+    def _decode(self, bound: Bound) -> list[Chunk]:
         """One token each; some of them may be preempted by those that come after them."""
         chunks, preempted = [], self.num_preemptions
+        resting = bound.resting(self.running)
         for sequence in list(self.running):
-            if not sequence.is_decoding or sequence.must_wait:
+            if not sequence.is_decoding or sequence.must_wait or sequence in resting:
                 continue
             runs = self.num_preemptions == preempted or sequence in self.running
             if runs and self._places.grow(sequence):
@@ -144,20 +151,43 @@ class Scheduler:
         sequence = chunk.sequence
         return sequence in self.running and sequence.num_computed == chunk.start
 
-    def _prefill(self, budget: int) -> list[Chunk]:
-        """The budget to the running prompts in their turns, each account within its share."""
+    def _prefill(self, budget: int, bound: Bound) -> list[Chunk]:
+        """The budget to the running prompts in their turns, each account within its bound."""
+        prompts = bound.free(self._places.prompts(), self.running)
+        most = bound.tokens_of_one(prompts)
         spent: Counter[str | None] = Counter()
         chunks = []
-        for sequence in self._places.prompts():
-            account = sequence.account
-            own = self._admission.tokens_for(account, budget) - spent[account]
-            left = min(own, budget - spent.total())
+        for sequence in prompts:
+            left = min(most - spent[sequence.account], budget - spent.total())
             if left > 0:
                 chunks.append(Chunk.of(sequence, left))
-                spent[account] += chunks[-1].num_tokens
+                spent[sequence.account] += chunks[-1].num_tokens
         return chunks
 
-    def _advance(self, prefilling: Iterable[Chunk]) -> None:
+    def _prefill_further(
+        self, budget: int, bound: Bound, decoding: list[Chunk], prefilling: list[Chunk]
+    ) -> list[Chunk]:
+        """What the others leave of it to the prompts of the busiest account's further sequences."""
+        further = bound.further(self.running)
+        if not further:
+            return []
+        num_tokens = sum(chunk.num_tokens for chunk in prefilling)
+        left = budget - num_tokens
+        if not bound.has_pass:
+            left = min(left, self.fair_time.tokens_beside(len(decoding), num_tokens))
+        chunks: list[Chunk] = []
+        for sequence in self._places.prompts():
+            if left > 0 and sequence in further:
+                chunks.append(Chunk.of(sequence, left))
+                left -= chunks[-1].num_tokens
+        return chunks
+
+    def _advance(
+        self, decoding: list[Chunk], prefilling: list[Chunk], further: list[Chunk]
+    ) -> None:
         """Take note of prompt tokens that are computed: others' turns come nearer."""
+        num_tokens, num_further = (sum(c.num_tokens for c in cs) for cs in (prefilling, further))
         wanting = len({sequence.account for sequence in self._places.prompts()})
-        self._turns.advance(sum(chunk.num_tokens for chunk in prefilling), wanting)
+        self._turns.advance(num_tokens + num_further, wanting)
+        if num_further:
+            self.fair_time.charge(num_further, len(decoding), num_tokens)

@@ -85,7 +85,7 @@ def compare_shares(engine: Engine, url: str) -> None:
     question = Question(NUM_TOKENS, NUM_WORDS)
 
     def cost(num_crowd: int, share: float) -> Crowding:
-        engine.share.fraction = share
+        engine.fair_time.fraction = share
         return crowding(url, GUESTS, num_crowd, FAIRNESS_SECONDS, question)
 
     cost(0, 1.0)  # their adapters come into slots

@@ -1,7 +1,7 @@
 """What one adapter that is asked a hundred times as much costs three others.
 
-`python -m tests.torture.fairness SECONDS [SHARE…]` compares them alone, beside 100 streams of sixty
-adapters, and beside 100 streams of one; once for each `--adapter-share`.
+`python -m tests.torture.fairness SECONDS [SHARE…]` compares them beside one stream of the one,
+beside 100 streams of sixty adapters, and beside 100 streams of the one; for each `--adapter-share`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ LIMITS = replace(ENGINE, max_slots=64, max_queue=60)
 
 
 def measure(share: float, seconds: float, question: Question) -> None:
-    """The three alone, beside sixty others, and beside one with as many streams as those."""
+    """The three beside one that asks as little as each, beside sixty others, and beside one with as
+    many streams as those."""
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(Path(folder), NAMES, replace(LIMITS, adapter_share=share))
         with server_process(settings) as (url, process):
@@ -38,21 +39,25 @@ def measure(share: float, seconds: float, question: Question) -> None:
                 return asyncio.run(soak(url, serving, adapters, seconds, question))
 
             run([*GUESTS, *SPREAD])  # every adapter in its slot
-            alone, spread, crowd = run(GUESTS), run([*GUESTS, *SPREAD]), run([*GUESTS, *CROWD])
+            few, spread, crowd = (run([*GUESTS, *more]) for more in (CROWD[:1], SPREAD, CROWD))
     for title, soaked in (
-        (f"share {share:g}: the three alone", alone),
+        (f"share {share:g}: beside 1 stream of the one", few),
         ("beside 100 streams of 60 adapters", spread),
-        ("beside 100 streams of one adapter", crowd),
+        ("beside 100 streams of the one", crowd),
     ):
         print(soaked.summary(title, *GUESTS))
-    for name, before in (("alone", alone), ("beside the sixty", spread)):
-        first, _, total = (
+    for name, before in (("1 stream", few), ("the sixty", spread)):
+        first, gap, total = (
             crowded[1] / usual[1]
             for crowded, usual in zip(
                 crowd.percentiles(*GUESTS), before.percentiles(*GUESTS), strict=True
             )
         )
-        print(f"  p95 beside the one over {name}: first text {first:.2f}, all {total:.2f}")
+        times = f"first text {first:.2f}, between {gap:.2f}, all {total:.2f}"
+        print(f"  p95 beside 100 streams of the one over {name}: {times}")
+    for title, soaked in (("1 stream", few), ("100", crowd)):
+        done = sum(each.end == "done" for each in soaked.outcomes if each.adapter == CROWD[0])
+        print(f"  of the one with {title}: {done / seconds:.1f} streams a second")
     sys.stdout.flush()
 
 

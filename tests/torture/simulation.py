@@ -45,34 +45,48 @@ class Clock:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a step: always, for each row that decodes, and for each prompt token."""
+    """Seconds of a step: always, for each row that decodes, for a pass over prompts and each of
+    its tokens. lookahead: steps that are launched before the oldest is read.
+    """
 
     step: float
     row: float
     prompt: float = 0.0
+    prompts: float = 0.0
+    lookahead: int = 0
 
     def of(self, batch: Batch) -> float:
         prompts = sum(chunk.num_tokens for chunk in batch.prefilling)
-        return self.step + self.row * len(batch.decoding) + self.prompt * prompts
+        beside = self.prompts + self.prompt * prompts if prompts else 0.0
+        return self.step + self.row * len(batch.decoding) + beside
 
 
 CPU = Cost(0.008, 0.0007, 0.0004)
 H200 = Cost(0.005, 0.00002, 0.000025)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stopwatch:
-    """An executor that only lets time pass."""
+    """An executor that only lets time pass; steps run one after the other beside the host."""
 
     clock: Clock
     cost: Cost
-    lookahead: int = 0
     vocab_size: int = VOCABULARY
     weight_bytes: int = 0
+    ready: float = 0.0  # when the newest step is done
+
+    @property
+    def lookahead(self) -> int:
+        return self.cost.lookahead
 
     def launch(self, batch: Batch) -> Outcome:
-        self.clock.now += self.cost.of(batch)
-        return lambda: [Sampled(1) for _ in batch.sampling]
+        self.ready = ready = max(self.ready, self.clock.now) + self.cost.of(batch)
+
+        def outcome() -> list[Sampled]:
+            self.clock.now = max(self.clock.now, ready)
+            return [Sampled(1) for _ in batch.sampling]
+
+        return outcome
 
 
 @dataclass(frozen=True)
@@ -164,6 +178,7 @@ class Simulation:
                 tokenizer=Letters(),
                 settings=self.settings,
                 max_context=4096,
+                clock=lambda: self.clock.now,
             )
         )
 

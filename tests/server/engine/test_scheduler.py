@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -11,124 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine import admission
-from server.engine.batch import Batch
-from server.engine.detokenizer import Detokenizer
-from server.engine.fair_turns import RECENT, Share
-from server.engine.kv_cache import BlockPool
 from server.engine.request import (
     AdapterRef,
-    GenerationRequest,
     SamplingParams,
     WeightedAdapter,
 )
-from server.engine.scheduler import Scheduler
 from server.engine.sequence import Sequence
-
-SIZE = 4
-_arrivals = itertools.count()
-
-
-class Door:
-    """Adapters that are ready or not, and how many sequences use each."""
-
-    def __init__(self, *ready: str) -> None:
-        self.ready = list(ready)
-        self.wanted: list[str] = []
-        self.expected: list[str] = []
-        self.users: Counter[str] = Counter()
-
-    def enter(self, adapter: AdapterRef) -> int | None:
-        if adapter.digest not in self.ready:
-            self.wanted.append(adapter.digest)
-            return None
-        self.users[adapter.digest] += 1
-        return self.ready.index(adapter.digest)
-
-    def leave(self, digest: str) -> None:
-        self.users[digest] -= 1
-        assert self.users[digest] >= 0
-
-    def expect(self, adapter: AdapterRef) -> None:
-        self.expected.append(adapter.digest)
-
-    def unwant(self, digest: str) -> None:
-        self.wanted = [wanted for wanted in self.wanted if wanted != digest]
-
-
-class Run:
-    """A scheduler whose model always says the next number."""
-
-    def __init__(
-        self,
-        door: Door | None = None,
-        *,
-        blocks: int = 50,
-        max_batch: int = 8,
-        chunk: int = 8,
-        lone_chunk: int | None = None,
-        patience: int = 0,
-        adapter_share: float = 1.0,
-    ) -> None:
-        self.door = door or Door("a", "b")
-        self.pool = BlockPool(blocks + 1, SIZE)
-        self.scheduler = Scheduler(
-            self.pool,
-            self.door,
-            max_batch=max_batch,
-            chunk=chunk,
-            lone_chunk=lone_chunk,
-            patience=patience,
-            adapter_share=adapter_share,
-        )
-        self._tokens = itertools.count(1000)
-
-    def add(
-        self,
-        num_prompt: int,
-        adapter: str | AdapterRef | None = None,
-        *,
-        first: int = 0,
-        scope: str = "",
-    ) -> Sequence:
-        """A waiting sequence whose prompt is first, first + 1, …"""
-        ref = AdapterRef(adapter, adapter) if isinstance(adapter, str) else adapter
-        prompt = tuple(range(first, first + num_prompt))
-        request = GenerationRequest("request", prompt, SamplingParams(), ref, prefix_scope=scope)
-        detokenizer = Detokenizer(lambda _: "")
-        sequence = Sequence(request, detokenizer, arrival=next(_arrivals))
-        self.scheduler.add(sequence)
-        return sequence
-
-    def step(self) -> Batch:
-        batch = self.scheduler.next()
-        sequences = {chunk.sequence for chunk in batch.chunks}
-        assert sequences <= set(self.scheduler.running)
-        assert len(sequences) == len(batch.chunks)
-        self.scheduler.settle(batch, [next(self._tokens) for _ in batch.sampling])
-        self.check()
-        return batch
-
-    def check(self) -> None:
-        """Nothing leaks, nothing is used twice."""
-        running, waiting = self.scheduler.running, list(self.scheduler.waiting)
-        held = {block for sequence in running for block in sequence.blocks}
-        assert self.pool.num_free == self.pool.num_usable - len(held)
-        self.pool.check()
-        preempted = [sequence for sequence in waiting if sequence.was_admitted]
-        entered = [s.adapter_digest for s in running + preempted if s.adapter_digest]
-        assert +self.door.users == Counter(entered)
-        assert not set(running) & set(waiting)
-        assert self.scheduler.waiting.accounts == Counter(s.account for s in waiting)
-        assert all(sequence.blocks == [] for sequence in waiting)
-        assert all(s.slot is None for s in waiting if not s.was_admitted)
-
-
-def prefilled(batch: Batch) -> list[tuple[Sequence, int]]:
-    return [(chunk.sequence, chunk.num_tokens) for chunk in batch.prefilling]
-
-
-def decoded(batch: Batch) -> list[Sequence]:
-    return [chunk.sequence for chunk in batch.decoding]
+from tests.server.engine.scheduled import SIZE, Door, Run, decoded, prefilled
 
 
 def test_a_long_prompt_is_computed_in_chunks_and_sampled_at_its_end() -> None:
@@ -383,81 +271,6 @@ def test_prompts_of_as_busy_adapters_are_computed_whole_one_after_the_other() ->
     run = Run(Door("a", "b", "c"), chunk=8)
     prompts = [run.add(8, name, first=10 * n) for n, name in enumerate("abcabc")]
     assert [prefilled(run.step()) for _ in prompts] == [[(each, 8)] for each in prompts]
-
-
-def test_an_adapters_share_holds_while_others_are_asked_for() -> None:
-    run = Run(max_batch=8, chunk=8, blocks=200, adapter_share=0.25)
-    crowd = [run.add(1, "a", first=10 * n) for n in range(12)]
-    run.step()
-    assert len(run.scheduler.running) == 8  # nobody else is there
-    guest = run.add(1, "b", first=500)
-    run.step()
-    for gone in crowd[:7]:
-        run.scheduler.remove(gone)
-    for _ in range(2):
-        run.step()
-    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 2, "b": 1}
-    run.scheduler.remove(guest)
-    run.step()
-    assert len(run.scheduler.running) == 2  # somebody may come again at once
-
-
-def test_beside_many_others_an_adapter_may_have_as_many_as_they() -> None:
-    run = Run(Door(*"abcdef"), max_batch=12, chunk=40, blocks=400, adapter_share=0.1)
-    for number, name in enumerate("bcdef"):
-        run.add(1, name, first=10 * number)
-    run.step()
-    for number in range(12):
-        run.add(1, "a", first=100 + 10 * number)
-    for _ in range(4):
-        run.step()
-    assert Counter(s.adapter_digest for s in run.scheduler.running)["a"] == 5
-
-
-def test_two_adapters_that_could_each_fill_the_batch_have_half_of_it() -> None:
-    run = Run(max_batch=8, chunk=8, blocks=400, adapter_share=0.125)
-    crowds = {name: [run.add(1, name, first=10 * n) for n in range(12)] for name in "ab"}
-    for _ in range(8):
-        run.step()
-    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 4, "b": 4}
-    for gone in crowds["b"]:
-        run.scheduler.remove(gone)
-    run.add(1, "b", first=500)
-    for gone in crowds["a"][:4]:
-        run.scheduler.remove(gone)
-    for _ in range(4):
-        run.step()
-    assert Counter(s.adapter_digest for s in run.scheduler.running) == {"a": 1, "b": 1}
-
-
-def test_two_adapters_with_much_to_compute_fill_a_chunk() -> None:
-    run = Run(max_batch=4, chunk=8, blocks=400, adapter_share=0.125)
-    for name in "ab":
-        for number in range(4):
-            run.add(30, name, first=100 * number)
-    for _ in range(6):
-        assert sum(num_tokens for _, num_tokens in prefilled(run.step())) == 8
-
-
-def test_an_adapters_share_is_of_prompt_tokens_too() -> None:
-    run = Run(chunk=8, blocks=200, adapter_share=0.25)
-    long = run.add(30, "a")
-    assert prefilled(run.step()) == [(long, 8)]
-    short = run.add(1, "b", first=600)
-    assert sorted(prefilled(run.step()), key=lambda each: each[1]) == [(short, 1), (long, 2)]
-    assert prefilled(run.step()) == [(long, 2)]
-
-
-def test_who_was_asked_for_long_ago_limits_nobody() -> None:
-    now = [100.0]
-    share = Share(0.5, clock=lambda: now[0])
-    share.note("b")
-    share.note("a")
-    assert share.of("a", 8, beside=False) == 4
-    now[0] += RECENT + 1
-    share.note("a")
-    assert share.of("a", 8, beside=False) == 8
-    assert share.of("a", 8, beside=True) == 4
 
 
 def test_an_adapter_is_wanted_until_the_last_that_waits_for_it_has_gone() -> None:
