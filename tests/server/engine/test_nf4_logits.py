@@ -46,8 +46,16 @@ def oracles(embedded_base: Path, adapters: dict[str, Path]) -> dict[torch.dtype,
     }
 
 
-def engine_of(base: Path, adapters: dict[str, Path], dtype: torch.dtype, weights: str) -> Engine:
-    return make_engine(base, adapters, dtype=dtype, weights=weights, kv_memory=64 << 20, chunk=16)
+@pytest.fixture(scope="module", params=["nf4", "nf4-shadow"])
+def engines(
+    request: pytest.FixtureRequest, embedded_base: Path, adapters: dict[str, Path]
+) -> dict[torch.dtype, Engine]:
+    """Made once: quantizing takes longer than all that is asked."""
+    settings = {"weights": request.param, "kv_memory": 64 << 20, "chunk": 16}
+    return {
+        dtype: make_engine(embedded_base, adapters, dtype=dtype, **settings)
+        for dtype in (torch.float32, torch.bfloat16)
+    }
 
 
 def errors(deltas: Sequence[GenerationDelta], reference: torch.Tensor) -> list[float]:
@@ -65,32 +73,24 @@ def mean(values: Sequence[float]) -> float:
 
 
 @pytest.mark.parametrize("name", [None, "style"])
-@pytest.mark.parametrize("weights", ["nf4", "nf4-shadow"])
 def test_logits_are_the_oracles(
-    name: str | None,
-    weights: str,
-    embedded_base: Path,
-    adapters: dict[str, Path],
-    oracles: dict[torch.dtype, Oracle],
+    name: str | None, engines: dict[torch.dtype, Engine], oracles: dict[torch.dtype, Oracle]
 ) -> None:
-    engines = {
-        dtype: engine_of(embedded_base, adapters, dtype, weights)
-        for dtype in (torch.float32, torch.bfloat16)
-    }
     found: dict[torch.dtype, list[float]] = {dtype: [] for dtype in engines}
     oracle_errors: list[float] = []
-    for text in PROMPTS:
-        prompt = oracles[torch.float32].encode(text)
-        for dtype, engine in engines.items():
-            driver = Driver(engine)
-            request_id = driver.submit(prompt, name, max_tokens=10, logprobs=20)
-            driver.run()
+    prompts = [oracles[torch.float32].encode(text) for text in PROMPTS]
+    for dtype, engine in engines.items():
+        driver = Driver(engine)
+        asked = [driver.submit(each, name, max_tokens=10, logprobs=20) for each in prompts]
+        driver.run()
+        for prompt, request_id in zip(prompts, asked, strict=True):
             said = prompt + driver.tokens(request_id)
             rows = slice(len(prompt) - 1, -1)
             exact = oracles[torch.float32].logits(name, said).log_softmax(-1)[rows]
             found[dtype] += errors(driver.deltas[request_id], exact)
-        rounded = oracles[torch.bfloat16].logits(name, said).log_softmax(-1)[rows]
-        oracle_errors += (rounded - exact)[exact > PROBABLE].abs().tolist()
+            if dtype == torch.bfloat16:
+                rounded = oracles[dtype].logits(name, said).log_softmax(-1)[rows]
+                oracle_errors += (rounded - exact)[exact > PROBABLE].abs().tolist()
 
     assert len(found[torch.float32]) > 60 * len(PROMPTS)
     assert max(found[torch.float32]) < TOLERANCE
