@@ -46,9 +46,10 @@ def sign(registry: AnyRegistry, version: Version, signer: Signer) -> str:
     Raises `InvalidRequest` for a key that cannot be used, `Unavailable` when Sigstore does not
     answer, and `MissingExtra`.
     """
+    config = signer.configure()  # before what needs the extra: it says which
     from .covered import CoveredFiles
 
-    config = signer.configure().set_hashing_config(CoveredFiles(version))
+    config.set_hashing_config(CoveredFiles(version))
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle.json"
         try:

@@ -18,17 +18,24 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def parse_body(raw: bytes, model: type[Body]) -> Body:
-    """Parse a request body once. Raises InvalidRequest (or a subclass) about its first fault."""
+    """Parse a request body once. Raises InvalidRequest (or a subclass) about one fault."""
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise _refusal(error.errors(include_url=False)[0], model) from None
+        raise _refusal(_foremost(error.errors(include_url=False)), model) from None
 
 
 def parameter_name(location: Sequence[int | str]) -> str | None:
     """`("messages", 2, "role")` → "messages.2.role"; a union's tags are left out."""
     parts = [str(part) for part in location if not str(part).startswith("<")]
     return ".".join(part for part in parts if part != "[key]") or None
+
+
+def _foremost(faults: Sequence[ErrorDetails]) -> ErrorDetails:
+    """The first; but a name that nobody knows before one that is missing, perhaps for that."""
+    if faults[0]["type"] != "missing":
+        return faults[0]
+    return next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
 
 
 def _refusal(fault: ErrorDetails, model: type[BaseModel]) -> InvalidRequest:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -41,6 +42,14 @@ Content = Annotated[
     Discriminator(text_or_list),
 ]
 Name = Annotated[str, Field(max_length=limits.MAX_NAME)]
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+def _check_role(role: Any) -> Any:
+    """Other messages have the other roles; whoever mistypes one is told of all."""
+    if role not in ROLES:
+        raise PydanticCustomError("role", f"must be one of {', '.join(map(repr, ROLES))}")
+    return role
 
 
 class PlainMessage(BaseModel):
@@ -48,7 +57,7 @@ class PlainMessage(BaseModel):
 
     model_config = _STRICT
 
-    role: Literal["system", "developer", "user"]
+    role: Annotated[Literal["system", "developer", "user"], BeforeValidator(_check_role)]
     content: Content
     name: Name | None = None
 

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.errors import RegistryError
 from server.api.errors import as_serving_error, error_event, error_response
 from server.errors import ServingError
 
@@ -49,7 +50,7 @@ class ErrorHandler:
                 raise  # half an answer is out: only breaking the connection is honest
 
     def _log(self, error: Exception, scope: Scope) -> None:
-        known = isinstance(error, ServingError)
+        known = isinstance(error, ServingError | RegistryError)
         request_id = scope.get("state", {}).get("request_id", "-")
         logger.error("%s (id=%s)", error, request_id, exc_info=None if known else error)
 

@@ -167,6 +167,15 @@ def test_sigstore_without_a_network_is_said_to_be_unavailable(
         check_signature(registry, version, trust)
 
 
+def test_without_the_extra_it_is_named(
+    adapter: Path, ann: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("push", adapter, "sql")
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    monkeypatch.delitem(sys.modules, "registry.signing.covered", raising=False)
+    assert "hatstand[signing]" in run("sign", "sql", "--key", ann.private, code=1)
+
+
 def test_the_commands(adapter: Path, ann: Pair, mallory: Pair) -> None:
     run("push", adapter, "sql")
     assert "is not signed" in run("verify", "sql", "--signature", "--key", ann.public, code=1)

@@ -120,6 +120,29 @@ def test_accepts_values_that_change_nothing() -> None:
     assert parse_body(json.dumps(body).encode(), ChatBody).n == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        ({"model": "m", "mesages": [HI]}, "mesages", "Did you mean 'messages'?"),
+        (chat(messages=[{"rol": "user", "content": "x"}]), "messages.0.rol", "no parameter"),
+        ({"model": "m"}, "messages", "required"),
+    ],
+)
+def test_a_misspelt_name_comes_before_what_it_leaves_missing(
+    body: dict[str, Any], param: str, words: str
+) -> None:
+    error = refusal(body)
+    assert error.param == param
+    assert words in error.message
+
+
+def test_a_role_that_nobody_has_is_answered_with_all_of_them() -> None:
+    error = refusal(chat(messages=[{"role": "usr", "content": "x"}]))
+    assert error.message == (
+        "'messages.0.role': must be one of 'system', 'developer', 'user', 'assistant', 'tool'."
+    )
+
+
 def test_unknown_parameters_get_a_hint() -> None:
     error = refusal(chat(temprature=1))
     assert error.code == "unknown_parameter"

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from registry.errors import RegistryUnreachable
 from registry.hats import Hat
 from server.errors import AdapterLoadError, QueueFull
 from tests.server.api.fakes import BASE_FINGERPRINT, Site
@@ -241,6 +242,22 @@ async def test_unforeseen_errors_tell_nothing(
     assert response.status_code == 500
     assert "secret" not in response.text
     assert "secret path" in caplog.text
+
+
+async def test_a_registry_that_is_away_is_a_line_in_the_log(
+    site: Site,
+    client: httpx.AsyncClient,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: object) -> None:
+        raise RegistryUnreachable("the registry does not answer")
+
+    monkeypatch.setattr(site.registry, "route", fail)
+    response = await ask(client)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "registry_unreachable")
+    assert "the registry does not answer" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_streams_openai_chunks(client: httpx.AsyncClient) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server import errors as serving_errors
+from server import metrics
 from server.api import errors as api_errors
 from server.api.chat_body import ChatBody
 from server.api.completion_body import CompletionBody
@@ -18,6 +22,7 @@ from server.api.openapi_operations import OPERATIONS, TUNING_OPERATIONS
 from server.api.responses.body import ResponsesBody
 from server.api.responses.routes import ResponseNotFound
 from server.errors import ServingError
+from server.replicas import exposition
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
 
@@ -55,7 +60,15 @@ def test_every_path_is_documented(path: str) -> None:
 async def test_every_metric_is_documented(client: httpx.AsyncClient) -> None:
     await client.post("/v1/load_lora_adapter", json={"lora_name": "sql"})
     await client.post("/v1/completions", json={"model": "sql", "prompt": "x"})
-    metrics = (await client.get("/metrics")).text
-    for family in text_string_to_metric_families(metrics):
+    exported = (await client.get("/metrics")).text
+    for family in text_string_to_metric_families(exported):
         if not family.name.endswith("_created"):
             assert f"`{family.name}" in TEXT, family.name
+
+
+@pytest.mark.parametrize("module", [metrics, exposition])
+def test_metrics_that_only_some_servers_have_are_documented(module: ModuleType) -> None:
+    """A registry elsewhere, several replicas: by the names in the source."""
+    names = re.findall(r'"(hatstand_\w+)"', inspect.getsource(module))
+    assert names
+    assert [name for name in names if f"`{name}" not in TEXT] == []
