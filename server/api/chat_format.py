@@ -20,7 +20,7 @@ class ChatFormat:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._voices: dict[int, Voice] = {}  # by choice
-        self._texts = TextChunks(lambda index, text: self._chunk(index, {"content": text}))
+        self._texts = TextChunks()
         tells_more = job.body.num_logprobs is not None or job.body.return_token_ids
         self._is_plain = job.toolbox is None and not tells_more
 
@@ -52,11 +52,14 @@ class ChatFormat:
     def chunks(self, index: int, delta: GenerationDelta) -> bytes:
         """A content chunk if the delta has any, then a finish chunk if it is the last."""
         if self._is_plain and delta.finish_reason is None:
-            return self._texts.of(index, delta.text) if delta.text else b""
+            return self._said(index, delta.text) if delta.text else b""
         return b"".join(map(encode_chunk, self._chunks(index, delta)))
 
     async def closing(self, usage: Usage) -> bytes:
         return last_chunk(self._head(), usage, wants_usage=self._job.body.wants_usage)
+
+    def _said(self, index: int, text: str) -> bytes:
+        return self._texts.of(index, text, lambda text: self._chunk(index, {"content": text}))
 
     def _chunks(self, index: int, delta: GenerationDelta) -> list[dict[str, Any]]:
         voice = self._voice(index)

@@ -17,19 +17,15 @@ def encode_chunk(chunk: dict[str, Any]) -> bytes:
 
 
 class TextChunks:
-    """Chunks of each choice of which nothing but the text changes: encoded once, then filled in.
+    """Chunks of each choice of which nothing but the text changes: encoded once, then filled in."""
 
-    chunk_of: the chunk of a choice's text.
-    """
-
-    def __init__(self, chunk_of: Callable[[int, str], dict[str, Any]]) -> None:
-        self._chunk_of = chunk_of
+    def __init__(self) -> None:
         self._around: dict[int, list[bytes]] = {}  # by choice: what comes before and after the text
 
-    def of(self, choice: int, text: str) -> bytes:
-        """The same as `encode_chunk(chunk_of(choice, text))`."""
+    def of(self, choice: int, text: str, chunk_of: Callable[[str], dict[str, Any]]) -> bytes:
+        """The same as `encode_chunk(chunk_of(text))`, which is asked once for each choice."""
         if choice not in self._around:
-            whole = encode_chunk(self._chunk_of(choice, _GAP))
+            whole = encode_chunk(chunk_of(_GAP))
             self._around[choice] = whole.split(_encode(_GAP).encode())
         before, after = self._around[choice]
         return before + _encode(text).encode() + after

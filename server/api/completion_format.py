@@ -26,7 +26,7 @@ class CompletionFormat:
         self._offsets = [0] * len(job.sequences)
         self._scores: dict[int, list[TokenLogprob]] = {}  # of prompts, for their other choices
         self._begun: set[int] = set()
-        self._texts = TextChunks(lambda index, text: self._chunk(index, Answer(text)))
+        self._texts = TextChunks()
         self._is_plain = job.body.num_logprobs is None and not job.body.return_token_ids
 
     async def whole(self, answers: list[Answer], usage: Usage) -> Completion:
@@ -41,11 +41,14 @@ class CompletionFormat:
     def chunks(self, index: int, delta: GenerationDelta) -> bytes:
         """One chunk for the delta, finish reason included."""
         if self._is_plain and delta.finish_reason is None and index in self._begun:
-            return self._texts.of(index, delta.text)
+            return self._said(index, delta.text)
         return encode_chunk(self._chunk(index, delta))
 
     async def closing(self, usage: Usage) -> bytes:
         return last_chunk(self._head(), usage, wants_usage=self._job.body.wants_usage)
+
+    def _said(self, index: int, text: str) -> bytes:
+        return self._texts.of(index, text, lambda text: self._chunk(index, Answer(text)))
 
     def _chunk(self, index: int, gain: Answer | GenerationDelta) -> dict[str, Any]:
         chunk = {**self._head(), "choices": [self._choice(index, gain)]}

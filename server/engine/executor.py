@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import torch
 
 from server.engine.batch import Batch
 from server.engine.config import ModelConfig
+from server.engine.memory import Holes
 from server.engine.pooling import take_pools
 from server.engine.prompt_scores import take_scores
 from server.engine.sampled import Sampled
@@ -77,6 +78,7 @@ class DirectExecutor(Generic[Input]):
     layout: BatchLayout[Input]
     sampler: Sampler
     lookahead: int = 0
+    holes: Holes = field(default_factory=Holes)
 
     @property
     def vocab_size(self) -> int:
@@ -87,6 +89,7 @@ class DirectExecutor(Generic[Input]):
         return self.runner.weights.nbytes
 
     def launch(self, batch: Batch) -> Outcome:
+        self.holes.look()
         logits = self.runner.forward(self.layout.build(batch))
         if batch.is_pooled:
             take_pools(batch.chunks, self.runner.final_states)
