@@ -15,6 +15,8 @@ from server.engine.places import AdapterDoor, Places
 from server.engine.sequence import Sequence
 from server.engine.step_costs import StepCosts
 
+SMALL_PIECE = 16  # prompt tokens
+
 
 class Scheduler:
     """Continuous batching with chunked prefill, fair among adapters.
@@ -172,12 +174,13 @@ class Scheduler:
         if not further:
             return []
         num_tokens = sum(chunk.num_tokens for chunk in prefilling)
-        left = budget - num_tokens
-        if not bound.has_pass:
+        left, least = budget - num_tokens, 1
+        if not bound.has_pass:  # a piece costs more than its tokens: small ones wait for a pass
             left = min(left, self.fair_time.tokens_beside(len(decoding), num_tokens))
+            least = SMALL_PIECE
         chunks: list[Chunk] = []
         for sequence in self._places.prompts():
-            if left > 0 and sequence in further:
+            if left >= min(least, sequence.num_uncomputed) and sequence in further:
                 chunks.append(Chunk.of(sequence, left))
                 left -= chunks[-1].num_tokens
         return chunks

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from server.engine.fair_time import PASSES, RECENT, FairTime
+from server.engine.scheduler import SMALL_PIECE
 from server.engine.sequence import Sequence
 from server.engine.step_costs import Line, StepCosts
 from tests.server.engine.scheduled import Door, Run, decoded, prefilled
@@ -180,17 +181,28 @@ def test_a_prompt_of_many_passes_comes_to_its_end() -> None:
 
 
 def test_prompts_ride_with_others_as_far_as_they_hardly_lengthen_the_step() -> None:
-    site = Site(CHEAP, fraction=0.125, chunk=512)
+    costs = StepCosts(Line(0.004, 0.0001), Line(0.002, 0.00002))
+    site = Site(costs, fraction=0.125, chunk=512)
     site.crowd(1, "b")
     site.crowd(20, num_prompt=60)
     site.steps(3)
     riders = site.fair_time.tokens_beside(2, 40)
-    assert riders == int(0.0625 * CHEAP.of(2, 40) / 0.0001)
+    assert riders == int(0.0625 * costs.of(2, 40) / 0.00002)
     assert site.fair_time.tokens_beside(2, 0) <= 0  # a pass of its own costs more than that
     newcomer = site.run.add(40, "c", first=20_000)
     chunks = dict(prefilled(site.run.step()))
     assert chunks.pop(newcomer) == 40
     assert 0 < sum(chunks.values()) <= site.fair_time.tokens_beside(3, 40)
+
+
+def test_pieces_too_small_to_be_worth_a_ride_wait_for_a_pass() -> None:
+    site = Site(CHEAP, fraction=0.125, chunk=512)
+    site.crowd(1, "b")
+    site.crowd(20, num_prompt=60)
+    site.steps(3)
+    assert 0 < site.fair_time.tokens_beside(2, 40) < SMALL_PIECE
+    newcomer = site.run.add(40, "c", first=20_000)
+    assert prefilled(site.run.step()) == [(newcomer, 40)]
 
 
 def test_until_a_step_has_been_timed_an_adapter_has_as_many_rows_as_others() -> None:
