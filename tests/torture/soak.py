@@ -57,6 +57,16 @@ class Soak:
         (slope, _), covariance = np.polyfit(hours - hours.mean(), sizes, 1, cov=True)
         return float(slope), float(np.sqrt(covariance[0, 0]))
 
+    def least(self, seconds: float = 60.0) -> list[float]:
+        """The least resident memory of each so many seconds, in MiB.
+
+        On a CPU the heap's holes fill for a minute and are given back: what stays is below them.
+        """
+        sizes: dict[int, list[int]] = {}
+        for sample in self.samples:
+            sizes.setdefault(int((sample.at - self.began) // seconds), []).append(sample.resident)
+        return [min(some) / MIB for some in sizes.values()]
+
     def percentiles(self, *adapters: str) -> tuple[list[float], list[float], list[float]]:
         """p50, p95 and p99 of seconds to the first text, between texts, and in all.
 
@@ -119,6 +129,8 @@ class Soak:
                 slope, error = self.slope(what=what)
                 ends = f"{sizes[0]:.0f} to {sizes[-1]:.0f} MiB"
                 lines.append(f"  {what} {ends}, second half {slope:+.1f} ± {error:.1f} MiB/h")
+        least = " ".join(f"{size:.0f}" for size in self.least())
+        lines.append(f"  resident, least of each minute: {least} MiB")
         return "\n".join(lines)
 
 
