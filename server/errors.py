@@ -134,6 +134,11 @@ class Unavailable(ServingError):
 class EngineStopped(Unavailable):
     """The engine ended by an error of its own; the process has to be started again."""
 
+    def __init__(
+        self, message: str = "the engine stopped after an error; the server's log has the details"
+    ) -> None:
+        super().__init__(message)
+
 
 class StartupError(Exception):
     """The server cannot start as asked; the message says what to change."""

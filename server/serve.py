@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server 
     from server.bases import Base
     from server.engine.config import EngineSettings
     from server.engine.worker import EngineWorker
+    from server.last_words import Witness
     from server.proof import ReceiptGate, SignatureGuard
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,11 @@ def _serve_replicas(settings: Settings, listener: socket.socket) -> None:
 
 
 def serve_on(
-    listener: socket.socket, settings: Settings, announce: Callable[[], None] = lambda: None
+    listener: socket.socket,
+    settings: Settings,
+    *,
+    announce: Callable[[], None] = lambda: None,
+    witness: Witness | None = None,
 ) -> None:
     """Serve on a socket, in this process. `announce` is called once requests are taken.
 
@@ -92,6 +97,8 @@ def serve_on(
 
     with _progress(console) as report:
         server = assemble(settings, report, announce=say)
+    if witness is not None:
+        server.be_witnessed(witness)
     server.serve_out([listener])
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from server.errors import EngineStopped
 from server.interpreter import settle_interpreter
+from server.last_words import Witness
 
 from .heads import BoundedHeads
 from .readiness import Readiness
 from .silence import FILES_FOR_OTHERS, SilentConnections, file_limit
+from .witnessed import WitnessedHttp
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +67,10 @@ class DrainingServer(uvicorn.Server):
         self._deadline: float | None = None
         self._silent = SilentConnections(most=file_limit() // FILES_FOR_OTHERS)
         self.has_failed = False
+
+    def be_witnessed(self, witness: Witness) -> None:
+        """Have somebody else able to end our answers, before any connection is taken."""
+        self.config.http = cast(type[asyncio.Protocol], partial(WitnessedHttp, witness))
 
     def serve_out(self, sockets: list[socket.socket]) -> None:
         """Serve in a process that does nothing else; EngineStopped where that is why it ends."""

@@ -165,9 +165,7 @@ class EngineWorker:
     def _stopped(self) -> Unavailable:
         """What callers are told; why the engine died is for the log, not for them."""
         if self._failure is not None:
-            return EngineStopped(
-                "the engine stopped after an error; the server's log has the details"
-            )
+            return EngineStopped()
         return Unavailable("the engine is not running: the server is starting or shutting down")
 
     async def _until(self, begin: Command, outcome: Callable[[], bool | ServingError]) -> None:

@@ -13,11 +13,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.draining import DrainingServer
+from server.api.witnessed import VISITOR
 from server.supervision import Notice, Tell
 
 from .handover import Handover, Lost, receive
 
-VISITOR = "handed_over"  # in a request's state: the number of its connection
 REPLICA = "x-hatstand-replica"
 
 

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from server.api.silence import FILES_FOR_OTHERS, file_limit
+from server.last_words import Heir
 from server.settings import Settings
-from server.supervision import Child, Notice, Work
+from server.supervision import Child, Notice, Work, refusal
 
 from .handover import hand_over, order_to_leave
 from .holding import Holding, Level
@@ -31,15 +33,20 @@ LOOK_WITHIN = 2.5  # seconds for an answer to one; without it, others are given 
 MOST_MISSED = 3  # in a row; a machine that was suspended misses one, and a stopped process all
 EXPECTED = 2.0  # seconds after which an adapter that was sent there shows in its metrics
 ANSWERS_WITHIN = 10.0  # seconds, what the parent wants to know itself
+RETRY_AFTER = 1.0  # seconds, told to whom another replica may answer
 
 Rehome = Callable[[Visit], None]
 """What becomes of a visit that a replica did not answer: it ended, or could not receive it."""
+Visits = dict[int, Visit | None]
+"""What a replica was given and has not ended, by number; None: it has begun to answer."""
 
 
 class Replica:
     """A child from its start to its end, and what it was given."""
 
-    def __init__(self, number: int, child: Child, orders: socket.socket, rehome: Rehome) -> None:
+    def __init__(
+        self, number: int, child: Child, orders: socket.socket, visits: Visits, rehome: Rehome
+    ) -> None:
         self.number = number
         self.is_serving = False  # it takes connections, ready or not
         self.is_ready = False
@@ -52,7 +59,7 @@ class Replica:
         self._holding = Holding()
         self._expected: dict[str, float] = {}  # adapters sent there, and when
         self._numbers = itertools.count(1)
-        self._open: dict[int, Visit | None] = {}  # None: it has begun to answer
+        self._open = visits
         self._sender = ThreadPoolExecutor(1, thread_name_prefix=f"replica-{number}")
 
     @classmethod
@@ -60,13 +67,19 @@ class Replica:
         cls, place: Place, settings: Settings, assemble: Assemble, rehome: Rehome
     ) -> Replica:
         settings = replace(settings, engine=replace(settings.engine, device=place.device))
+        visits: Visits = {}
+        heir = Heir.open(
+            most_files=file_limit() // FILES_FOR_OTHERS // settings.replicas,
+            refusal=lambda: refusal(RETRY_AFTER),
+            is_left=lambda number: visits.get(number) is None,  # others go to another replica
+        )
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             work = Work(ServeInbox(assemble, place.number), settings)
-            child = await Child.start(work, theirs, place.environ)
+            child = await Child.start(work, theirs, place.environ, heir)
             undo.pop_all()
-        return cls(place.number, child, ours, rehome)
+        return cls(place.number, child, ours, visits, rehome)
 
     @property
     def num_open(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.last_words import Witness
 from server.settings import Settings
 from server.supervision import Tell
 
@@ -30,10 +31,14 @@ class ServeInbox:
     assemble: Assemble
     number: int
 
-    def __call__(self, orders: socket.socket, settings: Settings, tell: Tell) -> None:
+    def __call__(
+        self, orders: socket.socket, settings: Settings, tell: Tell, witness: Witness | None
+    ) -> None:
         inbox = Inbox(orders, tell, self.number)
         server = self.assemble(settings, _log_stage, inbox.open)
         inbox.feed(server)
+        if witness is not None:
+            server.be_witnessed(witness)
         server.serve_out([])
 
 

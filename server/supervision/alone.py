@@ -7,30 +7,46 @@ import signal
 import socket
 import sys
 
+from server.api.silence import FILES_FOR_OTHERS, file_limit
+from server.last_words import Heir, Witness
 from server.serve import serve_on
 from server.settings import Settings
 
 from .child import Child
-from .control import Notice, Tell, Work
-from .stand_in import StandIn
+from .control import Notice, Serve, Tell, Work
+from .stand_in import StandIn, refusal
 from .supervisor import Supervisor
 
 MOST_DEATHS = 5  # in a row, before it is given up: nobody else serves, and others may do better
 
 
-def supervise(settings: Settings, listener: socket.socket) -> None:
+def serve_listener(
+    listener: socket.socket, settings: Settings, tell: Tell, witness: Witness | None
+) -> None:
+    """The child's work: the listening socket is what it is handed."""
+    serve_on(listener, settings, announce=lambda: tell(Notice("serving")), witness=witness)
+
+
+def supervise(settings: Settings, listener: socket.socket, serve: Serve = serve_listener) -> None:
     """Serve in a process of its own, for as long as nobody says SIGTERM or Ctrl-C.
 
     Raises StartupError if it cannot start as asked, EngineStopped if it keeps dying.
     """
-    status = asyncio.run(_supervise(settings, listener))
+    status = asyncio.run(_supervise(Work(serve, settings), listener))
     if status:
         sys.exit(128 - status if status < 0 else status)
 
 
-async def _supervise(settings: Settings, listener: socket.socket) -> int:
+async def _supervise(work: Work, listener: socket.socket) -> int:
+    async def start() -> Child:
+        heir = Heir.open(
+            most_files=file_limit() // FILES_FOR_OTHERS,
+            refusal=lambda: refusal(supervisor.start_seconds),
+        )
+        return await Child.start(work, listener, heir=heir)
+
     supervisor = Supervisor(
-        lambda: Child.start(Work(serve_listener, settings), listener),
+        start,
         meanwhile=lambda retry_after: StandIn(listener, retry_after),
         most_deaths=MOST_DEATHS,
     )
@@ -38,8 +54,3 @@ async def _supervise(settings: Settings, listener: socket.socket) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.end)
     return await supervisor.run()
-
-
-def serve_listener(listener: socket.socket, settings: Settings, tell: Tell) -> None:
-    """The child's work: the listening socket is what it is handed."""
-    serve_on(listener, settings, announce=lambda: tell(Notice("serving")))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 
 from server.errors import StartupError
+from server.last_words import Heir
 
 from .control import Notice, Work
 
@@ -34,34 +35,45 @@ class Child:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        heir: Heir | None,
     ) -> None:
         self._process = process
+        self._heir = heir
         self._reader = reader
         self._writer = writer
 
     @classmethod
     async def start(
-        cls, work: Work, handed: socket.socket, environ: Mapping[str, str] | None = None
+        cls,
+        work: Work,
+        handed: socket.socket,
+        environ: Mapping[str, str] | None = None,
+        heir: Heir | None = None,
     ) -> Child:
         """Begin the work; `environ` is added to our own environment.
 
         A process has that from its first instruction: CUDA reads which GPUs there are once, and
-        what imports torch on the way may ask for that before anybody could set anything.
+        what imports torch on the way may ask for that before anybody could set anything. heir: who
+        ends the answers that it dies over.
         """
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
-            sockets = (theirs.fileno(), handed.fileno())
+            if heir is not None:
+                undo.callback(heir.close)
+            files = (theirs.fileno(), handed.fileno(), *(heir.inherited if heir else ()))
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "server.supervision.inside", *map(str, sockets)),
-                pass_fds=sockets,
+                *(sys.executable, "-P", "-m", "server.supervision.inside", *map(str, files)),
+                pass_fds=files,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(environ or {})},
                 start_new_session=True,
             )
             undo.pop_all()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         writer.write(work.message())
-        return cls(process, reader, writer)
+        if heir is not None:
+            heir.attend()
+        return cls(process, reader, writer, heir)
 
     @property
     def pid(self) -> int:
@@ -94,9 +106,11 @@ class Child:
             yield notice
 
     async def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Its exit status, once it has ended, and what it had not said has been said."""
         status = await self._process.wait()
         self._writer.close()
+        if self._heir is not None:
+            self._heir.speak()
         return status
 
     def terminate(self) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from server.last_words import Witness
 from server.settings import Settings
 
 _LENGTH = struct.Struct("!Q")
@@ -44,9 +45,10 @@ class Notice:
 
 
 Tell = Callable[[Notice], None]
-Serve = Callable[[socket.socket, Settings, Tell], None]
-"""Serves on the socket that a process was handed, until told to leave. Raises StartupError and
-EngineStopped. A function of a module, since it crosses over to another process."""
+Serve = Callable[[socket.socket, Settings, Tell, Witness | None], None]
+"""Serves on the socket that a process was handed, until told to leave; the witness, where there is
+one, is to see its connections. Raises StartupError and EngineStopped. A function of a module, since
+it crosses over to another process."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""The serving process itself: `python -m server.supervision.inside CONTROL HANDED`.
+"""The serving process itself: `python -m server.supervision.inside CONTROL HANDED [COPIES PAGES]`.
 
-CONTROL and HANDED are numbers of sockets that it inherits; requests come through the second.
+These are numbers of files that it inherits. Requests come through the socket HANDED; by the last
+two its parent can speak for it when it has died.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 
 from registry.logs import configure_logging
 from server.errors import EngineStopped, StartupError
+from server.last_words import Witness
 
 from .control import Notice, Work
 
@@ -23,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Serve until told to leave. Status 1: it could not start, or not go on."""
-    control, handed = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    files = [int(number) for number in sys.argv[1:]]
+    for file in files:
+        os.set_inheritable(file, False)  # or what we start would hold it open when we are gone
+    control, handed = (socket.socket(fileno=file) for file in files[:2])
+    witness = Witness.inheriting(*files[2:]) if files[2:] else None
     work = Work.receive(control)
     configure_logging(work.settings.log_format)
     threading.Thread(target=_leave_with_parent, args=(control,), daemon=True).start()
@@ -33,7 +39,7 @@ def main() -> None:
             control.sendall(notice.line())
 
     try:
-        work.serve(handed, work.settings, tell)
+        work.serve(handed, work.settings, tell, witness)
     except StartupError as error:
         tell(Notice("refused", str(error)))
     except ModuleNotFoundError as error:

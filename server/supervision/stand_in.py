@@ -62,13 +62,21 @@ def answer(head: bytes, retry_after: float) -> bytes:
     reason = "the server is being restarted"
     if path == b"/healthz":
         return _reply(HTTPStatus.OK, {"status": reason})
-    wait = {"Retry-After": str(max(1, math.ceil(retry_after)))}
     if path == b"/readyz":
         body = {"status": "not ready", "reasons": [reason], "warnings": []}
-        return _reply(HTTPStatus.SERVICE_UNAVAILABLE, body, wait)
-    error = Unavailable(f"{reason[0].upper()}{reason[1:]}; try again.")
+        return _reply(HTTPStatus.SERVICE_UNAVAILABLE, body, _wait(retry_after))
+    return refusal(retry_after)
+
+
+def refusal(retry_after: float) -> bytes:
+    """The reply to whoever has to ask again, after so many seconds."""
+    error = Unavailable("The server is being restarted; try again.")
     details = {"message": error.message, "type": error.type, "param": None, "code": error.code}
-    return _reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": details}, wait)
+    return _reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": details}, _wait(retry_after))
+
+
+def _wait(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 def _reply(status: HTTPStatus, body: dict[str, Any], more: dict[str, str] | None = None) -> bytes:

@@ -52,6 +52,7 @@ class Supervisor:
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         self.num_restarts = 0
+        self.start_seconds = 1.0  # that the newest start took
         self._start = start
         self._name = name
         self._meanwhile = meanwhile
@@ -60,7 +61,6 @@ class Supervisor:
         self._first_pause = first_pause
         self._child: Served | None = None
         self._ending = asyncio.Event()
-        self._start_seconds = 1.0  # that the newest start took
 
     @property
     def is_ending(self) -> bool:
@@ -114,7 +114,7 @@ class Supervisor:
     async def _begin_again(self, deaths: int) -> bool:
         """Start a child that serves, after some pauses if need be; False once asked to end."""
         due = time.monotonic()
-        async with self._meanwhile(lambda: due + self._start_seconds - time.monotonic()):
+        async with self._meanwhile(lambda: due + self.start_seconds - time.monotonic()):
             while True:
                 if self._most_deaths is not None and deaths >= self._most_deaths:
                     raise EngineStopped(
@@ -147,7 +147,7 @@ class Supervisor:
         if self.is_ending:
             self._child.terminate()
         await self._child.serving()
-        self._start_seconds = time.monotonic() - began
+        self.start_seconds = time.monotonic() - began
 
     async def _status(self) -> int:
         return 0 if self._child is None else await self._child.wait()

@@ -4,6 +4,7 @@ An engine that computes nothing hands every stream one token a step, from a thre
 the real one does; a client process reads the streams. Printed: tokens a second that arrived beside
 those that were offered, the time from a token's making to its reading, the time from a request to
 the first byte of its stream (all are opened at once, and one by one), and the processor's share.
+With --witnessed another process could end the answers, as under `hatstand serve`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ import asyncio
 import json
 import multiprocessing
 import re
+import socket
 import threading
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import uvicorn
 
+from server.api.heads import BoundedHeads
+from server.api.witnessed import WitnessedHttp
 from server.engine.request import EngineStats, GenerationDelta, GenerationRequest
+from server.last_words import Witness, copies
+from server.last_words.copies import Given
+from server.last_words.pages import Pages, create_file
 from server.settings import ApiSettings
 from tests.server.api.fakes import FakeEngine, make_site
 
@@ -138,17 +147,42 @@ def client(port: int, num_streams: int, num_tokens: int, results: multiprocessin
     results.put(asyncio.run(everything()))
 
 
+def hold(channel: socket.socket) -> None:
+    """What a parent does while its child lives, but for the event loop around it."""
+    channel.setblocking(True)
+    held = {}
+    while (message := copies.receive(channel)) is not None:
+        old = held.pop(message.page, None)
+        if old is not None and old.connection is not None:
+            old.connection.close()
+        if isinstance(message, Given):
+            held[message.page] = message
+
+
+def witnessed() -> Any:
+    """The protocol of `hatstand serve`, with a process that is given copies."""
+    ours, theirs = copies.channel()
+    context = multiprocessing.get_context("spawn")
+    context.Process(target=hold, args=(ours,), daemon=True).start()
+    ours.close()
+    return partial(WitnessedHttp, Witness(theirs, Pages(create_file(1 << 12))))
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--streams", type=int, default=256)
     options.add_argument("--rate", type=float, default=20_000, help="tokens a second, in all")
     options.add_argument("--seconds", type=float, default=5)
     options.add_argument("--profile", action="store_true")
+    options.add_argument("--witnessed", action="store_true")
     asked = options.parse_args()
     interval = asked.streams / asked.rate
     engine = PacedEngine(interval)
     site = make_site(ApiSettings(), engine)
-    config = uvicorn.Config(site.app, port=0, log_level="warning", ws="none", access_log=False)
+    http = witnessed() if asked.witnessed else BoundedHeads
+    config = uvicorn.Config(
+        site.app, http=http, port=0, log_level="warning", ws="none", access_log=False
+    )
     server = uvicorn.Server(config)
     results: multiprocessing.Queue = multiprocessing.get_context("spawn").Queue()  # type: ignore[type-arg]
 

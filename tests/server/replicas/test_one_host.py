@@ -154,7 +154,9 @@ def test_who_leaves_is_not_generated_for(host: Process) -> None:
     )
 
 
-def test_what_a_killed_replica_had_not_answered_is_answered_by_another(host: Process) -> None:
+def test_of_a_killed_replica_another_answers_what_had_not_begun_and_streams_are_ended(
+    host: Process, bridle: Bridle
+) -> None:
     killed = threading.Event()
 
     def ask_until_then(name: str) -> list[httpx.Response]:
@@ -163,15 +165,25 @@ def test_what_a_killed_replica_had_not_answered_is_answered_by_another(host: Pro
             told.append(host.ask(name, max_tokens=300))
         return told
 
-    with ThreadPoolExecutor(len(ADAPTERS)) as callers:
-        answers = callers.map(ask_until_then, ADAPTERS)
-        eventually("both work", lambda: all(series(host, "hatstand_sequences_running").values()))
-        victim, *_ = replica_processes(host)
-        os.kill(victim, signal.SIGKILL)
-        killed.set()
+    lines: dict[str, list[str]] = {name: [] for name in ADAPTERS}
+    with ThreadPoolExecutor(2 * len(ADAPTERS)) as callers:
+        with bridle.slow():  # or streams may end before the last one has begun
+            streams = callers.map(partial(read_stream, host), lines, lines.values())
+            answers = callers.map(ask_until_then, ADAPTERS)
+            eventually("all streams have begun", lambda: all(lines.values()))
+            running = partial(series, host, "hatstand_sequences_running")
+            eventually("both work", lambda: all(running().values()))
+            victim, *_ = replica_processes(host)
+            os.kill(victim, signal.SIGKILL)
+            killed.set()
+        assert list(streams) == [None] * len(ADAPTERS)
         told = [answer for each in answers for answer in each]
     assert {answer.status_code for answer in told} == {200}
     assert {answer.json()["usage"]["completion_tokens"] for answer in told} == {300}
+    ends = [each[-1] for each in lines.values()]
+    cut = {end for end in ends if '"unavailable"' in end}
+    assert cut
+    assert {*ends} - cut <= {"data: [DONE]"}
     eventually("another is started", lambda: victim not in replica_processes(host))
     eventually("both are ready", lambda: num_ready(host) == REPLICAS)
     assert series(host, "hatstand_replica_restarts_total") == {"": 1}

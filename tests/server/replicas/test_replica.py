@@ -37,7 +37,7 @@ async def test_one_that_ignores_the_signal_already_is_ordered_to_leave() -> None
     child = DeafChild()
     with closing(ours), closing(theirs):
         theirs.settimeout(PATIENCE)
-        replica = Replica(0, cast("Child", child), ours, lambda _: None)
+        replica = Replica(0, cast("Child", child), ours, {}, lambda _: None)
         starting = asyncio.create_task(replica.serving())
         await asyncio.sleep(0)
         replica.terminate()
