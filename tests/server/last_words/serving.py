@@ -102,7 +102,7 @@ class Server:
 
     def num_running(self) -> int:
         """Sequences, as the child counts them."""
-        text = httpx.get(f"{self.url}/metrics").text
+        text = httpx.get(f"{self.url}/metrics", timeout=60).text
         [line] = [each for each in text.splitlines() if each.startswith("hatstand_sequences_run")]
         return round(float(line.split()[-1]))
 

@@ -32,6 +32,7 @@ BODIES = {
     "/v1/completions": {"model": "pirate", "prompt": "hi", "max_tokens": MANY},
     "/v1/responses": {"model": "pirate", "input": "hi", "store": False, "max_output_tokens": MANY},
 }
+PATIENCE = 120.0  # seconds after which what does not come counts as broken
 TOLD = {
     "message": "the engine stopped after an error; the server's log has the details",
     "type": "server_error",
@@ -135,7 +136,7 @@ async def refused_by_ours(server: Server) -> int:
 
 def test_clients_raise_what_they_raise_for_an_error_event(server: Server) -> None:
     async def everybody() -> list[object]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             calls = (
                 from_openai,
                 from_openai_responses,
