@@ -7,18 +7,12 @@ from typing import Annotated
 import typer
 
 from .failures import explained
+from .registry_option import RegistryOption
 
 
 def worker(
     base: Annotated[str, typer.Option(help="The base that jobs train on: the served one.")],
-    registry: Annotated[
-        str | None,
-        typer.Option(
-            help="Where results go; default: the embedded one.",
-            metavar="DIR_OR_URL",
-            envvar="HATSTAND_REGISTRY",
-        ),
-    ] = None,
+    registry: RegistryOption = None,
     queue: Annotated[
         str | None,
         typer.Option(
