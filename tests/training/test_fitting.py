@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from training import fitting
+from training import layer_choice
 from training.collator import Collator
 from training.fitting import Fitting, Session
 from training.flat import FlatCollator
@@ -32,7 +32,7 @@ def test_rows_lie_behind_one_another_where_attention_can_have_them_so(
     capability: tuple[int, int],
     collator: type,
 ) -> None:
-    monkeypatch.setattr(fitting, "device", lambda: torch.device(kind))
+    monkeypatch.setattr(layer_choice, "device", lambda: torch.device(kind))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     recipe = read_recipe(write_recipe())
     made = Fitting(recipe, 0, Progressing(Console(quiet=True)), Session(), "run")
