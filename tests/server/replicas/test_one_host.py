@@ -261,7 +261,7 @@ def test_sigterm_lets_everybody_finish_and_turns_new_ones_away(
 
 
 def read_stream(host: Process, model: str, lines: list[str]) -> None:
-    body = {"model": model, "prompt": "x", "max_tokens": 500, "ignore_eos": True, "stream": True}
+    body = {"model": model, "prompt": "x", "max_tokens": 240, "ignore_eos": True, "stream": True}
     with httpx.stream("POST", f"{host.url}/v1/completions", json=body, timeout=60) as answer:
         lines.extend(line for line in answer.iter_lines() if line)
 
