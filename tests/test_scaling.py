@@ -12,6 +12,8 @@ from docs.scaling.shelf import Shelf
 from docs.scaling.simulate import ROUTERS, Case, row
 from docs.scaling.simulation import Simulation
 from docs.scaling.traffic import Traffic
+from server.residency.residency import LEAVING
+from server.residency.tenant import MIN_STAY
 
 SPEED = Speed(
     step=0.01,
@@ -99,6 +101,19 @@ def test_whoever_was_entered_longest_ago_leaves_and_nobody_in_use_does() -> None
     assert not shelf.enter(2, now=1.2)
     shelf.settle(now=1.3)
     assert set(shelf.tenants) == {1, 3}  # the one is in use, the other was just brought
+
+
+def test_half_of_the_slots_are_cleared_at_once_for_those_who_wait() -> None:
+    shelf = Shelf(replace(MACHINE, slots=4, host_adapters=9))
+    shelf.fill([1, 2, 3, 4, 5, 6, 7])
+    assert all(shelf.enter(adapter, now=0.0) for adapter in (1, 2, 3, 4))
+    assert not any(shelf.enter(adapter, now=1.0) for adapter in (5, 6, 7))
+    shelf.settle(now=1.0)
+    assert [adapter for adapter in shelf.tenants if shelf.tenants[adapter].makes_room] == [1, 2]
+
+
+def test_the_server_clears_as_many_as_the_simulation() -> None:
+    assert (MACHINE.leaving, MACHINE.min_stay) == (LEAVING, MIN_STAY)
 
 
 def test_routing_by_adapter_finds_more_of_them_in_slots() -> None:

@@ -53,6 +53,7 @@ class Machine:
     host_adapters: int  # that host memory holds
     loaders: int = 4
     min_stay: float = 0.25  # seconds in a slot before an adapter may be asked to leave
+    leaving: int = 2  # of so many slots one may be cleared at a time for adapters that wait
 
 
 # docs/benchmarks.md, one H200, Mistral-7B in NF4, exact, rank 16: steps of 1/1 2.98 ms, 16/16 3.59,

@@ -111,8 +111,10 @@ class Shelf:
         return False
 
     def _make_room(self, now: float) -> None:
-        if self.tenants and not any(tenant.makes_room for tenant in self.tenants.values()):
-            oldest = next(iter(self.tenants.values()))
+        staying = [tenant for tenant in self.tenants.values() if not tenant.makes_room]
+        num_leaving = len(self.tenants) - len(staying)
+        at_once = min(len(self.wanted), max(1, self._machine.slots // self._machine.leaving))
+        for oldest in staying[: max(0, at_once - num_leaving)]:
             oldest.makes_room = self._has_stayed(oldest, now)
 
     def _has_stayed(self, tenant: Tenant, now: float) -> bool:

@@ -34,7 +34,7 @@ class Leases:
         self._holder = holder
         self._longest_use = longest_use  # seconds that one request may take
         self._clock = clock
-        self._renew_at: dict[str, float] = {}
+        self._renew_at: dict[str, float] = {}  # of those that cover requests, or could not be had
         self._lock = threading.Lock()
 
     def cover(self, digest: str) -> None:
@@ -43,6 +43,8 @@ class Leases:
             now = self._clock()
             if self._renew_at.get(digest, now) > now:
                 return
+            # What has run out is asked for again, or never.
+            self._renew_at = {each: at for each, at in self._renew_at.items() if at > now}
             try:
                 self._registry.lease(digest, self._holder, 2 * self._longest_use)
                 self._renew_at[digest] = now + self._longest_use

@@ -73,6 +73,7 @@ class Keeper:
             while True:
                 for trial in self._arms.trials:
                     await self._attend(trial, tasks)
+                self._tally.keep_only(self._arms.trials)
                 await anyio.sleep(self._interval)
 
     async def _attend(self, trial: Trial, tasks: TaskGroup) -> None:
@@ -139,7 +140,6 @@ class Keeper:
     def _forget(self, trial: Trial) -> None:
         canary = trial.split.canary
         self._arms.forget(trial)
-        self._tally.forget(trial)
         self._refusals.pop(canary, None)
         self._troubles.pop(canary, None)
         self._reported.pop(canary, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from registry.canary.outcomes import Outcomes
@@ -49,11 +50,11 @@ class Tally:
         with self._lock:
             return self._sides.get((trial.split.canary, trial.split.step), Sides())
 
-    def forget(self, trial: Trial) -> None:
-        """The canary has ended."""
+    def keep_only(self, trials: Iterable[Trial]) -> None:
+        """Every other canary has ended; what is noted of it later goes with the next call."""
+        canaries = {trial.split.canary for trial in trials}
         with self._lock:
-            for step in [step for step in self._sides if step[0] == trial.split.canary]:
-                del self._sides[step]
+            self._sides = {step: each for step, each in self._sides.items() if step[0] in canaries}
 
 
 def _plus(outcomes: Outcomes, answered: Answered) -> Outcomes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 from registry.errors import RegistryError
 from registry.versions import Version
@@ -14,7 +14,7 @@ from server.errors import AdapterNotServable, ServingError
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+REMEMBERED = 4096
 
 
 class ReceiptGate:
@@ -22,13 +22,18 @@ class ReceiptGate:
 
     `prove` replays a version's receipt and raises what speaks against it. Receipts are replayed one
     at a time, in a thread of the gate's own.
+
+    most: names, and versions, that are remembered. Those asked for longest ago go first, and are as
+    they are to a server that has just started.
     """
 
-    def __init__(self, prove: Callable[[Version], object]) -> None:
+    def __init__(self, prove: Callable[[Version], object], *, most: int = REMEMBERED) -> None:
         self._prove = prove
+        self._most = most
         self._lock = threading.Lock()
-        self._outcomes: dict[str, Future[object]] = {}  # by digest, which never changes its answers
-        self._effective: dict[str, Version] = {}  # by name as requests write it
+        # By digest, which never changes its answers; the latest asked for last.
+        self._outcomes = OrderedDict[str, Future[object]]()
+        self._effective = OrderedDict[str, Version]()  # by name as requests write it, likewise
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipts")
 
     def pass_through(self, name: str, version: Version) -> Version:
@@ -39,17 +44,13 @@ class ReceiptGate:
         """
         with self._lock:
             former = self._effective.get(name)
-            outcome = self._outcomes.get(version.digest)
-            if outcome is None:
-                outcome = self._outcomes[version.digest] = self._thread.submit(
-                    self._replay, version
-                )
+            outcome = self._outcome(version)
         if former is not None and not outcome.done():
             return former
         error = outcome.exception()
         if error is None:
             with self._lock:
-                self._effective[name] = version
+                self._take_effect(name, version)
             return version
         if not isinstance(error, RegistryError):
             with self._lock:  # the engine was busy or the disk slow: another try may do
@@ -61,6 +62,22 @@ class ReceiptGate:
     def stop(self) -> None:
         """Begin no further replay."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, version: Version) -> Future[object]:
+        """Of its replay, which begins where there has been none."""
+        outcome = self._outcomes.get(version.digest)
+        if outcome is None:
+            outcome = self._outcomes[version.digest] = self._thread.submit(self._replay, version)
+        self._outcomes.move_to_end(version.digest)
+        while len(self._outcomes) > self._most and next(iter(self._outcomes.values())).done():
+            self._outcomes.popitem(last=False)
+        return outcome
+
+    def _take_effect(self, name: str, version: Version) -> None:
+        self._effective[name] = version
+        self._effective.move_to_end(name)
+        if len(self._effective) > self._most:
+            self._effective.popitem(last=False)
 
     def _replay(self, version: Version) -> object:
         try:

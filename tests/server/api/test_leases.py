@@ -42,3 +42,14 @@ def test_a_catalog_that_cannot_be_written_stops_nobody() -> None:
         clock.now = now
         leases.cover("sha256:a")
     assert registry.attempts == 2
+
+
+def test_only_versions_in_use_are_remembered() -> None:
+    registry, clock = FakeRegistry(), Clock()
+    leases = Leases(registry, holder="me", longest_use=100, clock=clock)
+    for now in range(1000):
+        clock.now = now
+        leases.cover(f"sha256:{now}")
+        leases.cover("sha256:always")
+    assert len(leases._renew_at) <= 102
+    assert sum(digest == "sha256:always" for digest, *_ in registry.leases) == 10

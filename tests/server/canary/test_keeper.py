@@ -145,6 +145,19 @@ async def test_steps_are_counted_apart_and_the_end_is_noticed() -> None:
     assert site.reports[-1].canary == 8
 
 
+async def test_nothing_is_kept_of_an_answer_that_comes_after_the_end() -> None:
+    site = Site()
+    _, late = site.arms.choose(site.current, "ann")
+    assert late is not None
+    ended = late.trial
+    async with site.kept():
+        site.current = Route(ONE)  # type: ignore[arg-type]
+        await becomes(lambda: not site.arms.trials)
+        site.tally.note(late, Answered(ttft=0.1))
+        assert site.tally.of(ended).stable.requests == 1
+        await becomes(lambda: not site.tally.of(ended).stable.requests)
+
+
 async def test_reports_outlive_a_registry_that_is_down() -> None:
     site = Site()
     site.report_failure = RegistryUnreachable("down")

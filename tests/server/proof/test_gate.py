@@ -95,3 +95,27 @@ def test_a_rollback_to_a_proven_version_takes_effect_at_once(
     assert gate.pass_through("sql", ONE) is ONE
     assert len(prover.asked) == 2
     gate.stop()
+
+
+def test_what_was_asked_for_longest_ago_is_forgotten(prover: Prover) -> None:
+    gate = ReceiptGate(prover, most=2)  # type: ignore[arg-type]
+    for name, version in (("sql", ONE), ("sql@canary", TWO), ("sql", ONE), ("sql@next", THREE)):
+        assert gate.pass_through(name, version) is version
+    assert prover.asked == ["sql@1", "sql@2", "sql@3"]
+    assert len(gate._outcomes) == len(gate._effective) == 2
+    gate.pass_through("sql", ONE)
+    gate.pass_through("sql@canary", TWO)
+    assert prover.asked == ["sql@1", "sql@2", "sql@3", "sql@2"]
+    gate.stop()
+
+
+def test_a_replay_under_way_is_not_begun_again(prover: Prover) -> None:
+    gate = ReceiptGate(prover, most=1)  # type: ignore[arg-type]
+    gate.pass_through("sql", ONE)
+    prover.may_end.clear()
+    for version in (TWO, THREE, TWO, THREE):
+        assert gate.pass_through("sql", version) is ONE
+    prover.may_end.set()
+    settle(gate)
+    assert prover.asked == ["sql@1", "sql@2", "sql@3"]
+    gate.stop()
