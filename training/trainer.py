@@ -16,6 +16,7 @@ from . import processes
 from .checkpoints import WEIGHTS_FILE, load_trained, save_trained
 from .collator import Collator
 from .cross_entropy import linear_cross_entropy
+from .dealing import DealtSampler
 from .flat import FlatCollator, passes
 from .packing import Pack, PackCollator
 from .precision import autocast
@@ -189,14 +190,19 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped h
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        if not self._shuffle:
-            return torch.utils.data.SequentialSampler(rows)
-        return LengthGroupedSampler(
-            [len(row) for row in rows],
-            batch_size=self._settings.batch_size * self._settings.gradient_accumulation,
-            seed=self._settings.seed,
-            grouped=self._settings.group_by_length,
-        )
+        settings, lengths = self._settings, [len(row) for row in rows]
+        per_process = settings.batch_size * settings.gradient_accumulation
+        order: torch.utils.data.Sampler[int] = torch.utils.data.SequentialSampler(rows)
+        if self._shuffle:
+            order = LengthGroupedSampler(
+                lengths,
+                batch_size=per_process * processes.count(),
+                seed=settings.seed,
+                grouped=settings.group_by_length,
+            )
+        if not isinstance(self.data_collator, FlatCollator) or processes.count() == 1:
+            return order
+        return DealtSampler(order, lengths, per_process=per_process, processes=processes.count())
 
 
 @contextmanager

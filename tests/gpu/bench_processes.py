@@ -1,16 +1,18 @@
 """One recipe over all GPUs of a host, at 7B shape: DDP, and DeepSpeed's ZeRO over NCCL.
 
-    python3 -m tests.gpu.bench_processes 32 [--ways ddp zero1 zero2 zero3 full]
+    python3 -m tests.gpu.bench_processes 32 [--ways ddp alone zero1 zero2 zero3 full]
 
-Each way is a torchrun of its own. All load at the same time and train one after the other, so that
-none disturbs another's figures. What LoRA's ways have trained is written as an adapter folder, and
-checked as a push checks it: tensors that are empty, partitioned or of another shape are refused.
+Each way is a torchrun of its own, `alone` one of a single process: DDP's steps on one card. All
+load at the same time and train one after the other, so that none disturbs another's figures. What
+LoRA's ways have trained is written as an adapter folder, and checked as a push checks it: tensors
+that are empty, partitioned or of another shape are refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +53,7 @@ class Way:
     steps: int
     stage: int | None = None
     settings: tuple[str, ...] = ()
+    alone: bool = False  # in one process, what the others do together
 
     def case(self, folder: Path) -> Case:
         """The recipe with this way's own settings, and DeepSpeed's JSON at this stage."""
@@ -59,7 +62,7 @@ class Way:
         if self.stage is not None:
             values = json.loads(ZERO.read_text())
             values["zero_optimization"]["stage"] = self.stage
-            path = folder / f"deepspeed-{self.stage}.json"
+            path = folder / f"deepspeed-{self.stage}.{processes.rank()}.json"
             path.write_text(json.dumps(values))
             settings = (*settings, f"train.deepspeed={path}")
         return replace(case, steps=self.steps, settings=settings)
@@ -68,6 +71,10 @@ class Way:
 SQL = "seed-2-sql-lora.yaml"
 WAYS = {
     "ddp": Way("qlora-mistral-7b.yaml", 4),
+    # The same rows in the same steps on one device.
+    "alone": Way(
+        "qlora-mistral-7b.yaml", 4, settings=("train.gradient_accumulation=8",), alone=True
+    ),
     "ddp-sql": Way(SQL, 4),
     "zero1": Way(SQL, 3, stage=1),
     "zero2": Way(SQL, 3, stage=2),
@@ -119,11 +126,16 @@ def wait_for(path: Path) -> None:
 def conduct(options: argparse.Namespace, count: int) -> None:
     """Start every way in `count` processes, and let one after the other train."""
     folder: Path = options.folder
+    forget(options.ways, folder)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += [f"--nproc-per-node={count}", "-m", "tests.gpu.bench_processes", str(options.layers)]
-    launch += ["--folder", str(folder), *(["--tiny"] if options.tiny else [])]
-    running = {name: subprocess.Popen([*launch, "--way", name]) for name in options.ways}
-    awaited = [f"{name}.{rank}.ready" for name in options.ways for rank in range(count)]
+    words = ["-m", "tests.gpu.bench_processes", str(options.layers), "--folder", str(folder)]
+    words += ["--tiny"] if options.tiny else []
+    together = {name: 1 if WAYS[name].alone else count for name in options.ways}
+    running = {
+        name: subprocess.Popen([*launch, f"--nproc-per-node={number}", *words, "--way", name])
+        for name, number in together.items()
+    }
+    awaited = [f"{name}.{rank}.ready" for name in together for rank in range(together[name])]
     for each in (*awaited, *options.after):
         try:
             wait_for(folder / each)
@@ -138,6 +150,14 @@ def conduct(options: argparse.Namespace, count: int) -> None:
             process.terminate()  # torchrun ends its workers then
             code = "too long"
         print(f"{name}: {code}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def forget(names: Sequence[str], folder: Path) -> None:
+    """Remove what an earlier run has left, which would pass for this one's."""
+    for name in names:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        for path in folder.glob(f"{name}.*"):
+            path.unlink()
 
 
 def report(names: Sequence[str], bases: Bases, count: int) -> None:

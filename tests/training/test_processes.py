@@ -27,7 +27,6 @@ ZERO3 = ROOT / "training" / "recipes" / "deepspeed" / "zero3.json"
 # Whole batches, and steps in proportion to their gradients: Adam's first go by their signs.
 SETTINGS = [
     "data.validation=4",
-    "train.group_by_length=false",
     "train.max_steps=4",
     "train.precision=fp32",
     "train.optimizer=sgd",
@@ -61,10 +60,11 @@ def together(
 def test_two_processes_train_the_adapter_of_one(
     write_recipe: Any, tmp_path: Path, hatstand_home: Path
 ) -> None:
+    """Rows of like length share a step in both, and in two they are dealt out without padding."""
     recipe = write_recipe(train={"batch_size": 4})
     whole = [*SETTINGS, f"output={tmp_path / 'alone'}"]
     alone = train(recipe, whole, console=Console(quiet=True))
-    more = ["train.batch_size=2", "train.save_every=2"]
+    more = ["train.batch_size=2", "train.save_every=2", "train.unpadded=true"]
     done = together(recipe, "--push", "colors", settings=[*SETTINGS, *more])
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("adapter in") == 1  # the second process is silent
