@@ -20,23 +20,29 @@ class Row:
     fields: Mapping[str, Any]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """All rows of one file, told apart by its suffix (.jsonl, .json, .csv, .parquet).
+@dataclass(frozen=True)
+class NoRow:
+    """What stands where a row should be, and why it is none."""
 
-    Raises `DataError` naming every line that is not a row, `MissingExtra` without the extra `data`.
+    place: str
+    reason: str
+
+
+def read_rows(path: Path) -> list[Row | NoRow]:
+    """Every row of one file, told apart by its suffix (.jsonl, .json, .csv, .parquet), in order.
+
+    Raises `DataError` for a file that cannot be read or holds nothing, `MissingExtra` without the
+    extra `data`.
     """
-    rows: list[Row] = []
-    problems: list[str] = []
+    rows: list[Row | NoRow] = []
     for line, value in _lines(path):
         place = f"{path}:{line}"
         if isinstance(value, dict):
             rows.append(Row(place, value))
         else:
-            problems.append(f"{place}: {value if isinstance(value, str) else 'not an object'}")
-    if not rows and not problems:
-        problems.append(f"{path}: holds no rows")
-    if problems:
-        raise DataError(problems)
+            rows.append(NoRow(place, value if isinstance(value, str) else "not an object"))
+    if not rows:
+        raise DataError([f"{path}: holds no rows"])
     return rows
 
 

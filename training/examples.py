@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from registry.canonical import digest_file, digest_of
 from registry.conversations import BadRow, columns, read_conversation
 
-from .data import Row, read_rows
+from .data import NoRow, Row, read_rows
 from .data_settings import DataSettings
 from .errors import DataError
 from .hub_rows import read_hub_rows
@@ -64,16 +64,18 @@ class _Reader:
             return
         for row in rows:
             try:
+                if isinstance(row, NoRow):
+                    raise BadRow(row.reason)
                 yield _example(row, self.settings)
             except BadRow as reason:
                 self.problems.append(f"{row.place}: {reason}")
 
-    def _rows(self, source: Source) -> list[Row]:
+    def _rows(self, source: Source) -> Sequence[Row | NoRow]:
         if isinstance(source, HubDataset):
-            pinned, rows = read_hub_rows(source)
-            content = json.dumps([row.fields for row in rows], sort_keys=True, default=str)
+            pinned, found = read_hub_rows(source)
+            content = json.dumps([row.fields for row in found], sort_keys=True, default=str)
             self.digests[str(pinned)] = digest_of(content.encode())
-            return rows
+            return found
         rows = read_rows(source)
         # Of two files with one name, the second goes by its folder too.
         name = (

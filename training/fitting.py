@@ -76,6 +76,8 @@ class Fitting:
             start = checkpoints.newest(folder) if self.session.resume else None
             if start is not None:
                 best.load(start)
+            elif self.session.resume:
+                self.progress.say(f"no checkpoint in {folder}: training from the beginning")
             curves = CurveCallback(bar)
             trainer = AnswerTrainer(
                 model,
@@ -89,7 +91,8 @@ class Fitting:
                 shuffle=self.recipe.data.shuffle,
                 resumes=start is not None,
             )
-            trainer.train(resume_from_checkpoint=None if start is None else str(start))
+            with self._interruptible(folder):
+                trainer.train(resume_from_checkpoint=None if start is None else str(start))
         if settings.deepspeed is not None:
             processes.leave_deepspeed()
         step = int(trainer.state.global_step)
@@ -110,6 +113,17 @@ class Fitting:
         if not self.session.resume and processes.is_first():
             checkpoints.clear(folder)
         yield folder
+
+    @contextmanager
+    def _interruptible(self, folder: Path) -> Iterator[None]:
+        """Whoever presses Ctrl-C is told where --resume goes on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            newest = checkpoints.newest(folder)
+            if newest is not None:
+                self.progress.say(f"stopped; --resume goes on from {newest}")
+            raise
 
     @contextmanager
     def _layers(self, model: Any) -> Iterator[None]:

@@ -85,6 +85,8 @@ def read_yaml(path: Path) -> Located:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecipeError([f"{path}: no such file"]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError([f"{path}: cannot be read: {error}"]) from error
     return parse_yaml(text, str(path))

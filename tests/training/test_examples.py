@@ -98,10 +98,20 @@ def test_all_bad_rows_are_named_and_many_are_counted(tmp_path: Path) -> None:
     assert lines[-1] == "… and 5 more"
 
 
+def test_a_line_that_cannot_be_read_hides_no_other_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"messages": []}\nnot json\n\n{"prompt": "a"}\n')
+    named = [line.partition(": ")[0] for line in refused(path).splitlines()]
+    assert named == ["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:4"]
+
+
 def test_rows_of_a_json_list_have_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[\n {"instruction": "a", "output": "b"},\n\n 3,\n {"output": "b"}\n]')
-    assert refused(path, format="alpaca") == "rows.json:4: expected an object, got a number"
+    assert refused(path, format="alpaca").splitlines() == [
+        "rows.json:4: expected an object, got a number",
+        "rows.json:5: there is no column `instruction`, found `output`",
+    ]
     path.write_text('[\n {"instruction": "a", "output": "b"},\n {"output": "b"}\n]')
     assert refused(path, format="alpaca").startswith(
         "rows.json:3: there is no column `instruction`"

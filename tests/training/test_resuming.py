@@ -51,12 +51,14 @@ def test_cut_and_resumed_is_uninterrupted_bit_for_bit(
     whole = train(path, console=quiet())
     assert [step for step, _ in whole.metrics.curves.train] == list(range(1, 9))
     weights = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
+    said = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        train(path, callbacks=[Cut(cut_at)], console=quiet())
+        train(path, callbacks=[Cut(cut_at)], console=Console(file=said, width=10_000))
     folder = tmp_path / "out-checkpoints"
     assert {path.name for path in folder.iterdir()} == {
         f"checkpoint-{step}" for step in range(2, cut_at, 2)
     }
+    assert f"--resume goes on from {folder / f'checkpoint-{cut_at - 1}'}" in said.getvalue()
     resumed = train(path, resume=True, console=quiet())
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
     assert resumed.metrics.curves == whole.metrics.curves

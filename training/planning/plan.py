@@ -56,8 +56,8 @@ class Plan:
             ("memory: adapter", _gigabytes(memory.adapter)),
             ("memory: gradients", _gigabytes(memory.gradients)),
             ("memory: optimizer state", _gigabytes(memory.state)),
-            ("memory: activations (estimate)", _gigabytes(memory.activations)),
-            ("memory: working (estimate)", _gigabytes(memory.working)),
+            ("memory: activations (estimate, rows full)", _gigabytes(memory.activations)),
+            ("memory: working (estimate, rows full)", _gigabytes(memory.working)),
             ("memory: together", _gigabytes(memory.total)),
         ]
         lines += [(f"seeds' arithmetic: {how}", f"{gb:,.1f} GB") for how, gb in self.seeds.items()]
@@ -67,7 +67,7 @@ class Plan:
             lines.append(("steps", f"{self.num_steps:,}"))
         if self.seconds is not None:
             pace = f"{self.teraflops:.2f} TFLOP/s measured here"
-            lines.append((f"time (estimate, at {pace})", _duration(self.seconds)))
+            lines.append((f"time (estimate, rows full, at {pace})", _duration(self.seconds)))
         return lines
 
 
