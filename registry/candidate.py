@@ -47,7 +47,7 @@ def prepare(
     """
     bundle = scan(folder, size_limit=size_limit)
     lock = _read_lock(bundle)
-    known_base = _agree_on_base(lock, base)
+    known_base = _agree_on_base(bundle, lock, base)
     staged = _stage(bundle, staging, progress)
     files = {name: item.path for name, item in staged.items()}
     report = lint(files, known_base.config, progress=progress)
@@ -85,13 +85,13 @@ def _read_lock(bundle: Bundle) -> Lock | None:
         ) from None
 
 
-def _agree_on_base(lock: Lock | None, base: BaseRecord | None) -> BaseRecord:
+def _agree_on_base(bundle: Bundle, lock: Lock | None, base: BaseRecord | None) -> BaseRecord:
     """The base the adapter belongs to, by the lock, the caller, or both in agreement."""
     if lock is None:
         if base is None:
             raise FileRefused(
                 f"there is no {LOCK_FILE} to say which base the adapter was trained on: name it "
-                "with --base, so that its shapes can be checked",
+                f"with --base, so that its shapes can be checked{_named_base(bundle)}",
                 param="base",
             )
         return base
@@ -106,6 +106,12 @@ def _agree_on_base(lock: Lock | None, base: BaseRecord | None) -> BaseRecord:
             param="base",
         )
     return lock.base
+
+
+def _named_base(bundle: Bundle) -> str:
+    """What the adapter's configuration calls its base, as the end of a sentence; or nothing."""
+    named = read_config(bundle.files[CONFIG_FILE]).get("base_model_name_or_path")
+    return f" ({CONFIG_FILE} names {named[:200]!r})" if isinstance(named, str) and named else ""
 
 
 def _make_lock(base: BaseRecord, files: dict[str, Path], report: Report) -> Lock:

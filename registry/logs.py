@@ -22,6 +22,7 @@ def configure_logging(log_format: LogFormat = "text") -> None:
     handler = LogWriter()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # its own parts, by name
 
 
 def fields(**values: Any) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def parse_model(model: type[M], value: object, *, source: str, error: type[Regis
         if first["type"] == "extra_forbidden":
             hint = near(str(first["loc"][-1]), _fields(model, first["loc"][:-1]))
             raise error(f"{source}: unknown key {key!r}{hint}", param=key) from None
-        raise error(f"{source}: {key or 'value'}: {first['msg']}", param=key or None) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise error(f"{source}: {key or 'value'}: {message}", param=key or None) from None
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

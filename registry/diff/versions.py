@@ -18,6 +18,8 @@ from .changes import Change, changes
 from .documents import ChangeDocument, DiffDocument, ProductsDocument, WeightsDocument
 from .weights import Products, ShapesDiffer, Side, WeightsDiff, compare_weights
 
+_SETS = {"target_modules", "exclude_modules", "layers_to_transform"}  # of adapter_config.json
+
 
 class Source(Protocol):
     """What a diff needs of a registry."""
@@ -73,7 +75,7 @@ def diff_versions(
         name: changes(*sides)
         for name, sides in {
             "base": [_base(lock) for lock in locks],
-            "config": [read_config(paths[CONFIG_FILE]) for paths in files],
+            "config": [_config(paths[CONFIG_FILE]) for paths in files],
             "hat": [_hat(registry.hat(version)) for version in (old, new)],
             "recipe": [lock.recipe for lock in locks],
             "data": [lock.data for lock in locks],
@@ -93,6 +95,15 @@ def diff_versions(
 
 def _base(lock: Lock) -> dict[str, Any]:
     return lock.base.model_dump(mode="json", include={"name", "fingerprint", "quantization"})
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """An adapter's configuration, its sets in order: PEFT writes them as they come."""
+    values = read_config(path)
+    for key in _SETS & values.keys():
+        if isinstance(values[key], list):
+            values[key] = sorted(values[key], key=str)
+    return values
 
 
 def _hat(hat: Hat) -> dict[str, Any]:

@@ -151,12 +151,21 @@ def _checked(response: httpx.Response) -> httpx.Response:
         raise _unreadable(response, what) from None
     if code == BlobsMissing.code:
         raise BlobsMissing([str(digest) for digest in values.get("digests", ["?"])])
-    kind = _by_code().get(code)
+    kind, param = _by_code().get(code), values.get("param")
     if kind is None:
-        error = RegistryError(message, param=values.get("param"))
+        error = RegistryError(message, param=param)
         error.code, error.status = code, response.status_code
         raise error
-    raise kind(message, param=values.get("param"))
+    raise kind(message + _advice(kind, param), param=param)
+
+
+def _advice(kind: type[RegistryError], param: str | None) -> str:
+    """What to change here, where the server's sentence can only speak of HTTP."""
+    if kind is errors.KeyNeeded:
+        return f" Here it is taken from {KEY_VARIABLE}."
+    if kind is errors.NotFound and param is None:  # a path, and not something that is kept
+        return " Of `hatstand serve`, the registry's URL ends in /registry."
+    return ""
 
 
 def _unreadable(response: httpx.Response, what: str) -> RegistryError:

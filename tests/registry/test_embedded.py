@@ -151,7 +151,10 @@ def test_a_folder_without_a_lock_needs_its_base(
     registry: Registry, base: BaseRecord, tmp_path: Path
 ) -> None:
     folder = make_adapter(tmp_path / "plain")
-    with pytest.raises(FileRefused, match="--base") as refusal:
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "mistralai/Mistral-7B"
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(FileRefused, match=r"--base.*names 'mistralai/Mistral-7B'") as refusal:
         registry.push(folder, "sql")
     assert refusal.value.param == "base"
     version = registry.push(folder, "sql", base=base)

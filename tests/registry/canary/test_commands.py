@@ -69,7 +69,7 @@ def test_taking_it_back(registry: Registry) -> None:
     ("options", "code", "word"),
     [
         (("--steps", "ten"), 2, "10,25,50,100"),
-        (("--steps", "50,10"), 1, "rise"),
+        (("--steps", "50,10"), 1, "rules: steps: must rise"),
         (("--metric", "exact_match"), 1, "exact_match>=0.9"),
         (("--max-slowdown", "0.5"), 1, "max_slowdown"),
         (("--expected", "2"), 1, "points at sql@1"),

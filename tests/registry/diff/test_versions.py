@@ -43,6 +43,19 @@ def filled(registry: Registry, base: BaseRecord, tmp_path: Path) -> Registry:
     return registry
 
 
+def test_the_order_of_a_set_is_no_change(
+    registry: Registry, base: BaseRecord, tmp_path: Path
+) -> None:
+    """PEFT keeps target_modules in a set, and writes it as it comes."""
+    folder = lock(base, make_adapter(tmp_path / "a"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    registry.push(folder, "sql")
+    config["target_modules"].reverse()
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    assert registry.push(folder, "sql").number == 2
+    assert diff_versions(registry, "sql@1", "sql@2").documents["config"] == ()
+
+
 def test_every_document_is_compared(filled: Registry) -> None:
     found = diff_versions(filled, "sql@1", "sql@2").to_dict()
     keys = {

@@ -18,6 +18,8 @@ from registry.errors import (
     Forbidden,
     InvalidReference,
     KeyNeeded,
+    NotFound,
+    RegistryError,
     RegistryUnreachable,
     VersionNotFound,
 )
@@ -106,6 +108,25 @@ def test_refusals_arrive_as_the_errors_they_are(remote: RemoteRegistry, tmp_path
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileRefused, match="is it a PEFT adapter"):
         remote.push(tmp_path / "empty", "sql")
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "advice"),
+    [
+        ("not_found", NotFound, "ends in /registry"),
+        ("key_needed", KeyNeeded, "HATSTAND_REGISTRY_KEY"),
+    ],
+)
+def test_refusals_say_what_to_change_here(
+    code: str, error: type[RegistryError], advice: str
+) -> None:
+    """A path that is not there, as at an inference server's root, and a key that is not given."""
+    answer = {"error": {"message": "No.", "code": code, "param": None}}
+    transport = httpx.MockTransport(lambda _: httpx.Response(error.status, json=answer))
+    connection = Connection("http://registry", transport=transport)
+    with pytest.raises(error, match=advice):
+        connection.call("GET", "/adapters")
+    connection.close()
 
 
 def test_no_blob_is_uploaded_twice(url: str, adapter: Path, tmp_path: Path) -> None:
