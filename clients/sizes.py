@@ -7,7 +7,8 @@ import re
 import typer
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]i?)?(b?)", re.IGNORECASE)
+_LEAST_BARE = 2**10  # bytes; a smaller number without any unit was meant in another one
 
 
 def parse_size(text: str) -> int:
@@ -15,7 +16,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no size: write 512MiB, 2GB or a number of bytes")
-    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
+    number, unit, in_bytes = match.groups()
+    if not unit and not in_bytes and 0 < float(number) < _LEAST_BARE:
+        raise ValueError(f"{number} is so many bytes: write {number}GiB, {number}MiB or {number}B")
+    return int(float(number) * _UNITS[(unit or "").lower()])
 
 
 def size_argument(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +15,8 @@ from starlette.types import ASGIApp
 from registry import Registry
 from registry.opening import AnyRegistry, is_remote, open_local
 from registry.remote.mirror import Mirror
+
+logger = logging.getLogger(__name__)
 
 _FIRST_ANSWER = 5.0  # seconds to wait for a registry at start, before going on without it
 
@@ -28,7 +31,11 @@ class RegistryLink:
     def open(cls, location: str | Path) -> RegistryLink:
         """Open a folder, or follow the registry at a URL. Raises RegistryError."""
         if not is_remote(location):
-            return cls(open_local(location))
+            is_new = not Path(location).expanduser().exists()
+            link = cls(open_local(location))
+            if is_new:  # a mistyped folder looks the same
+                logger.warning("there was no registry at %s: an empty one begins there", location)
+            return link
         mirror = Mirror.open(os.fspath(location))
         mirror.follower.wait(_FIRST_ANSWER)
         return cls(mirror)

@@ -18,7 +18,7 @@ export function AdapterPage({ name }) {
       })}
       ${Object.keys(aliases).length === 0 && html`<p class="quiet">None: the bare name means the newest version.</p>`}
     `}<//>
-    <${Loaded} loaded=${versions}>${(found) => html`<${Versions} name=${name} versions=${found} />`}<//>
+    ${!adapter.error && html`<${Loaded} loaded=${versions}>${(found) => html`<${Versions} name=${name} versions=${found} />`}<//>`}
   `;
 }
 

@@ -121,7 +121,8 @@ def _check(result: Plan, settings: EngineSettings, left: int) -> None:
     if result.kv_tokens < MIN_CONTEXT:
         raise StartupError(
             f"nothing is left of {_gib(result.memory)} for a KV cache of {MIN_CONTEXT} tokens: "
-            f"{fixed}; give less --max-slots or --max-rank, or use a larger device"
+            f"{fixed}; take fewer slots (--max-slots, in a plan --adapters), a lower rank or a "
+            "larger device"
         )
 
 

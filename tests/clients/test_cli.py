@@ -234,7 +234,20 @@ def test_registry_commands_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1048576", 1 << 20), ("512MiB", 512 << 20), ("2g", 2 * 10**9), ("1.5 KiB", 1536)],
+    [
+        ("1048576", 1 << 20),
+        ("512MiB", 512 << 20),
+        ("2g", 2 * 10**9),
+        ("1.5 KiB", 1536),
+        ("80B", 80),
+        ("0", 0),
+    ],
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
+
+
+def test_a_size_whose_unit_was_forgotten_is_asked_back() -> None:
+    result = runner.invoke(app, ["plan", "--base", "tiny", "--gpu-memory", "80"])
+    assert result.exit_code == 2
+    assert "80 is so many bytes: write 80GiB" in result.output

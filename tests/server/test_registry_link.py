@@ -19,6 +19,7 @@ from registry.api.settings import RegistryApiSettings
 from registry.bases import read_base
 from registry.remote.registry import RemoteRegistry
 from registry.tracing import Tracing
+from server.registry_link import RegistryLink
 from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings, parse_keys
 from tests.support.tiny import TinyAdapter, write_tiny_base
@@ -81,6 +82,17 @@ def test_a_server_follows_a_registry_and_outlives_it(base: Path, tmp_path: Path)
     assert "serving what is known here" in ready.json()["warnings"][0]
     client.close()
     running.__exit__(None, None, None)
+
+
+def test_a_registry_that_was_not_there_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mistyped folder looks like a registry in which nothing was pushed yet."""
+    for _ in range(2):
+        RegistryLink.open(tmp_path / "mistyped").close()
+    assert [record.message for record in caplog.records if "mistyped" in record.message] == [
+        f"there was no registry at {tmp_path / 'mistyped'}: an empty one begins there"
+    ]
 
 
 def test_an_embedded_registry_is_reached_through_the_server(base: Path, tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_registry_from_list_to_version(page: Page) -> None:
     expect(page.locator("pre.file")).to_have_text("epochs: 3\n")
 
 
+def test_an_adapter_that_is_not_there_is_said_once(page: Page) -> None:
+    page.goto("/#/registry/sgl")
+    expect(page.get_by_role("alert")).to_have_text("no adapter 'sgl'; did you mean 'sql'?")
+
+
 def test_registry_diff(page: Page) -> None:
     page.goto("/#/registry/sql")
     page.get_by_role("link", name="what changed").first.click()
