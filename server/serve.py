@@ -24,6 +24,7 @@ from server.api.listener import bind
 from server.api.silence import raise_file_limit
 from server.environment import prepare
 from server.errors import ServingError, StartupError
+from server.interpreter import collecting_later
 from server.registry_link import RegistryLink
 from server.settings import EngineOptions, Settings
 
@@ -95,7 +96,7 @@ def serve_on(
         console.print(f"Serving {settings.base} on {settings.url} (Ctrl-C stops)", markup=False)
         announce()
 
-    with _progress(console) as report:
+    with _progress(console) as report, collecting_later():
         server = assemble(settings, report, announce=say)
     if witness is not None:
         server.be_witnessed(witness)

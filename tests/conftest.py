@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,20 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 CACHE = Path(__file__).parent.parent / ".cache" / "tests"
+
+
+def pytest_configure() -> None:
+    """Importing what tests import makes a million objects that stay.
+
+    Looking through them for garbage again and again was half of the time in which tests are found.
+    """
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, and looked for among what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.interpreter import collecting_later
 from server.last_words import Witness
 from server.settings import Settings
 from server.supervision import Tell
@@ -35,7 +36,8 @@ class ServeInbox:
         self, orders: socket.socket, settings: Settings, tell: Tell, witness: Witness | None
     ) -> None:
         inbox = Inbox(orders, tell, self.number)
-        server = self.assemble(settings, _log_stage, inbox.open)
+        with collecting_later():
+            server = self.assemble(settings, _log_stage, inbox.open)
         inbox.feed(server)
         if witness is not None:
             server.be_witnessed(witness)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from server.interpreter import collecting_later
 
 SETTLED = """
 import gc
@@ -32,3 +37,18 @@ def test_circles_are_collected_before_they_are_as_many_as_what_was_loaded() -> N
         [sys.executable, "-c", SETTLED], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "1"]
+
+
+def test_a_start_is_not_held_up_by_the_collector_which_is_there_afterwards() -> None:
+    passes = [each["collections"] for each in gc.get_stats()]
+    with collecting_later():
+        made = [[number] for number in range(100_000)]
+        assert [each["collections"] for each in gc.get_stats()] == passes
+    assert gc.isenabled()
+    assert len(made) == 100_000
+
+
+def test_a_start_that_fails_leaves_the_collector_as_it_was() -> None:
+    with pytest.raises(ZeroDivisionError), collecting_later():
+        _ = 1 / 0
+    assert gc.isenabled()
