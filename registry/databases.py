@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool, QueuePool
 
+from .commit_watch import CommitWatch, Stamp
 from .errors import CatalogUnavailable
 
 BUSY_SECONDS = 30.0  # how long a writer waits for another
@@ -33,11 +34,19 @@ class Database(Protocol):
         """Set up what migrations cannot."""
         ...
 
+    def stamp(self) -> Stamp | None:
+        """What differs after every commit by anybody; None where it costs as much as a look."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections that are kept open; others can be opened."""
+        ...
+
 
 class SqliteDatabase:
     """One file, in WAL mode. Each transaction has a connection of its own.
 
-    Nothing is shared across threads or forks, and nothing stays open between transactions.
+    None is shared across threads or forks; what stays open between transactions only watches.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +59,7 @@ class SqliteDatabase:
         )
         sa.event.listen(self.engine, "connect", _configure)
         sa.event.listen(self.engine, "begin", _begin)
+        self._watch = CommitWatch(path, seconds=BUSY_SECONDS)
 
     def begin_write(self, connection: Connection) -> None:
         """Nothing: `_begin` took the lock."""
@@ -69,6 +79,14 @@ class SqliteDatabase:
                             f"the catalog {self._path} cannot be used: {failure}"
                         ) from failure
                     time.sleep(0.01)
+
+    def stamp(self) -> Stamp | None:
+        """Of the file."""
+        return self._watch.stamp()
+
+    def close(self) -> None:
+        """Stop watching until the next stamp."""
+        self._watch.close()
 
 
 class PostgresDatabase:
@@ -104,6 +122,13 @@ class PostgresDatabase:
 
     def prepare(self) -> None:
         """Nothing to set up."""
+
+    def stamp(self) -> Stamp | None:
+        """None: to ask is a round trip, as a look is."""
+
+    def close(self) -> None:
+        """Empty the pool."""
+        self.engine.dispose()
 
 
 def open_database(location: str | Path) -> Database:

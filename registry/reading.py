@@ -10,6 +10,7 @@ from .canonical import Progress
 from .catalog import Catalog
 from .contents import Contents
 from .events import Event, events_after, newest_event
+from .known_routes import KnownRoutes
 from .leases import Lease, list_leases
 from .pages import LARGEST_PAGE, Page, Search
 from .references import Reference, check_alias, check_name, parse_reference
@@ -30,6 +31,7 @@ class Reading(Contents):
     """Looks into a catalog and a store of blobs: the half of `Registry` that changes nothing."""
 
     catalog: Catalog
+    known_routes: KnownRoutes
 
     def resolve(self, reference: str | Reference) -> Version:
         """The version a reference means now: a bare name is alias `prod`, else the newest.
@@ -42,10 +44,16 @@ class Reading(Contents):
             return find_version(connection, parsed)
 
     def route(self, reference: str | Reference) -> Route:
-        """What `resolve` gives, and how requests are split while a canary runs there."""
+        """What `resolve` gives, and how requests are split while a canary runs there.
+
+        Asked for with every request, so the catalog is only read again after a commit to it.
+        """
         parsed = parse_reference(reference)
+        return self.known_routes.find(parsed, lambda: self._find_route(parsed))
+
+    def _find_route(self, reference: Reference) -> Route:
         with self.catalog.read() as connection:
-            return find_route(connection, parsed)
+            return find_route(connection, reference)
 
     def snapshot(self, name: str) -> Snapshot:
         """An adapter's newest version, aliases and splits, all of one moment."""

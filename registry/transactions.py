@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from .commit_watch import Stamp
 from .databases import open_database, write_options
 from .errors import CatalogUnavailable
 
@@ -46,7 +47,11 @@ class Transactions:
 
     def close(self) -> None:
         """Let go of connections that are kept open; the database may be used again."""
-        self._database.engine.dispose()
+        self._database.close()
+
+    def stamp(self) -> Stamp | None:
+        """What differs after every commit by anybody; None where that is not said."""
+        return self._database.stamp()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

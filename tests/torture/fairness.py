@@ -7,18 +7,17 @@ adapters, and, in turns, beside one stream of the one and beside 100; for each `
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from tests.torture.asking import Question
+from tests.torture.cores import served_apart
 from tests.torture.crowding import crowding
-from tests.torture.load import ENGINE, NAMES, keep_to
-from tests.torture.site import make_settings, server_process
+from tests.torture.load import ENGINE, NAMES
+from tests.torture.site import make_settings
 from tests.torture.soak import soak
-from tests.torture.watching import serving_process
 
 GUESTS = ["a1", "a2", "a3"]
 SPREAD = (NAMES[4:64] * 2)[:100]
@@ -31,10 +30,7 @@ def measure(share: float, seconds: float, question: Question) -> None:
     """Print what the three see, each round for itself: a machine is not alike all the time."""
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(Path(folder), NAMES, replace(LIMITS, adapter_share=share))
-        with server_process(settings) as (url, process):
-            serving = serving_process(process.pid)
-            keep_to(1, serving)
-            keep_to(0, os.getpid())
+        with served_apart(settings) as (url, serving):
             spread = asyncio.run(soak(url, serving, [*GUESTS, *SPREAD], seconds, question))
             print(spread.summary(f"share {share:g}: beside 100 streams of 60 adapters", *GUESTS))
             crowding(url, len(GUESTS), CROWD, 0.1, question)  # the one comes into its slot

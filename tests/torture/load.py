@@ -7,19 +7,17 @@ system lets them. `python -m tests.torture.fairness` is about one adapter agains
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 from server.settings import EngineOptions
 from tests.torture.asking import Question
+from tests.torture.cores import served_apart
 from tests.torture.curves import draw
-from tests.torture.site import make_settings, server_process, until_idle
+from tests.torture.site import make_settings, until_idle
 from tests.torture.soak import soak
-from tests.torture.watching import serving_process
 
 NUM_ADAPTERS = 64
 NUM_STREAMS = 256
@@ -31,25 +29,13 @@ NAMES = [f"a{number}" for number in range(NUM_ADAPTERS)]
 EVERYBODY = list(itertools.islice(itertools.cycle(NAMES), NUM_STREAMS))
 
 
-def keep_to(core: int, *pids: int) -> None:
-    """Run processes on one core, if there are several."""
-    with contextlib.suppress(AttributeError, OSError):
-        cores = sorted(os.sched_getaffinity(0))
-        for pid in pids if len(cores) > 1 else ():
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), {cores[core]})
-
-
 def main() -> None:
     """Print the figures of docs/reliability.md."""
     seconds = float(sys.argv[1])
     kept = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as folder:
         settings = make_settings(Path(folder), NAMES, ENGINE)
-        with server_process(settings) as (url, process):
-            serving = serving_process(process.pid)
-            keep_to(1, serving)
-            keep_to(0, os.getpid())
+        with served_apart(settings) as (url, serving):
             asyncio.run(soak(url, serving, EVERYBODY, min(WARM_UP, seconds), QUESTION))
             run = asyncio.run(soak(url, serving, EVERYBODY, seconds, QUESTION))
             until_idle(url)
