@@ -1,7 +1,8 @@
 # Five verbs. `make demo ONCE=1` exits after the table; plain `make demo` keeps serving.
 PYTHON ?= python3
-# Two files of tests at a time; `make test PYTEST_ARGS='-x tests/registry'` runs some, one by one.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Two files of tests at a time, in the order of tests/conftest.py; `make test PYTEST_ARGS='-x
+# tests/registry'` runs some, one by one.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
