@@ -121,6 +121,7 @@ class Arena:
         self._table = torch.zeros(
             (num_slots, num_sites, MAX_PARTS, 3), dtype=torch.int64, device=device
         )
+        self._ranks = [0] * num_slots
         self._arrivals: list[Mark] = [Passed() for _ in range(num_slots)]
         self._stream = _new_stream(device) if device.type == "cuda" else None
 
@@ -152,6 +153,11 @@ class Arena:
             self._table[slot].copy_(table)
             self._table[slot, :, :, SHRINK : EXPAND + 1] += start
             self._arrivals[slot] = set_mark(self._device)
+        self._ranks[slot] = int(adapter.table[:, :, RANK].sum(1).max())
+
+    def ranks(self, slot: int) -> int:
+        """Of what was written last, those of all parts of its widest site together."""
+        return self._ranks[slot]
 
     def has_arrived(self, slot: int) -> bool:
         """Whether what was written last may be used."""

@@ -70,6 +70,7 @@ def build_device(
         max_batch=settings.max_batch,
         max_context=max_context,
         chunk=settings.chunk,
+        ranks=slots.ranks,
     )
     logger.info("steps recorded in %.1f s", time.perf_counter() - started)
     return executor, slots

@@ -16,7 +16,7 @@ from server.engine.device_model import DeviceModel
 from server.engine.executor import Outcome
 from server.engine.graphs import Recorder
 from server.engine.marks import Mark, set_mark
-from server.engine.prompt_pass import PromptPass, Reading
+from server.engine.prompt_pass import PromptPass, RanksOf, Reading
 from server.engine.prompt_steps import PromptSteps
 from server.engine.sampled import Sampled
 from server.engine.sampler import Sampler
@@ -53,6 +53,7 @@ class DeviceExecutor:
         max_batch: int,
         max_context: int,
         chunk: int,
+        ranks: RanksOf,
     ) -> None:
         block_size = model.cache.shape[3]
         self._model = model
@@ -79,7 +80,7 @@ class DeviceExecutor:
             vocab=model.config.vocab_size,
             turns=2 * depth,
         )
-        self._passes = PromptPass(model, self._masks, block_size, self._device)
+        self._passes = PromptPass(model, self._masks, block_size, self._device, ranks)
         self._prompts = PromptSteps(
             model,
             self._passes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from functools import partial
@@ -20,21 +21,28 @@ from server.engine.prompt_scores import ChunkScores
 from server.engine.row_tables import RowTables
 from server.engine.staging import NOWHERE, is_random, write_sampling
 from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.room import ROOM
 from server.kernels.triton.row_sampling import RowSampling
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles, group_runs
 
+RanksOf = Callable[[int], int]
+"""Of a slot's adapter: the ranks of all parts of its widest site together."""
 Reading = ChunkScores | ChunkPool
 """What is read off a chunk's rows, to be recorded once the device is done."""
 
 
 @dataclass(frozen=True)
 class PromptPass:
-    """Runs chunks through the model; what they need travels with each pass."""
+    """Runs chunks through the model; what they need travels with each pass.
+
+    ranks: how many the adapter in a slot has at its widest site.
+    """
 
     model: DeviceModel
     masks: DeviceMasks
     block_size: int
     device: torch.device
+    ranks: RanksOf
 
     def run(self, chunks: Items[Chunk], chosen: torch.Tensor) -> torch.Tensor:
         """Compute all chunks; the tokens of those that sample go to `chosen` [samples] int64.
@@ -60,13 +68,18 @@ class PromptPass:
     def _forward(self, chunks: Items[Chunk]) -> torch.Tensor:
         """Hidden states [tokens, hidden] of all chunks."""
         positions = np.concatenate([np.arange(chunk.start, chunk.end) for chunk in chunks])
+        tiles = self._tiles(chunks)
+        is_shared = tiles is not None and self.is_shared(chunks, len(positions))
         return self.model.forward(
             Rows(
                 token_ids=self._send([token for chunk in chunks for token in chunk.token_ids]),
                 positions=self._send(positions),
                 kv_slots=self._send(np.concatenate([self.kv_slots(chunk) for chunk in chunks])),
-                tiles=self._tiles(chunks),
-                attend=self.attention(self._prompt_chunks(chunks), len(positions)),
+                tiles=tiles,
+                attend=self.attention(
+                    self._prompt_chunks(chunks), len(positions), is_shared=is_shared
+                ),
+                is_shared=is_shared,
             )
         )
 
@@ -93,7 +106,15 @@ class PromptPass:
         positions = self._send([chunk.end - 1 for chunk in sampling])
         draw(chosen, logits, self._sampling(sampling), positions, self.model.kernels)
 
-    def attention(self, chunks: PromptChunks, rows: int) -> Attend:
+    def is_shared(self, chunks: Items[Chunk], rows: int) -> bool:
+        """Whether a pass of so many rows may have its one adapter within its products."""
+        slots = {chunk.sequence.slot for chunk in chunks}
+        if len(slots) > 1 or not self.model.unpacks(rows):
+            return False
+        (slot,) = slots
+        return slot is None or self.ranks(slot) <= ROOM
+
+    def attention(self, chunks: PromptChunks, rows: int, *, is_shared: bool) -> Attend:
         """Attention of the chunks' rows, so many in all, over any layer's cache.
 
         Where bits may depend on nothing but the row, rows go through the decode kernel: then it
@@ -101,7 +122,8 @@ class PromptPass:
         """
         kernels, window = self.model.kernels, self.model.config.sliding_window
         if not self.model.invariant:
-            return partial(kernels.prefill_attention, chunks=chunks, window=window)
+            room = ROOM if is_shared else 0
+            return partial(kernels.prefill_attention, chunks=chunks, window=window, room=room)
         return partial(
             RowTables.of(chunks, rows).attend,
             attention=kernels.decode_attention,

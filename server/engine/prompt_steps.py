@@ -41,9 +41,9 @@ class PromptRows:
     chunks: PromptChunks
     tiles: LoraTiles
 
-    def first(self, tokens: int) -> PromptRows:
-        """Views for a pass of fewer tokens."""
-        num_tiles = _num_tiles(tokens, self.tiles.tile_rows)
+    def first(self, tokens: int, *, is_shared: bool) -> PromptRows:
+        """Views for a pass of fewer tokens; where all share an adapter, their tiles are full."""
+        num_tiles = _num_tiles(tokens, self.tiles.tile_rows, 1 if is_shared else MOST_SEQUENCES)
         chunks = self.chunks
         return PromptRows(
             self.token_ids[:tokens],
@@ -81,7 +81,8 @@ class _PromptBlock:
 
 
 class PromptSteps:
-    """Passes of up to `most` tokens, one recorded for each of a few sizes.
+    """Passes of up to `most` tokens, recorded for each of a few sizes: for any mix of adapters, and
+    for one that all rows share.
 
     chosen: [sequences or more] int64, where tokens go: those of the chunks that sample, in order.
     """
@@ -111,15 +112,15 @@ class PromptSteps:
         self._logits = torch.zeros(
             (self._most_sequences, model.config.vocab_size), dtype=embedding.dtype, device=device
         )
-        self._recorded: dict[int, Work] = {}
+        self._recorded: dict[tuple[int, bool], Work] = {}
 
     def record(self, recorder: Recorder) -> None:
         """Record every size, over rows that are written nowhere."""
         self._device.rows.kv_slots.fill_(NOWHERE)
         self._device.rows.tiles.slots.fill_(NOWHERE)
         recorder.prepare(self._works(self._model.shallow).values())
-        for size, work in self._works(self._model).items():
-            self._recorded[size] = recorder.record(work)
+        for kind, work in self._works(self._model).items():
+            self._recorded[kind] = recorder.record(work)
 
     def takes(self, chunks: Items[Chunk]) -> bool:
         """Whether a recorded pass is large enough for them."""
@@ -133,25 +134,30 @@ class PromptSteps:
         block = next(self._turns)
         self._write(block.rows, chunks, size)
         self._device.data.copy_(block.data, non_blocking=True)
-        self._recorded[size]()
+        self._recorded[size, self._passes.is_shared(chunks, size)]()
         sampling = [chunk for chunk in chunks if chunk.samples]
         logits = self._logits[: len(sampling)]
         self._passes.shape_choice(self._chosen[: len(sampling)], logits, sampling)
         return logits
 
-    def _works(self, model: DeviceModel) -> Mapping[int, Work]:
-        """Each size, through a model."""
-        return {size: partial(self._compute, model, size) for size in reversed(self.sizes)}
+    def _works(self, model: DeviceModel) -> Mapping[tuple[int, bool], Work]:
+        """Each size through a model, and again for one adapter where that differs."""
+        return {
+            (size, is_shared): partial(self._compute, model, size, is_shared)
+            for size in reversed(self.sizes)
+            for is_shared in ((True, False) if model.unpacks(size) else (False,))
+        }
 
-    def _compute(self, model: DeviceModel, size: int) -> None:
-        rows = self._device.rows.first(size)
+    def _compute(self, model: DeviceModel, size: int, is_shared: bool) -> None:
+        rows = self._device.rows.first(size, is_shared=is_shared)
         hidden = model.forward(
             Rows(
                 rows.token_ids,
                 rows.positions,
                 rows.kv_slots,
                 rows.tiles,
-                self._passes.attention(rows.chunks, size),
+                self._passes.attention(rows.chunks, size, is_shared=is_shared),
+                is_shared=is_shared,
             )
         )
         logits = model.logits(hidden[rows.sample_rows])
@@ -192,13 +198,13 @@ def prompt_sizes(most: int) -> tuple[int, ...]:
     return (*(size for size in sizes if size < most), most)
 
 
-def _num_tiles(tokens: int, tile_rows: int) -> int:
-    """Tiles that the tokens need at most: each sequence may leave one that is not full."""
-    return min(tokens, tokens // tile_rows + MOST_SEQUENCES)
+def _num_tiles(tokens: int, tile_rows: int, adapters: int) -> int:
+    """Tiles that the tokens need at most: each adapter may leave one that is not full."""
+    return min(tokens, (tokens - adapters) // tile_rows + adapters)
 
 
 def _fields(tokens: int, sequences: int, blocks: int, tile_rows: int) -> Fields:
-    tiles = _num_tiles(tokens, tile_rows)
+    tiles = _num_tiles(tokens, tile_rows, MOST_SEQUENCES)
     return {
         "token_ids": (torch.int64, (tokens,)),
         "positions": (torch.int64, (tokens,)),

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from server.kernels.linear import Unpacking
 from server.kernels.rope import RopeTable
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.delta import LoraDelta
@@ -20,7 +21,9 @@ KERNELS, TWINS = "server.kernels.triton", "server.kernels.triton.twins"
 
 
 class RmsNorm(Protocol):
-    def __call__(self, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor: ...
+    def __call__(
+        self, x: torch.Tensor, weight: torch.Tensor, eps: float, *, room: int
+    ) -> torch.Tensor: ...
 
 
 class AddRmsNorm(Protocol):
@@ -32,6 +35,7 @@ class AddRmsNorm(Protocol):
         eps: float,
         *,
         delta: LoraDelta | None,
+        room: int,
     ) -> torch.Tensor: ...
 
 
@@ -69,11 +73,14 @@ class PrefillAttention(Protocol):
         chunks: PromptChunks,
         *,
         window: int | None,
+        room: int,
     ) -> torch.Tensor: ...
 
 
 class SiluMul(Protocol):
-    def __call__(self, gate_up: torch.Tensor, *, delta: LoraDelta | None) -> torch.Tensor: ...
+    def __call__(
+        self, gate_up: torch.Tensor, *, delta: LoraDelta | None, room: int
+    ) -> torch.Tensor: ...
 
 
 class AddLora(Protocol):
@@ -85,6 +92,12 @@ class AddLora(Protocol):
 class AdaptedSiluMul(Protocol):
     def __call__(
         self, gate_up: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles
+    ) -> torch.Tensor: ...
+
+
+class AdaptedProduct(Protocol):
+    def __call__(
+        self, x: torch.Tensor, linear: Unpacking, site: LoraSite, tiles: LoraTiles
     ) -> torch.Tensor: ...
 
 
@@ -130,6 +143,7 @@ class StepKernels:
     prefill_attention: PrefillAttention
     silu_mul: SiluMul
     adapted_silu_mul: AdaptedSiluMul
+    adapted_product: AdaptedProduct
     add_lora: AddLora
     shrink_beside: ShrinkBeside
     argmax: Argmax
@@ -159,6 +173,7 @@ class StepKernels:
             prefill_attention=module("prefill").prefill_attention,
             silu_mul=module("activation").silu_mul,
             adapted_silu_mul=module("adapted_gate").adapted_silu_mul,
+            adapted_product=module("adapted_product").adapted_product,
             add_lora=lora.add_lora_invariant if invariant else lora.add_lora,
             shrink_beside=lora.shrink_beside,
             argmax=sampling.argmax,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.nn.functional import linear
@@ -35,6 +35,22 @@ class Linear(Protocol):
 
     @property
     def nbytes(self) -> int: ...
+
+
+@runtime_checkable
+class Unpacking(Linear, Protocol):
+    """A weight in few bits that is unpacked, piece by piece, to multiply many rows."""
+
+    def unpacks(self, tokens: int) -> bool:
+        """Whether so many rows are multiplied so."""
+        ...
+
+    def pieces(self, dtype: torch.dtype, *, room: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """The first row of each piece, and the piece [rows, in_features + room].
+
+        Its last columns are for the caller to write; the next piece takes its place.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,15 @@ class Nf4Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return multiply(x, self.weight.dequantize(x.dtype))
+
+    def unpacks(self, tokens: int) -> bool:  # noqa: ARG002  it always does
+        return True
+
+    def pieces(self, dtype: torch.dtype, *, room: int) -> Iterator[tuple[int, torch.Tensor]]:
+        dense = self.weight.dequantize(dtype)
+        piece = dense.new_empty(len(dense), dense.shape[1] + room)
+        piece[:, : dense.shape[1]] = dense
+        yield 0, piece
 
     @property
     def out_features(self) -> int:

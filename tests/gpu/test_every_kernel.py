@@ -27,6 +27,7 @@ from server.kernels.rope import RopeTable  # noqa: E402
 from server.kernels.triton import (  # noqa: E402
     activation,
     adapted_gate,
+    adapted_product,
     attention,
     lora,
     masking,
@@ -39,10 +40,12 @@ from server.kernels.triton import (  # noqa: E402
 )
 from server.kernels.triton.nf4 import TritonNf4Linear  # noqa: E402
 from server.kernels.triton.pieces import Pieces  # noqa: E402
+from server.kernels.triton.room import ROOM, empty_rows  # noqa: E402
 from server.kernels.triton.site import LoraSite  # noqa: E402
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles  # noqa: E402
 from server.kernels.triton.twins import activation as activation_twin  # noqa: E402
 from server.kernels.triton.twins import adapted_gate as adapted_gate_twin  # noqa: E402
+from server.kernels.triton.twins import adapted_product as adapted_product_twin  # noqa: E402
 from server.kernels.triton.twins import attention as attention_twin  # noqa: E402
 from server.kernels.triton.twins import lora as lora_twin  # noqa: E402
 from server.kernels.triton.twins import masking as masking_twin  # noqa: E402
@@ -130,6 +133,32 @@ def test_the_gate_of_prompts_behind_lora(spare: int) -> None:
     tiles.slots[: len(used.slots)], tiles.rows[: len(used.slots)] = used.slots, used.rows
     expected = adapted_gate_twin.adapted_silu_mul(gate_up, x, site, used)
     assert error(adapted_gate.adapted_silu_mul(gate_up, x, site, tiles), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("slot", [0, 1, -1])
+@pytest.mark.parametrize("widths", [(136, 64, 64), (264,)])
+@pytest.mark.parametrize("scratch_bytes", [2**27, 128 * (HIDDEN + ROOM) * 2])
+def test_products_with_one_adapter_inside(
+    slot: int, widths: tuple[int, ...], scratch_bytes: int
+) -> None:
+    """scratch_bytes: for the whole weight, or for its pieces."""
+    count, ranks = 400, [[rank] * len(widths) for rank in (16, 5)]
+    dense = normal(264, HIDDEN, dtype=BF16, device=CUDA, std=0.02)
+    codes, state = bnb.quantize_4bit(
+        dense, blocksize=64, compress_statistics=True, quant_type="nf4"
+    )
+    weight = NestedNf4Weight.of(codes, state)
+    linear = Nf4Gemm(torch.device(CUDA), scratch_bytes=scratch_bytes).linear(weight)
+    assert linear.unpacks(count)
+    site = make_site(ranks, HIDDEN, widths, dtype=BF16, device=CUDA)
+    x = empty_rows(rows(count, 1), HIDDEN, ROOM).copy_(rows(count, HIDDEN))
+    tiles = LoraTiles.of([slot] * count, PROMPT_ROWS, CUDA)
+    result = adapted_product.adapted_product(x, linear, site, tiles)
+    expected = adapted_product_twin.adapted_product(x, linear, site, tiles)
+    assert error(result, expected) < TOLERANCE
+    behind = multiply(x, weight)
+    lora_twin.add_lora(behind, x, site, tiles)
+    assert error(result, behind) < TOLERANCE
 
 
 def test_norms() -> None:

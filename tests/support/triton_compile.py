@@ -17,10 +17,12 @@ from bitsandbytes.functional import quantize_4bit
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
+from server.kernels.linear import Nf4Linear, Nf4Weight
 from server.kernels.rope import RopeTable
 from server.kernels.triton import (
     activation,
     adapted_gate,
+    adapted_product,
     attention,
     lora,
     norm,
@@ -32,6 +34,7 @@ from server.kernels.triton import (
 )
 from server.kernels.triton.delta import LoraDelta
 from server.kernels.triton.pieces import Pieces
+from server.kernels.triton.room import ROOM, empty_rows
 from server.kernels.triton.tiles import DECODE_ROWS, PROMPT_ROWS, LoraTiles
 from tests.support.kernel_cases import (
     make_cache,
@@ -117,6 +120,7 @@ def call_all(dtype: torch.dtype, cache_dtypes: Sequence[torch.dtype]) -> None:
         make_site([[16, 16]], 512, (256, 256), dtype=dtype),
         LoraTiles.of([0] * 4, PROMPT_ROWS),
     )
+    call_shared(dtype)
     sampling.sample(x, make_sampling([(1.0, 0, 1.0, 0.0)] * 2), torch.tensor([0, 1]))
 
 
@@ -141,6 +145,16 @@ def call_adapted(dtype: torch.dtype) -> None:
     )
 
 
+def call_shared(dtype: torch.dtype) -> None:
+    """What prompts of one adapter do."""
+    x = empty_rows(normal(4, 1, dtype=dtype), 512, ROOM)
+    weight = Nf4Weight(torch.zeros(256 * 512 // 2, dtype=torch.uint8), torch.ones(2048), 256, 512)
+    for widths in ((256,), (128, 128), (128, 64, 64)):
+        site = make_site([[16] * len(widths)], 512, widths, dtype=dtype)
+        tiles = LoraTiles.of([0] * 4, PROMPT_ROWS)
+        adapted_product.adapted_product(x, Nf4Linear(weight), site, tiles)
+
+
 def call_training(dtype: torch.dtype) -> None:
     """What fused layers do forward and backward."""
     x, weight = normal(2, 4096, dtype=dtype), normal(4096, dtype=dtype)
@@ -157,7 +171,8 @@ def call_training(dtype: torch.dtype) -> None:
 
 def main() -> None:
     capability = int(sys.argv[1])
-    for module in (activation, adapted_gate, attention, lora, norm, prefill, rope, sampling):
+    modules = (activation, adapted_gate, attention, lora, norm, prefill, rope, sampling)
+    for module in (adapted_product, *modules):
         module.starts_early = lambda _tensor: capability >= 90
     triton.runtime.driver.set_active(AbsentDevice(capability))
     JITFunction.__getitem__ = compile_only  # type: ignore[method-assign]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -83,20 +83,44 @@ class Nf4Gemm:
 
     def multiply(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
         """`x` [tokens, in] bf16 times the weight → `out` [tokens, out] bf16, both contiguous."""
-        invariant = self._mode == "batch-invariant"
-        wgmma = self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
-        at_once = WIDE_TOKENS if wgmma and not invariant else MAX_TOKENS
-        if len(x) > MAX_PIECES * at_once and not invariant:
-            self._multiply_many(weight, x, out)
+        if self.unpacks(weight, len(x)):
+            for start, dense in self.pieces(weight):
+                torch.mm(x, dense.T, out=out[:, start : start + len(dense)])
             return
+        at_once = self._at_once(weight)
         for start in range(0, len(x), at_once):
             rows = slice(start, start + at_once)
-            self._multiply_few(weight, x[rows], out[rows], wgmma=wgmma)
+            self._multiply_few(weight, x[rows], out[rows])
 
-    def _multiply_few(
-        self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor, *, wgmma: bool
-    ) -> None:
-        if wgmma and len(x) >= self._wgmma_from:
+    def unpacks(self, weight: PackedNf4, tokens: int) -> bool:
+        """Whether so many rows are multiplied by cuBLAS, with what is dequantized before."""
+        if self._mode == "batch-invariant":
+            return False
+        return tokens > MAX_PIECES * self._at_once(weight)
+
+    def pieces(self, weight: PackedNf4, *, room: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
+        """Dequantize some rows after others: the first one's number, and all [rows, in + room].
+
+        In memory that is used again for the next; the last columns are left as they are found.
+        """
+        width = weight.in_features + room
+        at_once = self._scratch.numel() // width // BAND * BAND
+        for start in range(0, weight.out_features, at_once):
+            rows = min(at_once, weight.out_features - start)
+            dense = self._scratch[: rows * width].view(rows, width)
+            self._kernels.dequantize(weight, start, dense)
+            yield start, dense
+
+    def _uses_wgmma(self, weight: PackedNf4) -> bool:
+        return self._kernels.gpu.has_wgmma and weight.in_features % WGMMA_DEPTH == 0
+
+    def _at_once(self, weight: PackedNf4) -> int:
+        """Rows of a launch that decodes as it multiplies."""
+        wide = self._uses_wgmma(weight) and self._mode != "batch-invariant"
+        return WIDE_TOKENS if wide else MAX_TOKENS
+
+    def _multiply_few(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
+        if self._uses_wgmma(weight) and len(x) >= self._wgmma_from:
             self._kernels.wgmma(self._wgmma_shape(weight, len(x)), weight, x, out)
         else:
             self._kernels.mma(self._shapes[column_tiles(len(x))], weight, x, out)
@@ -105,12 +129,3 @@ class Nf4Gemm:
         if tokens > MAX_TOKENS:
             return WgmmaShape(WIDE_TOKENS, 1)
         return WgmmaShape(wgmma_tokens(tokens), self._kernels.bands(weight))
-
-    def _multiply_many(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None:
-        """Dequantize some rows, multiply with them, go on to the next."""
-        at_once = self._scratch.numel() // weight.in_features // BAND * BAND
-        for start in range(0, weight.out_features, at_once):
-            rows = min(at_once, weight.out_features - start)
-            dense = self._scratch[: rows * weight.in_features].view(rows, weight.in_features)
-            self._kernels.dequantize(weight, start, dense)
-            torch.mm(x, dense.T, out=out[:, start : start + rows])

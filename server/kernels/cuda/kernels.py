@@ -70,13 +70,17 @@ class Nf4Kernels:
         )  # fmt: skip
 
     def dequantize(self, weight: PackedNf4, first_row: int, out: torch.Tensor) -> None:
-        """Rows from `first_row` (a multiple of 128) as bf16 into `out` [rows, in_features]."""
+        """Rows from `first_row` (a multiple of 128) as bf16 into `out` [rows, in_features or more].
+
+        Its rows are a multiple of 8 elements apart. What follows may begin once those are being
+        written, and so once all before is there.
+        """
         rows = len(out)
         self.dequantize_kernel().launch(
             Grid((weight.blocks, -(-rows // 128)), 256),
             (
                 weight.codes, weight.scales, weight.scale_table, weight.groups, out,
-                first_row, rows, weight.in_features, weight.group_shift,
+                first_row, rows, weight.in_features, out.stride(0), weight.group_shift,
             ),
         )  # fmt: skip
 

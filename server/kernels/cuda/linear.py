@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,8 @@ class Gemm(Protocol):
     """What multiplies rows with a packed weight."""
 
     def multiply(self, weight: PackedNf4, x: torch.Tensor, out: torch.Tensor) -> None: ...
+    def unpacks(self, weight: PackedNf4, tokens: int) -> bool: ...
+    def pieces(self, weight: PackedNf4, *, room: int) -> Iterator[tuple[int, torch.Tensor]]: ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,15 @@ class CudaNf4Linear:
         assert out.is_contiguous()
         assert x.shape[1] == self.weight.in_features
         self.gemm.multiply(self.weight, x, out)
+
+    def unpacks(self, tokens: int) -> bool:
+        """Whether so many rows are multiplied by cuBLAS."""
+        return self.gemm.unpacks(self.weight, tokens)
+
+    def pieces(self, dtype: torch.dtype, *, room: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """What cuBLAS multiplies with: `server.kernels.linear.Unpacking`'s, in bf16 alone."""
+        assert dtype == torch.bfloat16
+        return self.gemm.pieces(self.weight, room=room)
 
     @property
     def out_features(self) -> int:

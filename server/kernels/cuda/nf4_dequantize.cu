@@ -45,13 +45,15 @@ __device__ __forceinline__ void store_row(u16* row, const u32 (&codes)[2], float
   }
 }
 
-// Rows [first_row, first_row + rows) → `out` [rows, in_features]; first_row is a multiple of 128.
+// Rows [first_row, first_row + rows) → `out` [rows, in_features], `out_stride` elements apart;
+// first_row is a multiple of 128.
 // One block of threads per (block of 64 weights, band). Codes and scales are fetched while the
-// kernel before still runs; `out` is written when nobody reads what was there.
+// kernel before still runs; `out` is written when nobody reads what was there. The next kernel may
+// begin once all blocks are here: it finds what was written before, not `out`.
 extern "C" __global__ void __launch_bounds__(WARPS * WARP)
     nf4_dequantize(const u8* codes, const u8* scales, const float* scale_table,
                    const float2* groups, u16* out, u32 first_row, u32 rows, u32 in_features,
-                   u32 group_shift) {
+                   u32 out_stride, u32 group_shift) {
   const u32 block = blockIdx.x, blocks = in_features / BLOCK;
   const u32 slab = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
   const u64 tile = static_cast<u64>(first_row / BAND + blockIdx.y) * blocks + block;
@@ -69,9 +71,10 @@ extern "C" __global__ void __launch_bounds__(WARPS * WARP)
     const u32 group = exists ? ((first_row + row) * blocks + block) >> group_shift : 0;
     const float code = __ldg(scale_table + __ldg(scales + tile * BAND + band_row));
     scale[half] = decode_scale(code, __ldg(groups + group));
-    to[half] = exists ? out + static_cast<u64>(row) * in_features + block * BLOCK : nullptr;
+    to[half] = exists ? out + static_cast<u64>(row) * out_stride + block * BLOCK : nullptr;
   }
   wait_for_inputs();
+  release_dependents();
 #pragma unroll
   for (u32 half = 0; half < 2; ++half) store_row(to[half], half_codes[half], value, scale[half], t);
 }

@@ -15,25 +15,30 @@ from server.kernels.triton.delta_sum import (
     factor_ranks,
 )
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
+from server.kernels.triton.room import empty_rows
 
 BLOCK = 1024
 ADAPTED_BLOCK = 512  # whose ranks two warps can hold and sum without exchanging anything
 
 
-def silu_mul(gate_up: torch.Tensor, *, delta: LoraDelta | None = None) -> torch.Tensor:
+def silu_mul(
+    gate_up: torch.Tensor, *, delta: LoraDelta | None = None, room: int = 0
+) -> torch.Tensor:
     """`silu(gate) * up` for `gate_up` [tokens, 2 · intermediate], gate first; rounds after each.
 
     delta: what adapters add to `gate_up` before, rounded once; `gate_up` itself stays as it is.
+    room: columns that each row of the result has behind it.
     """
     tokens, width = gate_up.shape
     intermediate = width // 2
-    product = torch.empty(tokens, intermediate, dtype=gate_up.dtype, device=gate_up.device)
+    product = empty_rows(gate_up, intermediate, room)
     block = BLOCK if delta is None else ADAPTED_BLOCK
     early = starts_early(gate_up)
     _silu_mul_kernel[(tokens, triton.cdiv(intermediate, block))](
         product,
         gate_up,
         intermediate,
+        product.stride(0),
         *delta_arguments(delta, gate_up),
         adapted=delta is not None,
         alignment=delta_alignment(delta),
@@ -50,6 +55,7 @@ def _silu_mul_kernel(
     product,
     gate_up,
     intermediate,
+    product_stride,
     partial,
     arena,
     table,
@@ -91,4 +97,4 @@ def _silu_mul_kernel(
     gate = stored.to(tl.float32)
     activated = (gate / (1.0 + tl.exp(-gate))).to(stored.dtype)
     multiplied = activated.to(tl.float32) * up.to(tl.float32)
-    tl.store(product + row * intermediate + feature, multiplied, mask=inside)
+    tl.store(product + row * product_stride + feature, multiplied, mask=inside)

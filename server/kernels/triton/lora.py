@@ -11,7 +11,7 @@ and on how many rows share its adapter, unless `tuning` is INVARIANT_TUNING.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import torch
@@ -28,7 +28,6 @@ from server.kernels.triton.tiles import DECODE_ROWS, LoraTiles
 WIDEST_ALIGNMENT = 16  # elements
 CACHE_LINE = 128  # bytes
 MOST_SPLITS = 32  # partial sums that expand has to add
-PARTIAL_READS = 16  # of prompts: every block of outputs reads all partial sums, so wide ones few
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,13 @@ class LoraTuning:
     programs: how many fill the device, each long enough to have its loads in flight. splits: into
     how many parts in_features are divided; None chooses by the bucket so that programs fill the
     device. With fixed splits a row's bits are the same in every bucket (batch-invariant).
+    partial_reads: how much of x's width may be read in partial sums, where every block of outputs
+    reads all of them: so wide outputs get few; None where they are read once.
     """
 
     programs: int = 528
     splits: int | None = None
+    partial_reads: int | None = None
     shrink_block: int = 256  # in_features in flight as one stage
     shrink_warps: int = 2
     shrink_stages: int = 4
@@ -55,12 +57,14 @@ INVARIANT_TUNING = LoraTuning(splits=4)
 BESIDE_TUNING = LoraTuning(splits=DELTA_SPLITS, shrink_stages=2)
 PROMPT_TUNING = LoraTuning(
     programs=396,
+    partial_reads=16,
     shrink_block=128,
     shrink_warps=4,
     shrink_stages=3,
     expand_block=128,
     expand_warps=4,
 )
+SHARED_TUNING = replace(PROMPT_TUNING, partial_reads=None)
 
 
 def add_lora(
@@ -113,7 +117,8 @@ def shrink(
     rows, in_features = x.shape
     wanted = tuning.splits or tuning.programs // (len(tiles.slots) * site.parts)
     if tiles.tile_rows != DECODE_ROWS:
-        wanted = min(wanted, max(1, PARTIAL_READS * in_features // sum(site.widths)))
+        if tuning.partial_reads is not None:
+            wanted = min(wanted, max(1, tuning.partial_reads * in_features // sum(site.widths)))
         wanted = 1 << wanted.bit_length() >> 1  # few numbers: expand is compiled for each
     span = _share(in_features, min(wanted, MOST_SPLITS), tuning.shrink_block)
     splits = triton.cdiv(in_features, span)

@@ -15,18 +15,20 @@ from server.kernels.triton.delta_sum import (
     factor_ranks,
 )
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
+from server.kernels.triton.room import empty_rows
 
 WIDE_ROW = 2048  # features from which eight warps share a row
 ADAPTED_FEATURES = 256  # of a warp that holds their ranks too
 MOST_WARPS = 16
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, *, room: int = 0) -> torch.Tensor:
     """Normalise each row of `x` [tokens, hidden] by its root mean square, then scale by `weight`.
 
-    Computed in fp32 and rounded once before the scale, as the twin does.
+    Computed in fp32 and rounded once before the scale, as the twin does. room: columns that each
+    row of the result has behind it.
     """
-    normed = torch.empty_like(x)
+    normed = empty_rows(x, x.shape[1], room)
     _launch(normed, x, x, weight, eps, adds=False, delta=None)
     return normed
 
@@ -38,12 +40,14 @@ def add_rms_norm(
     eps: float,
     *,
     delta: LoraDelta | None = None,
+    room: int = 0,
 ) -> torch.Tensor:
     """Add `x` to `residual` [tokens, hidden] in place (rounded), then `rms_norm` of the sum.
 
-    delta: what adapters add to `x` before, rounded once; `x` itself stays as it is.
+    delta: what adapters add to `x` before, rounded once; `x` itself stays as it is. room: as for
+    `rms_norm`.
     """
-    normed = torch.empty_like(residual)
+    normed = empty_rows(x, x.shape[1], room)
     _launch(normed, residual, x, weight, eps, adds=True, delta=delta)
     return normed
 
@@ -67,6 +71,7 @@ def _launch(
         x,
         weight,
         hidden,
+        normed.stride(0),
         eps,
         *delta_arguments(delta, x),
         adds=adds,
@@ -95,6 +100,7 @@ def _rms_norm_kernel(
     x,
     weight,
     hidden,
+    normed_stride,
     eps,
     partial,
     arena,
@@ -135,4 +141,4 @@ def _rms_norm_kernel(
     wide = value.to(tl.float32)
     inverse = tl.rsqrt(tl.sum(wide * wide, 0) / hidden + eps)
     rounded = (wide * inverse).to(scale.dtype).to(tl.float32)
-    tl.store(normed + row + feature, rounded * scale.to(tl.float32), mask=inside)
+    tl.store(normed + number * normed_stride + feature, rounded * scale.to(tl.float32), mask=inside)

@@ -12,6 +12,7 @@ import triton.language as tl
 from server.kernels.triton.chunks import PromptChunks
 from server.kernels.triton.early_launch import let_next_start, starts_early, wait_for_inputs
 from server.kernels.triton.online_softmax import absorb
+from server.kernels.triton.room import empty_rows
 
 QUERIES = 128
 EXACT_QUERIES = 32  # in fp32, which is multiplied without tensor cores
@@ -26,16 +27,17 @@ def prefill_attention(
     *,
     window: int | None = None,
     kv_scales: tuple[float, float] = (1.0, 1.0),
+    room: int = 0,
 ) -> torch.Tensor:
     """Causal attention of prompt chunks: `query` [tokens, heads, head_dim] → the same shape.
 
     cache: one layer's [2, blocks, block_size, kv_heads, head_dim]; the chunks' own keys are in it.
     window: how many tokens a query sees, itself included. kv_scales: what stored keys and values
-    are multiplied by.
+    are multiplied by. room: elements that each token of the result has behind it.
     """
     tokens, heads, head_dim = query.shape
     _, _, block_size, kv_heads, _ = cache.shape
-    output = torch.empty(tokens, heads, head_dim, dtype=query.dtype, device=query.device)
+    output = empty_rows(query, heads * head_dim, room).view(query.shape)
     queries = QUERIES if query.dtype != torch.float32 else EXACT_QUERIES
     sequences = len(chunks.context_lengths)
     tiles = min(sequences * triton.cdiv(chunks.longest, queries), tokens // queries + sequences)

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from server.engine.device_executor import DeviceExecutor
 from server.errors import StartupError
+from server.kernels.triton.room import ROOM
+from server.kernels.triton.twins import adapted_product as twin
 from tests.support.serving import Driver, make_engine
+from tests.support.tiny import TinyAdapter
 
 NAMES = (None, "a", "b", "c", "d")
 
@@ -74,6 +78,33 @@ def test_more_prompts_at_once_than_a_recorded_pass_takes(
         ids = [driver.submit(tokens, name, max_tokens=6) for name, tokens in many]
         driver.run()
         said.append([driver.tokens(request_id) for request_id in ids])
+    assert said[0] == said[1]
+
+
+def test_prompts_of_one_adapter_have_it_inside_their_products(
+    tiny_base: Path, tiny_adapters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    original = twin.adapted_product
+
+    def adapted_product(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        passes.append(len(x))
+        return original(x, *rest)
+
+    monkeypatch.setattr(twin, "adapted_product", adapted_product)
+    wide = TinyAdapter("wide", rank=ROOM // 3 + 1).write(tiny_base, tmp_path / "wide")
+    adapters = {**tiny_adapters, "wide": wide}
+    said: list[list[list[int]]] = []
+    for fused in (False, True):
+        limits = {"weights": "nf4", "chunk": 24, "max_rank": 32, "fused": fused}
+        driver = Driver(make_engine(tiny_base, adapters, **limits))
+        said.append([])
+        for number, name in enumerate((*NAMES, "wide")):
+            passes.clear()
+            request_id = driver.submit(prompt(number, 40), name, max_tokens=6)
+            driver.run()
+            said[-1].append(driver.tokens(request_id))
+            assert bool(passes) == (fused and name != "wide")
     assert said[0] == said[1]
 
 

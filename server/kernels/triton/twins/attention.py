@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from server.kernels.triton.chunks import PromptChunks
+from server.kernels.triton.room import empty_rows
 
 NO_SCALES = (1.0, 1.0)
 
@@ -42,12 +43,14 @@ def prefill_attention(
     *,
     window: int | None = None,
     kv_scales: tuple[float, float] = NO_SCALES,
+    room: int = 0,
 ) -> torch.Tensor:
     """Causal attention of prompt chunks: `query` [tokens, heads, head_dim] → the same shape.
 
     cache, window, kv_scales: as for `decode_attention`. The chunk's own keys are in the cache.
+    room: elements that each token of the result has behind it.
     """
-    output = torch.zeros(query.shape, dtype=query.dtype, device=query.device)
+    output = empty_rows(query, query.shape[1] * query.shape[2], room).zero_().view(query.shape)
     starts = chunks.starts.tolist()
     for index, length in enumerate(chunks.context_lengths.tolist()):
         rows = slice(starts[index], starts[index + 1])

@@ -21,7 +21,7 @@ def add_lora(y: torch.Tensor, x: torch.Tensor, site: LoraSite, tiles: LoraTiles)
             continue
         column = 0
         for part, width in enumerate(site.widths):
-            shrink, expand = _factors(site, slot, part, x.shape[1])
+            shrink, expand = factors(site, slot, part, x.shape[1])
             own = y[members, column : column + width]
             added = torch.addmm(own, linear(x[members], shrink), expand)
             y[members, column : column + width] = added
@@ -43,7 +43,7 @@ def shrink_beside(
         if slot < 0 or not len(members):
             continue
         for part in range(site.parts):
-            shrink, _ = _factors(site, slot, part, x.shape[1])
+            shrink, _ = factors(site, slot, part, x.shape[1])
             partial[0, part, members, : len(shrink)] = linear(x[members], shrink).float()
     return LoraDelta(partial, row_slots, site)
 
@@ -58,7 +58,7 @@ def expanded(y: torch.Tensor, delta: LoraDelta | None) -> torch.Tensor:
         column = 0
         for part, width in enumerate(site.widths):
             if slot >= 0:
-                _, expand = _factors(site, slot, part, 0)
+                _, expand = factors(site, slot, part, 0)
                 own = y[row : row + 1, column : column + width]
                 added = torch.addmm(own, shrunk[part, row : row + 1, : len(expand)], expand)
                 result[row, column : column + width] = added[0]
@@ -66,7 +66,7 @@ def expanded(y: torch.Tensor, delta: LoraDelta | None) -> torch.Tensor:
     return result
 
 
-def _factors(
+def factors(
     site: LoraSite, slot: int, part: int, in_features: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A [rank, in] and B [rank, width] of one slot and part, as views of the arena."""
