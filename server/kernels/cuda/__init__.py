@@ -6,6 +6,7 @@
     linear = gemm.linear(merge_nested(parts))           # a `Linear`: out_features, nbytes, call
     y = linear(x)                                       # [tokens, in] bf16 → [tokens, out] bf16
     linear.into(x, y)                                   # the same, allocating nothing
+    for start, dense in linear.pieces(x.dtype, room=0): # what many rows are multiplied with
 
 What a caller owes: `x` contiguous bf16 on `device`, its data 16-byte aligned; `prepare()` before a
 CUDA graph is captured (a module cannot load inside a capture); one stream at a time for the linears
