@@ -97,7 +97,7 @@ class Described:
             suppress_health_check=list(HealthCheck),
         )
         @given(case=cases)
-        def run(case: schemathesis.Case) -> None:
+        def run(case: schemathesis.Case[Any]) -> None:
             headers = {"authorization": self._key} if self._key else None
             said = case.call_and_validate(headers=headers, excluded_checks=NOT_CHECKED)
             if "text/event-stream" in "".join(said.headers.get("content-type", ())):

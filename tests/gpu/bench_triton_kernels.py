@@ -137,7 +137,7 @@ def bench_lora(step: LoraStep) -> None:
 
 def bench_lora_launched_in_turn(step: LoraStep) -> None:
     """What starting early is worth."""
-    early = lora.starts_early
+    early = lora.starts_early  # type: ignore[attr-defined]
     lora.starts_early = lambda _tensor: False  # type: ignore[attr-defined]
     try:
         for rows, adapters in ((1, 1), (64, 64)):

@@ -40,7 +40,8 @@ def write_gptq_base(folder: Path, shape: dict[str, Any], *, device: str = "cuda"
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in model.state_dict().items():
         if name.endswith("_proj.weight"):
-            tensors |= _packed(name.removesuffix(".weight"), *tensor.shape, device)
+            out, inputs = tensor.shape
+            tensors |= _packed(name.removesuffix(".weight"), out, inputs, device)
         else:
             mean = 1.0 if "norm" in name else 0.0
             drawn = torch.empty(tensor.shape, dtype=torch.float16, device=device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def merged(parts: tuple[int, ...], into: int) -> tuple[NestedNf4Weight, torch.Te
     return merge_nested([weight for weight, _ in made]), torch.cat([dense for _, dense in made])
 
 
-def product(linear: object, x: torch.Tensor) -> torch.Tensor:
+def product(linear: Any, x: torch.Tensor) -> torch.Tensor:
     """Into poison, so that an output left unwritten is seen."""
     out = torch.full((len(x), linear.out_features), torch.nan, device=DEVICE, dtype=x.dtype)
     linear.into(x, out)

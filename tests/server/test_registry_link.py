@@ -19,9 +19,10 @@ from registry.api.settings import RegistryApiSettings
 from registry.bases import read_base
 from registry.remote.registry import RemoteRegistry
 from registry.tracing import Tracing
+from server.api.keys import parse_keys
 from server.registry_link import RegistryLink
 from server.serve import serving
-from server.settings import ApiSettings, EngineOptions, Settings, parse_keys
+from server.settings import ApiSettings, EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
 from tests.support.waiting import eventually
 

@@ -79,18 +79,21 @@ class Oracle:
         ids = torch.tensor([list(tokens)], device=self._device)
         with self._wearing(adapter):
             output = self._model(ids, output_hidden_states=True)
-        return output.hidden_states[-1][0].float().cpu()
+        states: torch.Tensor = output.hidden_states[-1]
+        return states[0].float().cpu()
 
     @torch.no_grad()
     def logits(self, adapter: str | None, tokens: Sequence[int]) -> torch.Tensor:
         """Logits [tokens, vocab] in fp32."""
         ids = torch.tensor([list(tokens)], device=self._device)
         with self._wearing(adapter):
-            return self._model(ids).logits[0].float().cpu()
+            logits: torch.Tensor = self._model(ids).logits
+        return logits[0].float().cpu()
 
     def _wearing(self, adapter: str | None) -> AbstractContextManager[None]:
         if adapter is None and isinstance(self._model, PeftModel):
-            return self._model.disable_adapter()
+            bare: AbstractContextManager[None] = self._model.disable_adapter()
+            return bare
         if adapter is not None:
             self._model.set_adapter(adapter)
         return nullcontext()

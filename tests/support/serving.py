@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,9 +57,7 @@ class FolderSource:
         return self.base.config
 
 
-def make_engine(
-    base: Path, adapters: Mapping[str, Path] | None = None, **settings: object
-) -> Engine:
+def make_engine(base: Path, adapters: Mapping[str, Path] | None = None, **settings: Any) -> Engine:
     """An engine over a base folder with adapters by name, on CPU in fp32 unless told otherwise."""
     opened = open_base(str(base))
     chosen = {"dtype": torch.float32, "kv_memory": 1 << 20, "max_rank": 16, **settings}
@@ -80,7 +79,7 @@ class Driver:
         *,
         constraint: Constraint | None = None,
         pooling: Pooling | None = None,
-        **params: object,
+        **params: Any,
     ) -> str:
         request_id = f"request-{next(_ids)}"
         chosen = {"temperature": 0.0, "ignore_eos": True, **params}

@@ -173,7 +173,7 @@ def main() -> None:
     capability = int(sys.argv[1])
     modules = (activation, adapted_gate, attention, lora, norm, prefill, rope, sampling)
     for module in (adapted_product, *modules):
-        module.starts_early = lambda _tensor: capability >= 90
+        module.starts_early = lambda _tensor: capability >= 90  # type: ignore[attr-defined]
     triton.runtime.driver.set_active(AbsentDevice(capability))
     JITFunction.__getitem__ = compile_only  # type: ignore[method-assign]
     for dtype in (torch.bfloat16, torch.float32):

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
 from registry import Registry
 from registry.api.app import create_app
-from registry.api.openapi import OPERATIONS
+from registry.api.openapi_operations import OPERATIONS
 from registry.api.serving import Address, serve
 from registry.api.settings import RegistryApiSettings
 from registry.errors import InvalidRequest, KeyNeeded
@@ -152,10 +154,9 @@ def test_a_closed_registry_without_keys_stays_closed(registry: Registry) -> None
 
 
 def test_every_route_is_described(registry: Registry, http: httpx.Client) -> None:
+    every: Iterable[Any] = create_app(registry).routes
     routes = {
-        (route.path, method.lower())
-        for route in create_app(registry).routes
-        for method in route.methods - {"HEAD"}
+        (route.path, method.lower()) for route in every for method in route.methods - {"HEAD"}
     }
     described = {each for each in OPERATIONS if each[1] != "head"}
     assert routes == described

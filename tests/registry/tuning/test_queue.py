@@ -145,14 +145,14 @@ def test_a_lost_worker_is_replaced_a_few_times(
     first = lost.take()
     assert first is not None
     for attempt in range(1, claiming.MAX_ATTEMPTS + 1):
-        monkeypatch.setattr(claiming.time, "time", lambda n=attempt: now + 100 * n)
+        monkeypatch.setattr(time, "time", lambda n=attempt: now + 100 * n)
         taken = worker(queue, f"w{attempt}").take()
         assert taken is not None
         assert taken.num_attempts == attempt
         assert not lost.keep(first)
     lost.fail(first, code="x", message="too late")
     assert queue.jobs.get(job.id).status == "running"
-    monkeypatch.setattr(claiming.time, "time", lambda: now + 1000)
+    monkeypatch.setattr(time, "time", lambda: now + 1000)
     assert worker(queue, "last").take() is None
     failed = queue.jobs.get(job.id)
     assert failed.status == "failed"
@@ -167,7 +167,7 @@ def test_a_clock_set_back_keeps_no_job_of_a_lost_worker(
     assert worker(queue, "w0").take() is not None
     assert worker(queue, "w1").take() is None
     now = time.time()
-    monkeypatch.setattr(claiming.time, "time", lambda: now - 24 * 3600)
+    monkeypatch.setattr(time, "time", lambda: now - 24 * 3600)
     assert worker(queue, "w1").take() is not None
 
 

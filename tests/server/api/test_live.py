@@ -71,7 +71,7 @@ def test_vllm_extras(live: LiveServer, sync_client: openai.OpenAI) -> None:
     extra = {"top_k": 5, "min_p": 0.1, "return_token_ids": True}
     with sync_client:
         answer = sync_client.chat.completions.create(model="sql", messages=HI, extra_body=extra)
-    assert answer.choices[0].token_ids == [0, 1, 2, 3]
+    assert answer.to_dict()["choices"][0]["token_ids"] == [0, 1, 2, 3]
     assert live.site.engine.requests[0].params.top_k == 5
 
 

@@ -113,7 +113,7 @@ def test_what_was_asked_comes_in_pages(client: openai.OpenAI) -> None:
 
 def test_what_is_not_to_be_kept_is_not(client: openai.OpenAI) -> None:
     answer = client.responses.create(model="pirate", input="hi", store=False)
-    assert answer.store is False
+    assert answer.to_dict()["store"] is False
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(answer.id)
 

@@ -260,7 +260,8 @@ async def test_when_the_thread_dies_everybody_is_told_that_but_only_the_log_why(
     def forward(_: object) -> None:
         raise RuntimeError("the device is gone")
 
-    engine_of(worker)._executor.runner.forward = forward  # type: ignore[assignment]
+    executor: Any = engine_of(worker)._executor
+    executor.runner.forward = forward
     gate.set()
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(Unavailable, match="stopped after an error") as caught:

@@ -34,7 +34,7 @@ def driver(shaped_base: Path, request: pytest.FixtureRequest) -> Driver:
     if request.param == "compiled" and not is_supported():
         pytest.skip("needs AVX-512 with bf16")
     driver = Driver(make_engine(shaped_base, kv_memory=4 << 20, **PATHS[request.param]))
-    executor = driver.engine._executor
+    executor: Any = driver.engine._executor
     runs = executor if request.param == "device" else executor.runner
     kinds = {"plain": MistralRunner, "compiled": CompiledRunner, "device": DeviceExecutor}
     assert type(runs) is kinds[request.param]

@@ -13,7 +13,7 @@ from training.evaluating.general import Window, read_text, windows
 from training.evaluating.likelihood import likelihoods
 from training.rendering import Sample
 
-TEXTS = (
+TEXTS: tuple[Sample | Window, ...] = (
     Sample((5, 6, 7, 8, 9, 2), 3, "a"),
     Window((1, 40, 41, 42)),
     Sample((11, 12, 13, 2), 1, "b"),
