@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from registry.homes import base_cache
 from server.bases.opening import Base
 from server.engine.config import EngineSettings
 from server.engine.device_build import build_device
@@ -15,6 +16,7 @@ from server.engine.device_errors import memory_for_start
 from server.engine.device_linears import device_linears
 from server.engine.engine import Engine, EngineParts
 from server.engine.executor import DirectExecutor, Executor
+from server.engine.kept_nf4 import KeptNf4
 from server.engine.kernel_choice import can_run
 from server.engine.kv_cache import BlockPool
 from server.engine.layout import Layout
@@ -52,7 +54,8 @@ def build_engine(
     with ThreadPoolExecutor(2, thread_name_prefix="beside-weights") as beside:
         pinned = beside.submit(_pinned_memory, settings)  # takes 0.6 s a GiB
         make_linear = device_linears(settings, beside)
-        weights = load_weights(base.folder, base.config, settings, progress, make_linear)
+        kept = _kept_weights(base, settings)
+        weights = load_weights(base.folder, base.config, settings, progress, make_linear, kept)
     sizes = {"num_blocks": memory.num_blocks, "max_context": max_context}
     executor: Executor
     slots: Slots
@@ -104,6 +107,13 @@ def _pinned_memory(settings: EngineSettings) -> PinnedMemory:
     """Where adapters lie before they go to a device; nothing for the CPU, whose slots copy them."""
     needs_it = settings.is_fused and settings.device != "cpu"
     return PinnedMemory(settings.host_memory if needs_it else 0, pin=needs_it)
+
+
+def _kept_weights(base: Base, settings: EngineSettings) -> KeptNf4 | None:
+    """Where what a CPU quantizes is kept; a device does it while the checkpoint is read."""
+    if settings.device != "cpu" or settings.weights == "dense":
+        return None
+    return KeptNf4(base_cache() / ".nf4", base.record.fingerprint, settings.dtype)
 
 
 def plan_memory(base: Base, settings: EngineSettings) -> Plan:

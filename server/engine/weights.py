@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 
 from server.engine.config import GROUPS, EngineSettings, ModelConfig
+from server.engine.kept_nf4 import KeptNf4
 from server.engine.quantizer import bitsandbytes as bnb
 from server.errors import StartupError
 from server.kernels.linear import DenseLinear, Linear, Nf4Linear, Nf4Weight, merge
@@ -64,12 +65,14 @@ def load_weights(
     settings: EngineSettings,
     progress: Progress | None = None,
     make_linear: MakeLinear | None = None,
+    kept: KeptNf4 | None = None,
 ) -> ModelWeights:
     """Read a bf16 or a ready NF4 (bitsandbytes) checkpoint; StartupError names what is missing.
 
     make_linear: what multiplies with weights that stay in 4 bits, where it is not `Nf4Linear`.
+    kept: what was quantized at a former start, and will be of this one.
     """
-    with _Checkpoint(folder, settings) as checkpoint:
+    with _Checkpoint(folder, settings, kept) as checkpoint:
         layers = []
         for index in range(config.num_layers):
             layers.append(_load_layer(checkpoint, index, settings, make_linear))
@@ -124,23 +127,29 @@ def _load_group(
 
 
 class _Checkpoint:
-    """Safetensors shards of one folder, opened together and read tensor by tensor."""
+    """Safetensors shards of one folder, opened together and read tensor by tensor.
 
-    def __init__(self, folder: Path, settings: EngineSettings) -> None:
+    What `kept` has of it already is read from there.
+    """
+
+    def __init__(self, folder: Path, settings: EngineSettings, kept: KeptNf4 | None) -> None:
         self._folder = folder
         self._dtype = settings.dtype
         self._device = torch.device(settings.device)
+        self._kept = kept
         self._stack = ExitStack()
         self._where: dict[str, Any] = {}
 
     def __enter__(self) -> _Checkpoint:
-        for shard in _shards(self._folder):
+        shards = list(_shards(self._folder))
+        copy = self._stack.enter_context(self._kept.found()) if self._kept else None
+        for shard in [*shards, copy] if copy else shards:
             file = self._stack.enter_context(safe_open(shard, framework="pt", device="cpu"))
             self._where.update(dict.fromkeys(file.keys(), file))
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+    def __exit__(self, *exc: Any) -> None:
+        self._stack.__exit__(*exc)
 
     def raw(self, name: str) -> torch.Tensor:
         file = self._where.get(name)
@@ -168,6 +177,8 @@ class _Checkpoint:
             codes, state = bnb.quantize_4bit(
                 self.dense(name), blocksize=64, compress_statistics=True, quant_type="nf4"
             )
+            if self._kept is not None:
+                self._kept.note(name, codes, state)
         _check_kind(state, name)
         return codes, state
 
