@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.api.keys import KeyRing, parse_keys, read_keys
+from server.api.keys import KeyRing, hash_key, parse_keys, read_keys
 from server.errors import StartupError
 from server.settings import ApiSettings, PrefixScope, Settings, find_keys
 from tests.server.api.fakes import make_site, open_client
@@ -90,6 +90,13 @@ async def test_keys_open_their_scope() -> None:
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/"):
             assert (await client.get(path)).status_code == 200
         assert "sql" not in (await client.get("/")).text  # names are for holders of a key
+
+
+def test_eight_characters_are_enough() -> None:
+    [key] = parse_keys(["eight--8"], where="test")
+    assert key.sha256 == hash_key("eight--8")
+    with pytest.raises(StartupError, match="8 characters"):
+        parse_keys(["seven-7"], where="test")
 
 
 def test_patterns_are_read() -> None:

@@ -257,11 +257,12 @@ def test_sigterm_lets_everybody_finish_and_turns_new_ones_away(
     for reader in readers:
         reader.join()
     assert {each[-1] for each in lines.values()} == {"data: [DONE]"}
-    assert "Traceback" not in host.log.read_text()
+    _, traceback, told = host.log.read_text().partition("Traceback")
+    assert not traceback, told[:3000]
 
 
 def read_stream(host: Process, model: str, lines: list[str]) -> None:
-    body = {"model": model, "prompt": "x", "max_tokens": 240, "ignore_eos": True, "stream": True}
+    body = {"model": model, "prompt": "x", "max_tokens": 160, "ignore_eos": True, "stream": True}
     with httpx.stream("POST", f"{host.url}/v1/completions", json=body, timeout=60) as answer:
         lines.extend(line for line in answer.iter_lines() if line)
 
