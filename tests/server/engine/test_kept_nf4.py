@@ -12,9 +12,10 @@ import torch
 from safetensors import SafetensorError
 
 from registry.homes import base_cache
-from server.engine import kept_nf4, weights
+from server.engine import kept_nf4
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.kept_nf4 import KeptNf4
+from server.engine.quantizer import bitsandbytes
 from server.engine.weights import ModelWeights, load_weights
 from tests.support.serving import make_engine
 
@@ -23,13 +24,13 @@ from tests.support.serving import make_engine
 def quantized(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the tensors that were quantized; the tiny base's are enough to be kept."""
     sizes: list[int] = []
-    quantize = weights.bnb.quantize_4bit
+    quantize = bitsandbytes.quantize_4bit
 
     def counted(tensor: torch.Tensor, **how: Any) -> Any:
         sizes.append(tensor.numel())
         return quantize(tensor, **how)
 
-    monkeypatch.setattr(weights.bnb, "quantize_4bit", counted)
+    monkeypatch.setattr(bitsandbytes, "quantize_4bit", counted)
     monkeypatch.setattr(kept_nf4, "SMALLEST", 1)
     return sizes
 
