@@ -102,7 +102,7 @@ def create_app(
 ) -> Starlette:
     """One server's HTTP layer. `engine` must be running; the app's lifespan stops it.
 
-    Pass a `readiness` to share it with whoever begins the drain (server.serve does), and a `link`
+    Pass a `readiness` to share it with whoever begins the drain (as server.assembly), and a `link`
     to have the registry's own API under /registry, and its state among the metrics. A `gate` holds
     moved aliases back until their versions are proven, a `guard` refuses versions that nobody
     trusted has signed. With a `queue` there are fine-tuning jobs; `responses` keeps answers for

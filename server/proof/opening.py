@@ -29,10 +29,10 @@ def open_host(registry: AnyRegistry, base: str) -> Iterator[AnsweringHost]:
 
 
 def _host(registry: AnyRegistry, base: str) -> Iterator[AnsweringHost]:
+    from server.assembly import engine_settings
     from server.bases import open_base
     from server.engine.build import build_engine, start_worker
     from server.residency import RegistrySource
-    from server.serve import engine_settings
     from server.settings import EngineOptions
 
     from .host import EngineHost

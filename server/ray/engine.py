@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator
 from ray import serve
 from starlette.applications import Starlette
 
+from server.assembly import assemble
 from server.errors import EngineStopped
-from server.serve import assemble
 from server.settings import Settings
 
 from .in_place import Head, InPlace, Question

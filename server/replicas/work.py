@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 Report = Callable[[str, int, int], None]
 Assemble = Callable[[Settings, Report, Callable[[], None]], "DrainingServer"]
-"""`server.serve.assemble`: settings, a report of progress, and what to call once it is up."""
+"""`server.assembly.assemble`: settings, a report of progress, and what to call once it is up."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from registry import Registry
 from registry.bases import read_base
 from server.api.openapi import openapi_document
-from server.serve import assemble
+from server.assembly import assemble
 from server.settings import EngineOptions, Settings
 from tests.fuzz.apps import Operations, check_refusal
 from tests.fuzz.asked import Asked, ask

@@ -15,7 +15,7 @@ import pytest
 from registry import Registry
 from registry.bases import read_base
 from server.api.listener import bind
-from server.serve import assemble
+from server.assembly import assemble
 from server.settings import EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
 

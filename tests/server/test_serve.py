@@ -13,10 +13,11 @@ from clients.errors import NotFound
 from registry import Registry
 from registry.bases import read_base
 from registry.errors import RegistryUnreachable
+from server.assembly import _check_pins as check_pins
+from server.assembly import assemble, choose_device, engine_settings
 from server.bases import open_base
 from server.errors import StartupError
-from server.serve import _check_pins as check_pins
-from server.serve import assemble, choose_device, engine_settings, serving
+from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
 
