@@ -12,9 +12,9 @@ from server.engine.device_errors import device_survives
 from server.engine.load_times import LoadTimes
 from server.engine.request import AdapterMove, AdapterRef, ResidentAdapter
 from server.errors import AdapterLoadError
-from server.residency.host import HostAdapter, HostCache
-from server.residency.loader import Loader
+from server.residency.host import HostAdapter
 from server.residency.moves import Moves
+from server.residency.newcomers import Newcomers
 from server.residency.source import HostSource
 from server.residency.tenant import Tenant
 
@@ -49,26 +49,20 @@ class Residency:
 
     def __init__(self, source: HostSource, slots: Slots, *, host_memory: int) -> None:
         self._slots = slots
-        self._loader = Loader(source)
-        self._host = HostCache(host_memory)
+        self._moves = Moves()
+        self._newcomers = Newcomers(source, self._moves, host_memory=host_memory)
         self._tenants: OrderedDict[str, Tenant] = OrderedDict()  # least recently entered first
         self._arriving: dict[str, Tenant] = {}  # their slots are being filled
         self._free = list(range(slots.num_slots))
-        self._wanted: OrderedDict[str, AdapterRef] = OrderedDict()  # for a slot, oldest first
-        self._again = ""  # the digest that was read a second time last
-        self._failures: dict[str, AdapterLoadError] = {}
-        self._expected: set[str] = set()  # by sequences that cannot be admitted yet
-        self._asked: set[str] = set()  # of the wanted, those that are not for sequences only
         self._pins: set[str] = set()
-        self.num_loads = self.num_evictions = 0
-        self.load_times = self.activate_times = LoadTimes()
-        self._moves = Moves()
+        self.num_evictions = 0
+        self.activate_times = LoadTimes()
 
     def enter(self, adapter: AdapterRef) -> int | None:
-        self._expected.discard(adapter.digest)
+        self._newcomers.met(adapter.digest)
         tenant = self._tenants.get(adapter.digest)
         if tenant is None or tenant.leaving:
-            self._want(adapter)
+            self._newcomers.want(adapter)
             return None
         tenant.users += 1
         tenant.entered = True
@@ -82,34 +76,17 @@ class Residency:
 
     def want(self, adapter: AdapterRef) -> None:
         """Bring an adapter into a slot, whether or not a sequence waits for it."""
-        self._asked.add(adapter.digest)
-        self._want(adapter)
+        self._newcomers.want(adapter, asked=True)
 
     def expect(self, adapter: AdapterRef) -> None:
-        """Have an adapter in host memory soon; for a slot it is too early.
-
-        It is read once at most until it is entered, or those that are expected together would push
-        one another out of a small host memory.
-        """
-        digest = adapter.digest
-        if digest in self._tenants or digest in self._wanted or digest in self._expected:
-            return
-        if self._host.get(digest) is None:
-            self._expected.add(digest)
-            self._loader.begin(adapter)
+        """Have an adapter in host memory soon; for a slot it is too early."""
+        if adapter.digest not in self._tenants:
+            self._newcomers.expect(adapter)
 
     def unwant(self, digest: str) -> None:
         """Do not bring an adapter that only sequences wanted: they have gone."""
-        if digest not in self._asked:
-            self._give_up(digest)
-
-    def _want(self, adapter: AdapterRef) -> None:
-        if adapter.digest in self._wanted:
-            return
-        self._failures.pop(adapter.digest, None)  # of an earlier attempt
-        self._wanted[adapter.digest] = adapter
-        if self._host.get(adapter.digest) is None:
-            self._loader.begin(adapter)
+        if not self._newcomers.is_asked_for(digest):
+            self._newcomers.give_up(digest)
 
     def pin(self, adapter: AdapterRef) -> None:
         """Bring an adapter into a slot and keep it there."""
@@ -124,8 +101,8 @@ class Residency:
     def unload(self, digest: str) -> bool:
         """Free slot and host copy as soon as no sequence uses them; False if there is nothing."""
         self._pins.discard(digest)
-        wanted = self._give_up(digest)
-        held = self._host.drop(digest)
+        wanted = self._newcomers.give_up(digest)
+        held = self._newcomers.host.drop(digest)
         tenant = self._tenants.get(digest)
         if tenant is not None:
             tenant.pinned, tenant.unloaded = False, True
@@ -137,7 +114,7 @@ class Residency:
         return tenant is not None and not tenant.leaving
 
     def is_wanted(self, digest: str) -> bool:
-        return digest in self._wanted
+        return digest in self._newcomers
 
     def is_gone(self, digest: str) -> bool:
         """Whether it has left, be it that newcomers brought it back since."""
@@ -145,25 +122,33 @@ class Residency:
         return tenant is None or not tenant.leaving
 
     def settle(self) -> None:
-        self._failures = {}
-        self._collect()
+        self._newcomers.collect()
+        self._pins.difference_update(self._newcomers.failures)
         self._admit_arrived()
         self._clear_left()
-        for wanted in list(self._wanted.values()):
-            adapter = self._host.get(wanted.digest)
+        for wanted in tuple(self._newcomers):
+            adapter = self._newcomers.host.get(wanted.digest)
             if adapter is None:
-                self._load_again(wanted)
+                self._newcomers.read_again(wanted)
             elif not self._place(adapter):
                 return
         self._reopen()
 
     @property
     def failures(self) -> Mapping[str, AdapterLoadError]:
-        return self._failures
+        return self._newcomers.failures
+
+    @property
+    def num_loads(self) -> int:
+        return self._newcomers.num_loads
+
+    @property
+    def load_times(self) -> LoadTimes:
+        return self._newcomers.load_times
 
     @property
     def is_moving(self) -> bool:
-        return bool(self._wanted or self._arriving) or self._loader.is_busy
+        return bool(self._arriving) or self._newcomers.is_moving
 
     def residents(self) -> tuple[ResidentAdapter, ...]:
         in_slots = [
@@ -172,44 +157,24 @@ class Residency:
         ]
         in_host = [
             ResidentAdapter(a.digest, a.label, "host", a.rank, False, 0)
-            for a in self._host
+            for a in self._newcomers.host
             if a.digest not in self._tenants
         ]
         return (*in_slots, *in_host)
 
     def loading(self) -> tuple[AdapterRef, ...]:
-        return tuple(self._wanted.values())
+        return tuple(self._newcomers)
 
     @property
     def recent_moves(self) -> tuple[AdapterMove, ...]:
         return self._moves.newest
 
     def stop(self) -> None:
-        self._loader.stop()
-
-    def _load_again(self, adapter: AdapterRef) -> None:
-        """Read an adapter whose host copy had to go while it waited; one at a time, or adapters
-        that wait together would push one another out of host memory.
-        """
-        if not any(self._loader.is_loading(d) for d in (adapter.digest, self._again)):
-            self._again = adapter.digest
-            self._loader.begin(adapter)
-
-    def _collect(self) -> None:
-        for loaded in self._loader.finished():
-            if isinstance(loaded.outcome, AdapterLoadError):
-                self._fail(loaded.digest, loaded.outcome)
-            elif loaded.digest in self._wanted or loaded.digest in self._expected:
-                # else it was unloaded while it was on its way
-                self._host.put(loaded.outcome)
-                self.num_loads += 1
-                self._moves.note(loaded.outcome.label, "host")
-                self.load_times = self.load_times.plus(loaded.seconds)
+        self._newcomers.stop()
 
     def _fail(self, digest: str, error: AdapterLoadError) -> None:
-        self._give_up(digest)
+        self._newcomers.fail(digest, error)
         self._pins.discard(digest)
-        self._failures[digest] = error
 
     def _place(self, adapter: HostAdapter) -> bool:
         """Have a free or an idle slot filled; else have one cleared and say False."""
@@ -253,13 +218,13 @@ class Residency:
             if not self._slots.has_arrived(tenant.slot):
                 continue
             del self._arriving[digest]
-            if digest in self._wanted:
+            if digest in self._newcomers:
                 now = time.monotonic()
                 self.activate_times = self.activate_times.plus(now - tenant.since)
                 tenant.pinned, tenant.since = digest in self._pins, now
                 self._tenants[digest] = tenant
                 self._moves.note(tenant.adapter.label, "slot")
-                self._give_up(digest)
+                self._newcomers.give_up(digest)
             else:
                 self._release(tenant.slot)
 
@@ -281,7 +246,7 @@ class Residency:
             )
             self._fail(adapter.digest, error)
         staying = [tenant for tenant in movable if not tenant.leaving]
-        at_once = min(len(self._wanted), max(1, self._slots.num_slots // LEAVING))
+        at_once = min(len(self._newcomers), max(1, self._slots.num_slots // LEAVING))
         for oldest in staying[: max(0, at_once - (len(movable) - len(staying)))]:
             oldest.makes_room = oldest.has_stayed
 
@@ -294,14 +259,7 @@ class Residency:
     def _take_back(self, tenant: Tenant) -> None:
         """Let an adapter that was about to leave stay where it is."""
         tenant.unloaded = tenant.makes_room = False
-        self._give_up(tenant.adapter.digest)
-
-    def _give_up(self, digest: str) -> bool:
-        """Wait for an adapter no longer. False if nobody did."""
-        self._asked.discard(digest)
-        self._expected.discard(digest)
-        self._loader.call_off(digest)
-        return self._wanted.pop(digest, None) is not None
+        self._newcomers.give_up(tenant.adapter.digest)
 
     def _clear_left(self) -> None:
         for digest, tenant in list(self._tenants.items()):

@@ -204,7 +204,7 @@ class Simulation:
             yield
 
     def _wait_for_loads(self) -> None:
-        for future in list(self._residency._loader._futures.values()):
+        for future in list(self._residency._newcomers._loader._futures.values()):
             future.exception()
 
     def _come(self, client: Client, at: float) -> None:

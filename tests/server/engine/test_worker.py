@@ -74,7 +74,7 @@ def hold(worker: EngineWorker, *, after: int = 0) -> threading.Event:
 
 def hold_loads(worker: EngineWorker) -> threading.Event:
     """Keep adapters from being read until the event is set."""
-    source = engine_of(worker).adapters._loader._source  # type: ignore[attr-defined]
+    source = engine_of(worker).adapters._newcomers._loader._source  # type: ignore[attr-defined]
     gate, load = threading.Event(), source.load
     object.__setattr__(source, "load", lambda ref: gate.wait(PATIENCE) and load(ref))
     return gate
@@ -365,7 +365,7 @@ async def test_an_adapter_that_cannot_be_loaded_can_be_asked_for_again(
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker()
-    folders = engine_of(worker).adapters._loader._source._source.folders  # type: ignore[attr-defined]
+    folders = engine_of(worker).adapters._newcomers._loader._source._source.folders  # type: ignore[attr-defined]
     folder = folders.pop("a")
     try:
         with pytest.raises(AdapterLoadError):

@@ -284,7 +284,7 @@ def test_adapters_reach_their_slots_with_room_for_one_in_host_memory() -> None:
         house.enter(name)
     for gate in gates:
         gate.set()
-    while house.residency._loader._done.qsize() < 3:
+    while house.residency._newcomers._loader._done.qsize() < 3:
         time.sleep(0.001)
     assert len({house.use(name) for name in "abc"}) == 3
     house.residency.stop()
@@ -381,7 +381,7 @@ def test_unloading_comes_to_an_end_though_newcomers_bring_the_adapter_back(house
     house.use("a")
     house.residency.unload("a")
     assert house.enter("a") is None
-    house.settle(until=lambda: "a" in [r.digest for r in house.residency._host])
+    house.settle(until=lambda: "a" in [r.digest for r in house.residency._newcomers.host])
     house.residency.leave("a")
     house.settle()
     assert house.residency.is_gone("a")
@@ -416,7 +416,7 @@ def test_one_that_nobody_waits_for_any_longer_is_not_even_read(house: House) -> 
     house.residency.unwant("gone")
     for gate in gates:
         gate.set()
-    house.settle(until=lambda: not house.residency._loader.is_busy)
+    house.settle(until=lambda: not house.residency._newcomers._loader.is_busy)
     assert sorted(house.source.loads) == busy
 
 

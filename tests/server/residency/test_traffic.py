@@ -87,8 +87,8 @@ def test_streams_go_on_while_somebodys_adapter_loads(
     base: Path, folders: Mapping[str, Path]
 ) -> None:
     engine = make_engine(base, folders)
-    source = SlowSource(engine.adapters._loader._source)  # type: ignore[attr-defined]
-    engine.adapters._loader._source = source  # type: ignore[attr-defined]
+    source = SlowSource(engine.adapters._newcomers._loader._source)  # type: ignore[attr-defined]
+    engine.adapters._newcomers._loader._source = source  # type: ignore[attr-defined]
     gate = source.gates["b"] = threading.Event()
     driver = Driver(engine)
     warm = driver.submit(PROMPT, "a", max_tokens=60)
