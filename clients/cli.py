@@ -98,6 +98,24 @@ def pull_base(
     typer.echo(json.dumps(found, indent=2) if as_json else folder)
 
 
+@base.command("list")
+def list_bases(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: names and folders.")] = False,
+) -> None:
+    """The bases in the cache, by the names that `--base` takes."""
+    with explained("base list"):
+        from registry.bases import pulled_bases
+
+        folders = pulled_bases()
+    if as_json:
+        found = [{"name": folder.name, "folder": str(folder)} for folder in folders]
+        typer.echo(json.dumps(found, indent=2))
+    elif folders:
+        typer.echo("\n".join(folder.name for folder in folders))
+    else:
+        typer.echo("None yet. Pull one: hatstand base pull smollm2-135m", err=True)
+
+
 @app.command()
 def bench(
     base_model: Annotated[

@@ -173,7 +173,7 @@ def find_base(name_or_path: str | os.PathLike[str]) -> Path:
         return pulled
     if os.path.isdir(text):  # noqa: PTH112 (Path.is_dir raises on over-long names)
         raise BaseNotFound(f"{folder} has no config.json, so it is no checkpoint", param="base")
-    there = _pulled_names()
+    there = [folder.name for folder in pulled_bases()]
     found = f"pulled so far: {', '.join(there)}" if there else "nothing is pulled yet"
     hint = near(text.replace("/", "--"), there)
     raise BaseNotFound(
@@ -183,9 +183,10 @@ def find_base(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
-def _pulled_names() -> list[str]:
+def pulled_bases() -> list[Path]:
+    """The folders of the bases in the cache, whose names `find_base` takes, sorted."""
     with contextlib.suppress(OSError):
-        return sorted(entry.name for entry in base_cache().iterdir() if _is_checkpoint(entry))
+        return sorted(entry for entry in base_cache().iterdir() if _is_checkpoint(entry))
     return []
 
 

@@ -109,6 +109,15 @@ def test_a_plan_and_a_base_as_json(tmp_path: Path) -> None:
     assert Path(pulled["folder"]).is_dir()
 
 
+def test_pulled_bases_are_listed(hatstand_home: Path) -> None:
+    assert asked(app, "base", "list") == []
+    assert "hatstand base pull" in CliRunner().invoke(app, ["base", "list"]).stderr
+    folder = write_tiny_base(hatstand_home / "bases" / "tiny")
+    (hatstand_home / "bases" / ".half").mkdir()
+    assert asked(app, "base", "list") == [{"name": "tiny", "folder": str(folder)}]
+    assert CliRunner().invoke(app, ["base", "list"]).stdout == "tiny\n"
+
+
 def test_an_adopted_key_as_json(tmp_path: Path) -> None:
     token = "hsk_" + "0" * 16 + "_" + "a" * 32
     where = ("--registry", str(tmp_path / "registry"))
