@@ -38,6 +38,10 @@ WHOLE = frozenset({CONFIG_FILE, HAT_FILE, TEMPLATE_FILE, LOCK_FILE, RECEIPT_FILE
 _UNSAFE = frozenset(
     {".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
 )
+# What transformers' Trainer leaves beside adapters: never opened, and left out as strangers are.
+_TRAINERS_OWN = re.compile(
+    r"training_args\.bin|(?:optimizer|scheduler|scaler)\.(?:bin|pt)|rng_state(?:_\d+)?\.pth"
+)
 _SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,127}")
 
 
@@ -80,7 +84,7 @@ def _check_name(name: str, path: Path) -> None:
         return  # the file manager's and git's own, left out like other strangers
     if not _SOUND_NAME.fullmatch(name):
         raise FileRefused(f"file name {name!a} is not accepted: rename or remove it", param=name)
-    if path.suffix.lower() in _UNSAFE:
+    if path.suffix.lower() in _UNSAFE and not _TRAINERS_OWN.fullmatch(name):
         raise FileRefused(
             f"{name} is refused: pickled files run code when they are opened. Adapters are "
             f"{WEIGHTS_FILE} only; save with safe_serialization=True, or remove the file.",

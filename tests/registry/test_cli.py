@@ -90,9 +90,9 @@ def test_a_base_is_named_by_path_or_by_its_pulled_name(base_folder: Path, tmp_pa
 
 
 def test_refusals_are_messages_and_exit_codes(adapter: Path, tmp_path: Path) -> None:
-    (adapter / "training_args.bin").write_bytes(b"\x80")
-    assert "training_args.bin" in run("push", adapter, "sql", code=1)
-    (adapter / "training_args.bin").unlink()
+    (adapter / "adapter_model.bin").write_bytes(b"\x80")
+    assert "adapter_model.bin" in run("push", adapter, "sql", code=1)
+    (adapter / "adapter_model.bin").unlink()
     assert "over the limit" in run("push", adapter, "sql", "--size-limit", "0", code=1)
     assert "adapter name" in run("push", adapter, "SQL", code=2)
     assert "--alias" in run("push", adapter, "sql@prod", code=2)

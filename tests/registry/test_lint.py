@@ -121,7 +121,7 @@ def test_a_wrong_tensor_is_named_and_nothing_stored(
 
 
 @pytest.mark.parametrize(
-    "name", ["adapter_model.bin", "training_args.bin", "optimizer.pt", "x.PKL", "x.npz"]
+    "name", ["adapter_model.bin", "optimizer_model.pt", "training_args.bin.pt", "x.PKL", "x.npz"]
 )
 def test_pickles_are_refused_by_name(registry: Registry, adapter: Path, name: str) -> None:
     (adapter / name).write_bytes(b"\x80\x04.")
@@ -129,6 +129,18 @@ def test_pickles_are_refused_by_name(registry: Registry, adapter: Path, name: st
         registry.push(adapter, "sql")
     assert refusal.value.param == name
     assert stored(registry) == []
+
+
+def test_what_a_trainer_saves_beside_an_adapter_is_left_out(
+    registry: Registry, adapter: Path
+) -> None:
+    """A checkpoint of transformers' Trainer is pushed as it is; nothing pickled is stored."""
+    before = set(registry.files(registry.push(adapter, "sql")))
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"):
+        (adapter / name).write_bytes(b"\x80\x04.")
+    (adapter / "README.md").write_text("another version")
+    version = registry.push(adapter, "sql")
+    assert set(registry.files(version)) == {*before, "README.md"}
 
 
 @pytest.mark.parametrize("name", ["a\\b", "-rf", "a\nb", "a:b", "é", "a" * 200, "\udcff"])

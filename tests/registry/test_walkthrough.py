@@ -12,13 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from registry import BaseRecord
+from registry import BaseRecord, Hat
 from tests.registry.making import make_adapter
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"```sh walkthrough\n(.*?)```", re.DOTALL)
+
+
+def test_the_hat_is_one() -> None:
+    block = re.search(r"```json\n(.*?)```", (ROOT / "docs" / "registry.md").read_text(), re.DOTALL)
+    assert block is not None
+    hat = Hat.from_parts(block[1].encode(), None)
+    assert (hat.stop, hat.sampling.max_tokens) == (("\n",), 8)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
