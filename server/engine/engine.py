@@ -129,10 +129,13 @@ class Engine:
         if batch:
             self._launch(batch, emit)
         elif not self._under_way:
+            self._watch.rest()
             return False
         begun()
         if self._under_way and (not batch or len(self._under_way) > self._executor.lookahead):
             self._settle(*self._under_way.popleft(), emit)
+            if not self.has_work:
+                self._watch.rest()
         return True
 
     def stats(self) -> EngineStats:

@@ -84,26 +84,35 @@ class StepCosts:
 
 @dataclass
 class StepWatch:
-    """Times steps where their outcomes are read.
+    """Times steps from the end of one to the end of the next, where their outcomes are read.
 
-    Steps run one after the other, so one that was launched while another ran begins with its end.
+    So what follows a step counts too: its tokens become text and go to whoever asked, which holds
+    the next step up where there is no device to run it meanwhile. After a rest a step begins with
+    its launch.
     """
 
     costs: StepCosts
     clock: Callable[[], float]
     _read_at: float = 0.0  # the newest outcome
+    _has_rested: bool = True
 
     def launch(self, executor: Executor, batch: Batch) -> Outcome:
         """Begin a step."""
-        launched_at = self.clock()
+        launched_at, has_rested = self.clock(), self._has_rested
         outcome = executor.launch(batch)
+        self._has_rested = False
         num_decoding = len(batch.decoding)
         num_prompt_tokens = batch.num_tokens - num_decoding
 
         def timed() -> Rows[Sampled | None]:
             sampled = outcome()
-            began, self._read_at = max(launched_at, self._read_at), self.clock()
+            began = max(launched_at, self._read_at) if has_rested else self._read_at
+            self._read_at = self.clock()
             self.costs.note(num_decoding, num_prompt_tokens, self._read_at - began)
             return sampled
 
         return timed
+
+    def rest(self) -> None:
+        """Nothing is to be computed for now."""
+        self._has_rested = True

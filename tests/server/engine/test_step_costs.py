@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from server.engine.batch import Batch
+from server.engine.config import EngineSettings
+from server.engine.executor import Outcome
+from server.engine.sampled import Sampled
 from server.engine.step_costs import Line, StepCosts, StepWatch
 from tests.server.engine.scheduled import Run
+from tests.torture.simulation import CPU, Load, Simulation
 
 ROW, FIXED = 0.0003, 0.004
 
@@ -61,34 +66,55 @@ def test_prompts_cost_what_a_step_takes_longer_with_them() -> None:
     assert costs.of(0, 0) == 0
 
 
-def test_a_step_that_was_launched_beside_another_begins_with_its_end() -> None:
-    now = [10.0]
-    watch = StepWatch(StepCosts(), clock=lambda: now[0])
+class Device:
+    """Steps of a second, one after the other, by a clock of their own."""
+
+    lookahead, vocab_size, weight_bytes = 1, 1, 0
+
+    def __init__(self) -> None:
+        self.now, self._ready = 10.0, 0.0
+
+    def launch(self, _: object) -> Outcome:
+        self._ready = ready = max(self._ready, self.now) + 1.0
+
+        def outcome() -> list[Sampled | None]:
+            self.now = max(self.now, ready)
+            return []
+
+        return outcome
+
+
+def one_that_decodes() -> Batch:
     run = Run()
     run.add(3)
     run.step()
-    batch = run.step()
-    assert len(batch.decoding) == 1
+    return run.step()
 
-    class Beside:
-        """Steps of a second, one after the other."""
 
-        lookahead, vocab_size, weight_bytes, ready = 1, 1, 0, 0.0
-
-        def launch(self, _: object) -> object:
-            self.ready = ready = max(self.ready, now[0]) + 1.0
-
-            def outcome() -> list[None]:
-                now[0] = max(now[0], ready)
-                return []
-
-            return outcome
-
-    device = Beside()
-    first, second = (watch.launch(device, batch) for _ in range(2))  # type: ignore[arg-type]
+def test_a_step_that_was_launched_beside_another_begins_with_its_end() -> None:
+    device, batch = Device(), one_that_decodes()
+    watch = StepWatch(StepCosts(), clock=lambda: device.now)
+    first, second = (watch.launch(device, batch) for _ in range(2))
     first()
     second()
-    now[0] += 60.0  # nobody asks
-    watch.launch(device, batch)()  # type: ignore[arg-type]
-    assert now[0] == 73.0
+    watch.rest()
+    device.now += 60.0  # nobody asks
+    watch.launch(device, batch)()
+    assert device.now == 73.0
     assert watch.costs.of(1, 0) == pytest.approx(1.0)
+
+
+def test_what_follows_a_step_counts_until_the_next_is_launched() -> None:
+    device, batch = Device(), one_that_decodes()
+    watch = StepWatch(StepCosts(), clock=lambda: device.now)
+    for _ in range(3):
+        watch.launch(device, batch)()
+        device.now += 0.5  # its tokens are handed over
+    assert watch.costs.of(1, 0) == pytest.approx((1.0 + 1.5 + 1.5) / 3)
+
+
+def test_time_in_which_nobody_asks_is_no_steps() -> None:
+    seldom = Simulation(Load(["a"], pause=3.0), EngineSettings(), CPU).run(40.0)
+    costs = seldom.engine.fair_time._costs
+    assert costs.of(1, 0) == pytest.approx(CPU.step + CPU.row, rel=0.01)
+    assert costs.of(0, 3) == pytest.approx(CPU.step + 3 * CPU.prompt, rel=0.01)
