@@ -8,13 +8,18 @@ import threading
 from typing import Literal
 from urllib.parse import urlsplit
 
-Mode = Literal["passing", "refusing", "failing", "deaf"]
-FAILURE = b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops"
+Mode = Literal["passing", "refusing", "failing", "wrong", "slow", "deaf"]
+ANSWERS = {
+    "failing": b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\nConnection: close\r\n\r\noops",
+    "wrong": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n<html>hi\n",
+}
+PIECE, PAUSE = 16, 0.05  # bytes and seconds of whoever is slow
 
 
 class FaultyProxy:
     """Stands before a server. `passing`: as it is; `refusing`: hangs up at once; `failing`: answers
-    500; `deaf`: takes connections and bytes, and says nothing for ever."""
+    500; `wrong`: answers 200 and a page; `slow`: a few bytes at a time; `deaf`: takes connections
+    and bytes, and says nothing for ever."""
 
     def __init__(self, url: str) -> None:
         place = urlsplit(url)
@@ -54,22 +59,25 @@ class FaultyProxy:
             self._open.append(client)
             if self._mode == "refusing":
                 client.close()
-            elif self._mode == "failing":
-                threading.Thread(target=self._fail, args=(client,), daemon=True).start()
-            elif self._mode == "passing":
+            elif self._mode in ANSWERS:
+                answer = client, ANSWERS[self._mode]
+                threading.Thread(target=self._answer, args=answer, daemon=True).start()
+            elif self._mode in ("passing", "slow"):
                 server = socket.create_connection(self._behind)
                 self._open.append(server)
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._pass, args=ends, daemon=True).start()
 
-    def _fail(self, client: socket.socket) -> None:
+    def _answer(self, client: socket.socket, answer: bytes) -> None:
         with contextlib.suppress(OSError), client:
             client.recv(1 << 16)
-            client.sendall(FAILURE)
+            client.sendall(answer)
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while content := source.recv(1 << 16):
+            while content := source.recv(PIECE if self._mode == "slow" else 1 << 16):
+                if self._mode == "slow":
+                    threading.Event().wait(PAUSE)
                 while self._mode == "deaf":  # half open: neither bytes nor an end come through
                     threading.Event().wait(0.05)
                 sink.sendall(content)
