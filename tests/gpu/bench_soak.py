@@ -1,14 +1,15 @@
 """256 streams over more adapters than slots on a device, through HTTP: what becomes of each.
 
-`python -m tests.gpu.bench_soak SECONDS [LAYERS] [DEVICE]`: a base of the 7B shape, its clients in a
-process of their own. Halfway all of the device's free memory is taken away for a second, while
-adapters come and go; whoever finds none is told so, and everybody else goes on. A table and curves
-go to $OUT, if it is set. Then sixteen adapters with a stream each, alone and beside a hundred and a
-thousand streams of one, for several `--adapter-share`s.
+`python -m tests.gpu.bench_soak SECONDS`: a base of the 7B shape, its clients in a process of their
+own. First `crowds.py` compares `--adapter-share`s, with `--look` telling after each round what came
+to the process's memory; then the streams. Halfway all of the device's free memory is taken away for
+a second, while adapters come and go; whoever finds none is told so, and everybody else goes on. A
+table and curves go to $OUT, if it is set.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -25,18 +26,19 @@ from server.bench.device_http import serving_engine
 from server.engine.build import build_engine
 from server.engine.config import EngineSettings
 from server.engine.engine import Engine
+from tests.gpu.crowds import compare_shares
 from tests.gpu.nf4_base import write_nf4_base, write_random_adapter
 from tests.gpu.shapes import MISTRAL_7B, open_unhashed
 from tests.gpu.want_of_memory import no_memory_left
 from tests.support.serving import FolderSource
 from tests.torture.asking import Question
-from tests.torture.crowding import Crowding, crowding
+from tests.torture.memory import Look
 
 NUM_STREAMS, NUM_ADAPTERS, NUM_FILES = 256, 96, 8
 NUM_TOKENS, NUM_WORDS = 64, 20
-GUESTS, CROWD, THRONG = 16, 100, 1000  # adapters with a stream each; streams of one
-SHARES = (1.0, 0.25, 0.125)
-FAIRNESS_SECONDS = 5.0  # of each case
+SPREAD = 0.3  # of the lengths of answers beside crowds
+WARM_UP = 15.0  # seconds of the soak, which are not counted
+REST = 2.0  # seconds, before memory is looked at
 TINY = {
     "hidden_size": 128,
     "intermediate_size": 256,
@@ -49,7 +51,7 @@ TINY = {
 def settings_for(device: str) -> EngineSettings:
     """Half as many slots as adapters, and host memory for two thirds of them."""
     if device == "cpu":
-        return EngineSettings(max_slots=8, max_rank=16, kv_memory=64 << 20, host_memory=1 << 20)
+        return EngineSettings(max_slots=24, max_rank=16, kv_memory=64 << 20, host_memory=1 << 20)
     return replace(
         EngineSettings.on(device),
         max_slots=NUM_ADAPTERS // 2,
@@ -71,7 +73,7 @@ def write_parts(folder: Path, layers: int, device: str) -> tuple[Base, dict[str,
     return base, {f"a{number}": files[number % NUM_FILES] for number in range(NUM_ADAPTERS)}
 
 
-def take_memory_once(after: float) -> None:
+def take_memory(after: float) -> None:
     """For a second, so many seconds from now."""
     time.sleep(after)
     with no_memory_left():
@@ -80,58 +82,73 @@ def take_memory_once(after: float) -> None:
     print("and given back", flush=True)
 
 
-def compare_shares(engine: Engine, url: str) -> None:
-    """What a crowd costs guests, by what one adapter may have."""
-    question = Question(NUM_TOKENS, NUM_WORDS)
-
-    def cost(num_crowd: int, share: float) -> Crowding:
-        engine.fair_time.fraction = share
-        return crowding(url, GUESTS, num_crowd, FAIRNESS_SECONDS, question)
-
-    cost(0, 1.0)  # their adapters come into slots
-    alone = cost(0, 1.0)
-    print(alone.line(f"{GUESTS} adapters alone", alone), flush=True)
-    for share in SHARES:
-        line = cost(CROWD, share).line(f"share {share:g}: beside {CROWD} of one", alone)
-        print(line, flush=True)
-    line = cost(THRONG, SHARES[-1]).line(f"share {SHARES[-1]:g}: beside {THRONG} of one", alone)
-    print(line, flush=True)
+def soak(engine: Engine, url: str, folder: Path, out: Path, seconds: float) -> None:
+    """256 streams, by `tests.torture.soak` in a process of its own."""
+    names = folder / "names.json"
+    names.write_text(json.dumps([f"a{number % NUM_ADAPTERS}" for number in range(NUM_STREAMS)]))
+    numbers = map(str, (os.getpid(), seconds, NUM_TOKENS, NUM_WORDS))
+    client = [sys.executable, "-m", "tests.torture.soak", url, *numbers]
+    subprocess.run([*client, str(names), str(out / "soak.csv")], check=True)
+    stats = engine.stats()
+    print(f"steps {stats.num_steps}, tokens {stats.num_generated_tokens}")
+    print(f"adapter loads {stats.num_adapter_loads}, evictions {stats.num_adapter_evictions}")
+    print(f"preemptions {stats.num_preemptions}")
+    print(f"left: running {stats.num_running}, waiting {stats.num_waiting}", flush=True)
 
 
-def main(seconds: float, layers: int, device: str) -> None:
+def compare(engine: Engine, url: str, *, seconds: float, rounds: int, looks: bool) -> None:
+    """Shares, and what came to this process's memory from round to round, at rest."""
+    taken: list[Look] = []
+
+    def look() -> None:
+        time.sleep(REST)
+        taken.append(Look.now())
+        if len(taken) > 1:
+            before, now = taken[-2:]
+            print(f"{now.at - before.at:.0f} s later, MiB:", *now.since(before), sep="\n  ")
+
+    question = Question(NUM_TOKENS, NUM_WORDS, SPREAD)
+    compare_shares(
+        engine,
+        url,
+        question,
+        seconds=seconds,
+        rounds=rounds,
+        after_round=look if looks else lambda: None,
+    )
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seconds", type=float, help="of the soak; 0: none")
+    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--look", action="store_true", help="at the process's memory")
+    parser.add_argument("--crowds", type=float, default=5.0, help="seconds of each; 0: none")
+    parser.add_argument("--rounds", type=int, default=2, help="of the crowds")
+    return parser.parse_args()
+
+
+def main(chosen: argparse.Namespace) -> None:
     ram = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="hatstand-", dir=ram if ram.exists() else None))
     out = Path(os.environ.get("OUT", folder))
     try:
-        base, adapters = write_parts(folder, layers, device)
-        engine = build_engine(base, FolderSource(adapters, base), settings_for(device))
+        base, adapters = write_parts(folder, chosen.layers, chosen.device)
+        engine = build_engine(base, FolderSource(adapters, base), settings_for(chosen.device))
         with serving_engine(engine, base) as (host, port):
-            names = [f"a{number % NUM_ADAPTERS}" for number in range(NUM_STREAMS)]
-            (folder / "names.json").write_text(json.dumps(names))
-            if device == "cuda":
-                threading.Thread(
-                    target=take_memory_once, args=(15 + seconds / 2,), daemon=True
-                ).start()
-            client = [sys.executable, "-m", "tests.torture.soak", f"http://{host}:{port}"]
-            numbers = map(str, (os.getpid(), seconds, NUM_TOKENS, NUM_WORDS))
-            subprocess.run(
-                [*client, *numbers, str(folder / "names.json"), str(out / "soak.csv")], check=True
-            )
-            stats = engine.stats()
-            print(f"steps {stats.num_steps}, tokens {stats.num_generated_tokens}")
-            print(
-                f"adapter loads {stats.num_adapter_loads}, evictions {stats.num_adapter_evictions}"
-            )
-            print(f"preemptions {stats.num_preemptions}")
-            print(f"left: running {stats.num_running}, waiting {stats.num_waiting}")
-            compare_shares(engine, f"http://{host}:{port}")
+            url = f"http://{host}:{port}"
+            if (length := chosen.crowds) > 0:
+                compare(engine, url, seconds=length, rounds=chosen.rounds, looks=chosen.look)
+            if chosen.seconds <= 0:
+                return
+            if chosen.device == "cuda":
+                after = WARM_UP + chosen.seconds / 2
+                threading.Thread(target=take_memory, args=(after,), daemon=True).start()
+            soak(engine, url, folder, out, chosen.seconds)
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    main(
-        float(sys.argv[1]),
-        int(sys.argv[2]) if len(sys.argv) > 2 else 32,
-        sys.argv[3] if len(sys.argv) > 3 else "cuda",
-    )
+    main(options())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -38,20 +39,30 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, again and again. `num_words` words of prompt."""
+    """What is asked, again and again. `num_words` words of prompt.
+
+    spread: the part of num_tokens by which answers are longer or shorter, so that those who began
+    together do not go on in step.
+    """
 
     num_tokens: int
     num_words: int = 1
+    spread: float = 0.0
 
     def request(self, model: str, number: int) -> bytes:
         prompt = " ".join([str(number), *["hello"] * self.num_words])
-        body = {"model": model, "prompt": prompt, "max_tokens": self.num_tokens}
+        body = {"model": model, "prompt": prompt, "max_tokens": self._length(number)}
         content = json.dumps({**body, "ignore_eos": True, "stream": True})
         head = (
             "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         return (head + content).encode()
+
+    def _length(self, number: int) -> int:
+        return round(
+            self.num_tokens * random.Random(number).uniform(1 - self.spread, 1 + self.spread)
+        )
 
 
 async def stream(url: str, model: str, question: Question, number: int = 0) -> Outcome:

@@ -29,13 +29,19 @@ ENGINE = EngineOptions(device="cpu", kv_memory=4 << 20, max_rank=8, max_slots=8)
 
 
 def make_settings(
-    folder: Path, names: Sequence[str], engine: EngineOptions = ENGINE, *, head_dim: int = 24
+    folder: Path,
+    names: Sequence[str],
+    engine: EngineOptions = ENGINE,
+    *,
+    head_dim: int = 24,
+    base: Path | None = None,
 ) -> Settings:
     """A base and a registry with an adapter by each name, all of other weights.
 
-    head_dim: plain torch runs heads of 24, the compiled kernels those of 16.
+    base: one that is there, instead of a tiny one. head_dim, of that: plain torch runs heads of 24,
+    the compiled kernels those of 16.
     """
-    base = write_tiny_base(folder / "tiny", head_dim=head_dim)
+    base = base or write_tiny_base(folder / "tiny", head_dim=head_dim)
     registry = Registry.open(folder / "registry")
     first = TinyAdapter("first").write(base, folder / "first")
     weights = load_file(first / "adapter_model.safetensors")

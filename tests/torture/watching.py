@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -38,8 +39,10 @@ def serving_process(parent: int) -> int:
 
 
 def device_memory() -> int:
-    """What is in use on the first CUDA device, in bytes; 0 where there is none."""
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    """What is in use on the first CUDA device to be seen, in bytes; 0 where there is none."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    query.append(f"--id={first}")
     if shutil.which(query[0]) is None:
         return 0
     done = subprocess.run(query, capture_output=True, text=True, check=False)
