@@ -14,8 +14,8 @@ from server.kernels.triton.early_launch import let_next_start, starts_early, wai
 from server.kernels.triton.online_softmax import absorb
 from server.kernels.triton.room import empty_rows
 
-QUERIES = 128
-EXACT_QUERIES = 32  # in fp32, which is multiplied without tensor cores
+QUERIES, NUM_WARPS = 64, 4  # so few that two programs of a multiprocessor cover each other's waits
+EXACT_QUERIES, EXACT_WARPS = 32, 8  # in fp32, which is multiplied without tensor cores
 KEYS = 64
 LOG2_E = 1.4426950408889634
 
@@ -38,7 +38,8 @@ def prefill_attention(
     tokens, heads, head_dim = query.shape
     _, _, block_size, kv_heads, _ = cache.shape
     output = empty_rows(query, heads * head_dim, room).view(query.shape)
-    queries = QUERIES if query.dtype != torch.float32 else EXACT_QUERIES
+    is_exact = query.dtype == torch.float32
+    queries, warps = (EXACT_QUERIES, EXACT_WARPS) if is_exact else (QUERIES, NUM_WARPS)
     sequences = len(chunks.context_lengths)
     tiles = min(sequences * triton.cdiv(chunks.longest, queries), tokens // queries + sequences)
     early = starts_early(query)
@@ -66,7 +67,7 @@ def prefill_attention(
         queries=queries,
         keys=KEYS,
         early=early,
-        num_warps=8,
+        num_warps=warps,
         num_stages=3,
         launch_pdl=early,
     )
