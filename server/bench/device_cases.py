@@ -50,9 +50,12 @@ class DeviceCases:
         seconds = [self.seconds(case, 1, tokens=tokens) for _ in range(ROUNDS + 1)]
         return case.streams * tokens / min(seconds)
 
-    def first_token(self, tokens: int, adapter: str | None) -> float:
-        """Seconds from submission to the first token of a lone prompt."""
-        seconds = [self.first_token_once(tokens, adapter) for _ in range(ATTEMPTS)]
+    def first_token(self, tokens: int, adapter: str | None, *, rest: float = 0.0) -> float:
+        """Seconds from submission to the first token of a lone prompt, `rest` after the last."""
+        seconds = []
+        for _ in range(ATTEMPTS):
+            time.sleep(rest)
+            seconds.append(self.first_token_once(tokens, adapter))
         return sorted(seconds)[len(seconds) // 2]
 
     def first_token_once(self, tokens: int, adapter: str | None) -> float:

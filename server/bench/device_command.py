@@ -125,11 +125,15 @@ class DeviceBench:
         floors, movement, name = self._floors(), DeviceMovement(cases), cases.adapter(0)
         cases.make_resident(1)
         figures = []
-        for tokens, (who, suffix) in product(
-            self.work.first_tokens, ((name, ""), (None, ", bare base"))
-        ):
-            value, floor = cases.first_token(tokens, who), floors.prefill(tokens)
-            figures.append(Figure(f"first token of {tokens}{suffix}", MS * value, "ms", MS * floor))
+        lone = product(
+            self.work.first_tokens,
+            ((name, ""), (None, ", bare base")),
+            ((0.0, ""), (self.work.rest, ", at rest")),
+        )
+        for tokens, (who, suffix), (rest, state) in lone:
+            value, floor = cases.first_token(tokens, who, rest=rest), floors.prefill(tokens)
+            label = f"first token of {tokens}{suffix}{state}"
+            figures.append(Figure(label, MS * value, "ms", MS * floor))
         swap = _median(movement.swaps())
         figures.append(Figure("swap", MS * swap, "ms", MS * floors.swap()))
         warm = cases.first_token(PROMPT_TOKENS, name)

@@ -18,11 +18,12 @@ class DeviceWork:
 
     speeds, apart: what is decoded, and whose steps are pulled apart. short, long: generated tokens,
     between which a decoding speed is taken. prefill: whole prompts of `prefill_tokens` at once.
-    first_tokens: lengths of lone prompts. num_adapters: how many there are of each rank, more than
-    slots. moved: how many are swapped, and how many come from disk. disturbed: what runs for
-    `disturbed_tokens` while others come and go. requests: of a mix, `concurrent` at a time,
-    `request_tokens` each. ranked: what runs with every mix of ranks. served: what comes over HTTP,
-    its speed taken between two numbers of generated tokens.
+    first_tokens: lengths of lone prompts, one right behind the other, and again with `rest` seconds
+    between them, after which a device's clocks are not held down by its power. num_adapters: how
+    many there are of each rank, more than slots. moved: how many are swapped, and how many come
+    from disk. disturbed: what runs for `disturbed_tokens` while others come and go. requests: of a
+    mix, `concurrent` at a time, `request_tokens` each. ranked: what runs with every mix of ranks.
+    served: what comes over HTTP, its speed taken between two numbers of generated tokens.
     """
 
     speeds: tuple[Case, ...] = (
@@ -39,6 +40,7 @@ class DeviceWork:
     prefill: Case = PREFILL
     prefill_tokens: int = 1024
     first_tokens: tuple[int, ...] = (128, 1024)
+    rest: float = 0.2
     num_adapters: int = 200
     moved: int = 12
     disturbed: Case = DISTURBED

@@ -24,6 +24,7 @@ WORK = DeviceWork(
     prefill=Case(2, 2),
     prefill_tokens=20,
     first_tokens=(8,),
+    rest=0.01,
     num_adapters=9,
     moved=3,
     disturbed=Case(3, 2),
@@ -58,7 +59,14 @@ def bench(base: Base) -> DeviceBench:
 def test_every_section_has_its_figures(bench: DeviceBench) -> None:
     figures = bench.run([name for name in bench.sections if name != "apart"])
     rates = ("1/0", "4/2", "prefill", "Zipf", "rank 8 and rank 64", "over HTTP")
-    times = ("start to ready", "first token of 8", "swap", "cold", "p99 between tokens, newcomers")
+    times = (
+        "start to ready",
+        "first token of 8",
+        "first token of 8, at rest",
+        "swap",
+        "cold",
+        "p99 between tokens, newcomers",
+    )
     for name in (*rates, *times):  # differences of two times: on busy cores, of either sign
         assert math.isfinite(figures[name]), name
         assert figures[name] != 0, name
