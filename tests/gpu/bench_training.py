@@ -148,8 +148,8 @@ class Measured:
         )
 
 
-def measure(model: Any, base: Path, case: Case, way: str) -> Measured:
-    """Train as `way` says, from a fresh adapter."""
+def measure(model: Any, base: Path, case: Case, way: str, *, idle: int = 0) -> Measured:
+    """Train as `way` says, from a fresh adapter; `idle` bytes of the device are not of this run."""
     recipe, clock = case.recipe(base, way), Clock()
     rows = case.rows(recipe, int(model.config.vocab_size), per_step(recipe))
     torch.manual_seed(0)
@@ -161,7 +161,11 @@ def measure(model: Any, base: Path, case: Case, way: str) -> Measured:
         fit(adapted, recipe, rows, clock)
         bare(adapted, recipe.train)
     found = summary(case, way, recipe, rows, clock)
-    return replace(found, planned=planned(recipe, rows, base) if way == "ours" else None)
+    return replace(
+        found,
+        gigabytes=found.gigabytes - idle / 1e9,
+        planned=planned(recipe, rows, base) if way == "ours" else None,
+    )
 
 
 def planned(recipe: Recipe, rows: Sequence[Sample], base: Path) -> float:
@@ -247,12 +251,16 @@ def model_for(recipe: Recipe, base: Path, way: str) -> Any:
 
 @dataclass
 class Bases:
-    """The checkpoints that cases train on, each written and loaded when first asked for."""
+    """The checkpoints that cases train on, each written and loaded when first asked for.
+
+    `idle` is what the device held before the model in hand: gptqmodel keeps what it has loaded.
+    """
 
     folder: Path
     layers: int
     tiny: bool
     held: tuple[str, Any] = ("", None)
+    idle: int = 0  # bytes
 
     def path(self, form: str) -> Path:
         """The checkpoint of that quantization; in 16 bits, one that says the shape."""
@@ -277,6 +285,7 @@ class Bases:
         """Give the device's memory back."""
         self.held = ("", None)
         start_counting()
+        self.idle = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
 
 
 def compare(bases: Bases, case: Case, ways: Sequence[str]) -> list[Measured]:
@@ -286,7 +295,8 @@ def compare(bases: Bases, case: Case, ways: Sequence[str]) -> list[Measured]:
         recipe = case.recipe(bases.folder, way)
         try:
             base, model = bases.path(recipe.load.quantization), bases.model(recipe, way)
-            found.append(measure(model, base, case, way))
+            found.append(measure(model, base, case, way, idle=bases.idle))
+            del model  # or it outlives what is loaded in its place
         except Exception:  # the other ways are still worth the machine's time
             traceback.print_exc()
             bases.drop()
