@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +34,11 @@ class Probe(BaseModel):
         if shapes[0] != shapes[1] or len(shapes[0]) != len(self.token_ids):
             raise ValueError("each new token needs as many top_token_ids as top_logits")
         return self
+
+    @property
+    def margin(self) -> float:
+        """By how much the least sure token led the one behind it, in logits."""
+        return min(row[0] - row[1] if len(row) > 1 else math.inf for row in self.top_logits)
 
     def behind(self, position: int, token_id: int) -> float | None:
         """By how much a token's logit lay below the highest; None where it was not recorded."""

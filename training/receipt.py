@@ -13,25 +13,27 @@ from .rendering import Renderer
 
 RECEIPT_FILE = "receipt.json"
 NUM_PROBES = 2
+NUM_CANDIDATES = 4 * NUM_PROBES
 MAX_TOKENS = 24
 TOP_K = 5
 
 
 def make_receipt(
-    examples: Sequence[Example], renderer: Renderer, generator: Generator
+    candidates: Sequence[Example], renderer: Renderer, generator: Generator
 ) -> dict[str, Any]:
-    """Greedy token ids for a few prompts, with the `TOP_K` highest logits at each of them.
+    """Greedy token ids for the most decisive candidates, with the `TOP_K` highest logits at each.
 
     `generator` holds the adapter as saved, reloaded onto the NF4 base. Each prompt runs alone and
     without padding. Logits let a server that computes in another order tell rounding (a close
     second token) from a real difference.
     """
+    probes = _decisive(candidates, renderer, generator)
     return {
         "format": 1,
         "how": "greedy, one prompt at a time, transformers + peft over the NF4 base; the adapter "
-        "as saved, in bfloat16",
+        f"as saved, in bfloat16; of {len(candidates)} prompts those with the largest margins",
         "activations": str(generator.model.dtype).removeprefix("torch."),
-        "probes": [_probe(example, renderer, generator) for example in examples[:NUM_PROBES]],
+        "probes": [_probe(example, renderer, generator) for example in probes],
     }
 
 
@@ -39,6 +41,19 @@ def write_receipt(receipt: dict[str, Any], folder: Path) -> None:
     """Write `receipt.json`."""
     text = json.dumps(receipt, indent=1, ensure_ascii=False) + "\n"
     (folder / RECEIPT_FILE).write_text(text, encoding="utf-8")
+
+
+def _decisive(
+    candidates: Sequence[Example], renderer: Renderer, generator: Generator
+) -> list[Example]:
+    """Those whose answers' least sure token leads the runner-up by most, in their order.
+
+    Where two tokens lie within rounding of each other, which of them comes out says nothing of
+    whether the adapter is served as it was trained.
+    """
+    margins = generator.margins([renderer.prompt_ids(each.prompt) for each in candidates])
+    ranked = sorted(range(len(candidates)), key=lambda place: -margins[place])
+    return [candidates[place] for place in sorted(ranked[:NUM_PROBES])]
 
 
 def _probe(example: Example, renderer: Renderer, generator: Generator) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from .output import atomic_folder
 from .plots import plot_losses
 from .progress import Progressing
 from .provenance import make_lock, portable_recipe
-from .receipt import MAX_TOKENS, NUM_PROBES, make_receipt, write_receipt
+from .receipt import MAX_TOKENS, NUM_CANDIDATES, make_receipt, write_receipt
 from .recipe import Recipe
 from .rendering import Renderer, render
 from .samples import Sample, fit
@@ -150,9 +151,16 @@ class Run:
             digests[settings.data.name] = digest_file(settings.data)
         return digests
 
-    @property
-    def _probes(self) -> tuple[Example, ...]:
-        return (self._asked or tuple(map(_question, self.examples.train)))[:NUM_PROBES]
+    @cached_property
+    def _candidates(self) -> tuple[Example, ...]:
+        """What a receipt may ask: rows that were asked, then those of training, each once."""
+        found: list[Example] = []
+        for example in chain(self._asked, map(_question, self.examples.train)):
+            if all(example.prompt != other.prompt for other in found):
+                found.append(example)
+            if len(found) == NUM_CANDIDATES:
+                break
+        return tuple(found)
 
     @property
     def _is_served_as_trained(self) -> bool:
@@ -240,7 +248,7 @@ class Run:
             raise ForgetsTooMuch(f"{name} forgets more than `forgetting.budget`: {kept}")
 
     def _receipt(self, model: Any) -> dict[str, Any]:
-        return make_receipt(self._probes, self._renderer, self._generator(model, MAX_TOKENS))
+        return make_receipt(self._candidates, self._renderer, self._generator(model, MAX_TOKENS))
 
     def _metrics(
         self,
@@ -282,7 +290,7 @@ class Run:
             record,
             self._renderer,
             data=self._digests,
-            golden=[example.prompt for example in self._probes[:1]],
+            golden=[example.prompt for example in self._candidates[:1]],
             tokenizer=self.served / "tokenizer.json",
             target_modules=target_modules(adapter.config),
             metrics=figures,

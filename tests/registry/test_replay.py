@@ -182,6 +182,15 @@ def test_how_far_a_token_was_behind() -> None:
     assert probe.behind(0, 4) is None
 
 
+def test_the_margin_is_that_of_the_least_sure_token() -> None:
+    (probe, _) = Receipt.from_bytes(json.dumps(receipt()).encode()).probes
+    assert probe.margin == 0.5
+    logits = ((10.0, 9.5), (8.0, 7.75), (9.0, 3.0), (4.0, 2.0))
+    tokens = tuple((token, 9) for token in ANSWER)
+    changed = probe.model_copy(update={"top_logits": logits, "top_token_ids": tokens})
+    assert changed.margin == 0.25
+
+
 def test_without_an_engine_the_install_command_is_named(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,14 @@ def test_a_trace_has_logits_for_every_token(parts: tuple[Any, Any]) -> None:
     assert logits.argmax(-1).tolist() == ids
 
 
+def test_margins_are_those_of_each_prompt_alone(parts: tuple[Any, Any]) -> None:
+    made = generator(parts)
+    best = [made.trace(prompt)[1].topk(2).values for prompt in PROMPTS]
+    wanted = [(each[:, 0] - each[:, 1]).min().item() for each in best]
+    assert made.margins(PROMPTS) == pytest.approx(wanted, abs=1e-4)
+    assert len({round(each, 3) for each in wanted}) > 1
+
+
 def test_stop_strings_cut_and_end(parts: tuple[Any, Any]) -> None:
     [whole] = generator(parts).texts(PROMPTS[:1])
     stop = whole[3:5]
