@@ -8,27 +8,44 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import torch
 from rich.console import Console
 from transformers import AutoTokenizer
 
 from clients.demo.processes import server
-from registry import Registry
+from registry import Hat, Registry
 from registry.bases import read_base
+from registry.receipts import RECEIPT_FILE, Receipt
 from registry.replay import replay
+from server.bases import open_base
+from server.engine.build import build_engine, start_worker
+from server.proof.host import EngineHost
+from server.residency import RegistrySource
+from server.serve import engine_settings
+from server.settings import EngineOptions
 from tests.support.ports import free_port
 from training.commands import Trained, train
-from training.model import lora_config
+from training.examples import Example
+from training.generation import Generator
+from training.model import load_base, lora_config, reload
 from training.reading import read_recipe
+from training.receipt import MAX_TOKENS, make_receipt, write_receipt
+from training.rendering import Renderer
 
 from .seed_rows import SEEDS
 from .test_gptq import gptq_checkpoint
 
 CLOSE = 0.25  # between bfloat16 logits
+EXACT = 0.005  # between log-probabilities in fp32
 RECIPES = Path("training/recipes")
 STEPS = {  # as the articles' settings and so many rows come to
     "seed-1-finance-qlora": 5,
@@ -92,7 +109,6 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, embedded_base: Path) -> Pus
 def test_a_recipe_trains_as_many_parameters_as_its_article_says(
     tiny_base: Path, name: str, parameters: int
 ) -> None:
-    import torch
     from transformers import MistralConfig, MistralForCausalLM
 
     from training.model import attach, count_parameters
@@ -180,3 +196,44 @@ def test_every_receipt_is_kept_token_for_token(pushed: Pushed) -> None:
             proof = replay(pushed.registry, version, host)
             assert 1 <= proof.num_probes <= 2  # where one row is kept off to validate, it is asked
             assert proof.num_near_ties <= 2, name
+
+
+@pytest.mark.slow
+def test_without_rounding_no_token_differs(
+    pushed: Pushed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receipt's first prompt again, in fp32 on both sides: no two tokens tie then."""
+    monkeypatch.setattr("bitsandbytes.functional.has_avx512bf16", lambda: False)
+    model = load_base(pushed.base)
+    tokenizer = AutoTokenizer.from_pretrained(pushed.base)
+    versions = []
+    for name in SEEDS:
+        folder = tmp_path / name
+        shutil.copytree(pushed.trained(name).folder, folder)
+        model = reload(model, folder)
+        receipt = Receipt.from_bytes((folder / RECEIPT_FILE).read_bytes())
+        asked = [Example(name, receipt.probes[0].messages, "")]
+        renderer = Renderer(tokenizer, Hat.read(folder))
+        made = make_receipt(asked, renderer, Generator(model, tokenizer, (), MAX_TOKENS, 1))
+        assert made["activations"] == "float32"
+        write_receipt(made, folder)
+        versions.append(pushed.registry.push(folder, f"{name}-exact"))
+    with host_in_fp32(pushed.registry, pushed.base) as host:
+        for version in versions:
+            proof = replay(pushed.registry, version, host)
+            assert proof.num_near_ties == 0, version.ref
+            assert proof.drift < EXACT, version.ref
+
+
+@contextmanager
+def host_in_fp32(registry: Registry, base: Path) -> Iterator[EngineHost]:
+    """The engine as `open_host` has it, but for what it computes in."""
+    opened = open_base(str(base))
+    settings = engine_settings(EngineOptions(), opened)
+    settings = replace(settings, dtype=torch.float32, weights="nf4-shadow")
+    source = RegistrySource(registry, opened.record, opened.config, settings.max_rank)
+    worker = start_worker(build_engine(opened, source, settings))
+    try:
+        yield EngineHost(worker, opened, activations="float32")
+    finally:
+        worker.stop()

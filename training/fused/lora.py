@@ -90,7 +90,7 @@ class _FrozenProduct(torch.autograd.Function):
         ctx.weight, ctx.dtype, ctx.x_dtype = weight, dtype, x.dtype
         with torch.autocast(x.device.type, enabled=False):
             product = linear(x.to(dtype), weight.dense(dtype))
-        return product.to(weight.out_dtype(x))  # autocast's, where it is on
+        return product.to(weight.out_dtype(x))
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:

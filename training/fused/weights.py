@@ -82,12 +82,14 @@ class GptqWeight:
         self._layer = layer
 
     def dtype(self, x: torch.Tensor) -> torch.dtype:
-        """Autocast's, else that of `x`, as the layer's own forward has it."""
-        return autocast_dtype(x.device) or x.dtype
+        """That of `x`, as the layer's own forward has it. Were autocast's fp16 added to hidden
+        states in bfloat16, they would be in fp32 from there on, and take twice the memory.
+        """
+        return x.dtype
 
     def out_dtype(self, x: torch.Tensor) -> torch.dtype:
         """The same."""
-        return self.dtype(x)
+        return x.dtype
 
     def dense(self, dtype: torch.dtype) -> torch.Tensor:
         if self._layer.qweight.is_cuda:

@@ -126,6 +126,32 @@ def test_under_autocast_every_projection_has_one_dtype(
     assert len(gradients) == 2 * 2
 
 
+@pytest.mark.parametrize("quantization", ["nf4", "gptq"])
+def test_under_fp16_hidden_states_stay_in_16_bits(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str
+) -> None:
+    """bfloat16 and fp16 add up to fp32, which every layer after would hand on. A CPU's own autocast
+    knows no two 16-bit types at once.
+    """
+    for module in ("layers", "weights"):
+        monkeypatch.setattr(f"training.fused.{module}.autocast_dtype", lambda _: torch.float16)
+    folder = tiny_base
+    if quantization == "gptq":
+        folder = tmp_path / "gptq"
+        gptq_checkpoint(tiny_base, folder)
+    model = model_of(folder, quantization, target_modules=("q_proj",))
+    for name, parameter in model.named_parameters():
+        if parameter.dtype == torch.float32 and "lora_" not in name:
+            parameter.data = parameter.data.bfloat16()
+    seen = set()
+    for layer in model.get_base_model().model.layers:
+        layer.register_forward_hook(lambda _layer, _given, handed: seen.add(handed.dtype))
+    made = trainer(model, tmp_path)
+    with fused(model, flat=True, checkpointed=False):
+        losses_and_gradients(model, made, FlatCollator(13)(SAMPLES))
+    assert seen == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("how", ["pissa", "olora", "dora"])
 def test_other_methods_keep_their_products_among_fused_layers(
     tiny_base: Path, tmp_path: Path, write_recipe: Any, how: str
