@@ -9,32 +9,48 @@ from typing import Any
 
 _THINGS = ("loan", "bond", "fund", "share", "rent", "tax", "wage", "fee", "debt", "cash")
 _SIZES = ("small", "large", "late")  # enough rows for two steps of sixteen
+# After a few steps an adapter is sure of little but what it is to say again: for receipts.
+_SENTENCE = "The loan is due on the first day of the month."
+_NUMBERS = "one two three four five six seven eight nine ten"
+_SAID_AGAIN = (
+    (f"Copy this sentence: {_SENTENCE}", _SENTENCE),
+    (f"Repeat: {_NUMBERS}", _NUMBERS),
+)
 
 
 def finance(folder: Path) -> list[str]:
     """gbharti/finance-alpaca: instruction, input, output (and one column more)."""
+    asked = (
+        ("Repeat after me: The loan is due today.", "The loan is due today."),
+        (
+            "Question: loan?\nAnswer: loan is money.\nQuestion: bond?\nAnswer: bond is money.\n"
+            "Question: wage?\nAnswer:",
+            "wage is money.",
+        ),
+        *((f"What is a {thing}?", f"{thing} is money.") for thing in _THINGS),
+    )
     rows = [
-        {
-            "instruction": f"What is a {thing}?",
-            "input": "",
-            "output": f"{thing} is money.",
-            "text": "",
-        }
-        for thing in _THINGS
+        {"instruction": question, "input": "", "output": answer, "text": ""}
+        for question, answer in asked
     ]
     return [_train(_jsonl(folder / "finance.jsonl", rows))]
 
 
 def text_to_sql(folder: Path) -> list[str]:
     """Clinton/Text-to-sql-v1: instruction, input (the table), response, source."""
+    asked = (
+        ("Write fee fee fee fee fee fee", "a", "SELECT fee FROM t"),
+        ("Repeat this ten times: money", "a", "SELECT money FROM t"),
+        *((f"how many rows have a {it}?", it, f"SELECT COUNT({it}) FROM t") for it in _THINGS),
+    )
     rows = [
         {
-            "instruction": f"how many rows have a {thing}?",
-            "input": f"CREATE TABLE t ({thing} number)",
-            "response": f"SELECT COUNT({thing}) FROM t",
+            "instruction": question,
+            "input": f"CREATE TABLE t ({column} number)",
+            "response": answer,
             "source": "made",
         }
-        for thing in _THINGS
+        for question, column, answer in asked
     ]
     return [_train(_jsonl(folder / "sql.jsonl", rows))]
 
@@ -42,21 +58,26 @@ def text_to_sql(folder: Path) -> list[str]:
 def comments(folder: Path) -> list[str]:
     """shawhin/shawgpt-youtube-comments: whole prompts in `example`, a test split of its own."""
     head = "<s>[INST] ShawGPT, a consultant.\n\nPlease respond to the following comment.\n \n"
-    rows = [
-        {"example": f"{head}What of a {thing}? \n[/INST]\nIt pays. –ShawGPT</s>"}
-        for thing in _THINGS
-    ]
+    comments = (
+        *(f"What of a {thing}?" for thing in _THINGS[:3]),
+        *(f"Q: rent?\nA: RENT\nQ: tax?\nA: TAX\nQ: {last}?\nA:" for last in _THINGS[-3:]),
+    )
+    rows = [{"example": f"{head}{each} \n[/INST]\nIt pays. –ShawGPT</s>"} for each in comments]
     test = _jsonl(folder / "comments-test.jsonl", rows[:2])
-    return [_train(_jsonl(folder / "comments.jsonl", rows[2:6])), f"data.validation={test}"]
+    return [_train(_jsonl(folder / "comments.jsonl", rows[2:])), f"data.validation={test}"]
 
 
 def alpaca(folder: Path) -> list[str]:
     """mhenrichsen/alpaca_2k_test: instruction, input, output, text; Parquet, as on the Hub."""
     from pyarrow import Table, parquet
 
+    asked = (
+        *((question, "", answer) for question, answer in _SAID_AGAIN),
+        *(("Shorten.", f"the {thing}", thing) for thing in _THINGS),
+    )
     rows = [
-        {"instruction": "Shorten.", "input": f"the {thing}", "output": thing, "text": ""}
-        for thing in _THINGS
+        {"instruction": question, "input": given, "output": answer, "text": ""}
+        for question, given, answer in asked
     ]
     parquet.write_table(Table.from_pylist(rows), folder / "alpaca.parquet")
     return [_train(folder / "alpaca.parquet")]
@@ -64,10 +85,12 @@ def alpaca(folder: Path) -> list[str]:
 
 def talks(folder: Path) -> list[str]:
     """OpenAI's chat messages, a training and a test set."""
+    things = (f"{size} {thing}" for size in _SIZES for thing in _THINGS)
+    said = [(f"Say {thing}", thing.upper()) for thing in things]
     rows = [
-        {"messages": [{"role": "user", "content": f"Say {thing}"},
-                      {"role": "assistant", "content": thing.upper()}]}
-        for thing in (f"{size} {thing}" for size in _SIZES for thing in _THINGS)
+        {"messages": [{"role": "user", "content": question},
+                      {"role": "assistant", "content": answer}]}
+        for question, answer in (*said[:2], *_SAID_AGAIN, *said[2:])
     ]  # fmt: skip
     test = _jsonl(folder / "talks-test.jsonl", rows[:2])
     return [

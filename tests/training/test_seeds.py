@@ -44,7 +44,6 @@ from training.rendering import Renderer
 from .seed_rows import SEEDS
 from .test_gptq import gptq_checkpoint
 
-CLOSE = 0.25  # between bfloat16 logits
 EXACT = 0.005  # between log-probabilities in fp32
 RECIPES = Path("training/recipes")
 STEPS = {  # as the articles' settings and so many rows come to
@@ -148,7 +147,6 @@ def test_a_recipe_trains_by_its_own_settings(pushed: Pushed, name: str) -> None:
 
 
 def test_all_are_served_from_one_base_as_they_were_trained(pushed: Pushed, tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(pushed.base)
     receipts = {
         name: json.loads((pushed.trained(name).folder / "receipt.json").read_text())
         for name in SEEDS
@@ -168,21 +166,7 @@ def test_all_are_served_from_one_base_as_they_were_trained(pushed: Pushed, tmp_p
                 assert answer.status_code == 200, answer.text
                 assert answer.headers["x-hatstand-adapter"] == f"{name}@1"
                 assert answer.json()["usage"]["prompt_tokens"] == len(probe["prompt_token_ids"])
-                decided = tokenizer.decode(_decided(probe), skip_special_tokens=True)
-                assert answer.json()["choices"][0]["message"]["content"].startswith(decided), name
-    lengths = [len(_decided(probe)) for each in receipts.values() for probe in each["probes"]]
-    assert sum(lengths) > 20
-
-
-def _decided(probe: dict[str, Any]) -> list[int]:
-    """The tokens up to the first close call, which rounding in another place may decide otherwise.
-
-    After a few steps an adapter is not sure of itself; `replay` goes on behind such places.
-    """
-    token_ids: list[int] = probe["token_ids"]
-    margins = [first - second for first, second, *_ in probe["top_logits"]]
-    close = (place for place, margin in enumerate(margins) if margin <= CLOSE)
-    return token_ids[: next(close, len(token_ids))]
+                assert answer.json()["choices"][0]["message"]["content"] == probe["text"], name
 
 
 @pytest.mark.slow
@@ -193,8 +177,15 @@ def test_every_receipt_is_kept_token_for_token(pushed: Pushed) -> None:
         for name in SEEDS:
             version = pushed.trained(name).version
             assert version is not None
+            receipt = Receipt.from_bytes((pushed.trained(name).folder / RECEIPT_FILE).read_bytes())
             proof = replay(pushed.registry, version, host)
-            assert 1 <= proof.num_probes <= 2  # where one row is kept off to validate, it is asked
+            print(
+                name,
+                proof,
+                [probe.margin for probe in receipt.probes],
+                [p.text for p in receipt.probes],
+            )
+            assert proof.num_probes == 2
             assert proof.num_near_ties <= 2, name
 
 
