@@ -244,7 +244,7 @@ def training_arguments(
     cuda = torch.cuda.is_available()
     precision = autocast(settings.precision)
     evaluation = _strategy(settings.eval_every) if validates else "no"
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
@@ -285,6 +285,10 @@ def training_arguments(
         remove_unused_columns=False,  # samples are no dictionaries
         label_names=["labels"],
     )
+    # A process trains on one GPU. On all that it sees, transformers would cut a batch in pieces by
+    # its first dimension (DataParallel), which one of rows behind one another is not to be cut by.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def _strategy(every: Every | None) -> str:

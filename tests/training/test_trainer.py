@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from registry.bases import read_base
 from training.callback import CurveCallback
@@ -19,7 +19,7 @@ from training.model import attach, lora_config
 from training.progress import Progressing
 from training.recipe import LoraSettings, TrainSettings
 from training.rendering import Sample
-from training.trainer import AnswerTrainer, num_steps
+from training.trainer import AnswerTrainer, num_steps, training_arguments
 
 PREFIX = tuple(range(10, 30))
 SAMPLES = (
@@ -125,6 +125,19 @@ def test_accumulated_batches_weigh_every_answer_token_alike(model: Any, tmp_path
 )
 def test_how_many_steps(settings: dict[str, Any], rows: int, steps: int) -> None:
     assert num_steps(TrainSettings(**settings), rows) == steps
+
+
+def test_one_process_takes_one_of_the_gpus_that_it_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beside_two_gpus(**settings: Any) -> TrainingArguments:
+        made = TrainingArguments(**settings)
+        made._n_gpu = 2
+        return made
+
+    monkeypatch.setattr("training.trainer.TrainingArguments", beside_two_gpus)
+    made = training_arguments(TrainSettings(batch_size=3), tmp_path, 6, validates=False)
+    assert (made.n_gpu, made.train_batch_size) == (1, 3)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(model: Any, tmp_path: Path) -> None:
