@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
+from itertools import accumulate
+from statistics import median
 
 from server.engine.batch import Batch
 from server.engine.executor import Executor, Outcome
 from server.engine.sampled import Sampled
 
-MEMORY = 64  # steps of about one size, after which the older ones count for less
-OUTLIER = 2.0  # times the usual, beyond which a step tells no more: it was interrupted, or compiled
-FLATTEST = 0.001  # of a step, what one more costs at least: nothing is free
-FEW = 4  # steps of about one size, before which nothing is an outlier
+MEMORY = 15  # steps of about one size that are remembered
+FLATTEST = 0.05  # of what each of a mean step costs, what one more costs at least: nothing is free
 
 
 @dataclass
 class Usual:
-    """Means of what was seen at about one size."""
+    """What the newest steps of about one size took: their median, which those that were held up, or
+    had something compiled at first, hardly move."""
 
-    count: int = 0
+    _sizes: deque[int] = field(default_factory=lambda: deque(maxlen=MEMORY))
+    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY))
     size: float = 0.0
     seconds: float = 0.0
 
-    def note(self, size: float, seconds: float) -> None:
-        if self.count >= FEW:
-            seconds = min(seconds, OUTLIER * self.seconds)
-        self.count = min(self.count + 1, MEMORY)
-        self.size += (size - self.size) / self.count
-        self.seconds += (seconds - self.seconds) / self.count
+    def note(self, size: int, seconds: float) -> None:
+        self._sizes.append(size)
+        self._seconds.append(seconds)
+        self.size = sum(self._sizes) / len(self._sizes)
+        self.seconds = median(self._seconds)
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Line:
 
     Sizes are told apart by powers of two, and each such class counts alike: so what is known of
     full steps is not forgotten while all are small, and many of one size do not outweigh the rest.
+    No class counts as dearer than a larger one: its steps ran at first only, and something was
+    made ready in them.
     """
 
     fixed: float = 0.0
@@ -50,11 +54,12 @@ class Line:
     def note(self, size: int, seconds: float) -> None:
         """Take in what one of that size took, and draw the line anew: by least squares."""
         self._usual.setdefault(size.bit_length(), Usual()).note(size, max(0.0, seconds))
-        seen = self._usual.values()
-        size_mean = sum(usual.size for usual in seen) / len(seen)
-        mean = sum(usual.seconds for usual in seen) / len(seen)
-        spread = sum((usual.size - size_mean) ** 2 for usual in seen)
-        common = sum((usual.size - size_mean) * usual.seconds for usual in seen)
+        largest_first = [usual for _, usual in sorted(self._usual.items(), reverse=True)]
+        sizes = [usual.size for usual in largest_first]
+        times = list(accumulate((usual.seconds for usual in largest_first), min))
+        size_mean, mean = sum(sizes) / len(sizes), sum(times) / len(times)
+        spread = sum((size - size_mean) ** 2 for size in sizes)
+        common = sum((size - size_mean) * time for size, time in zip(sizes, times, strict=True))
         steepest = mean / size_mean  # nothing is fixed; taken as true until two sizes are known
         slope = common / spread if spread else steepest
         self.each = min(max(slope, FLATTEST * steepest), steepest)

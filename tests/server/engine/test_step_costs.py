@@ -32,6 +32,17 @@ def test_a_step_that_was_held_up_tells_little() -> None:
     assert line.at(16) == pytest.approx(FIXED + ROW * 16, rel=0.05)
 
 
+def test_what_was_made_ready_in_the_first_steps_is_no_cost_of_theirs() -> None:
+    line = Line()
+    for size in (1, 1, 3, 6, 12):  # each compiled or recorded for, and hardly seen since
+        line.note(size, 1.0)
+    for number in range(100):
+        size = 16 + number % 48
+        line.note(size, FIXED + ROW * size)
+    assert line.each > ROW / 4  # rows do not come to look free
+    assert line.at(24) == pytest.approx(FIXED + ROW * 24, rel=0.3)
+
+
 def test_steps_that_come_to_last_longer_are_believed() -> None:
     line = Line()
     for each in (ROW, 1.5 * ROW):
@@ -110,7 +121,7 @@ def test_what_follows_a_step_counts_until_the_next_is_launched() -> None:
     for _ in range(3):
         watch.launch(device, batch)()
         device.now += 0.5  # its tokens are handed over
-    assert watch.costs.of(1, 0) == pytest.approx((1.0 + 1.5 + 1.5) / 3)
+    assert watch.costs.of(1, 0) == pytest.approx(1.5)
 
 
 def test_time_in_which_nobody_asks_is_no_steps() -> None:
