@@ -26,11 +26,11 @@ from registry import Hat, Registry
 from registry.bases import read_base
 from registry.receipts import RECEIPT_FILE, Receipt
 from registry.replay import replay
+from server.assembly import engine_settings
 from server.bases import open_base
 from server.engine.build import build_engine, start_worker
 from server.proof.host import EngineHost
 from server.residency import RegistrySource
-from server.serve import engine_settings
 from server.settings import EngineOptions
 from tests.support.ports import free_port
 from training.commands import Trained, train
