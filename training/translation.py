@@ -101,6 +101,10 @@ class _Translation:
         for depth, part in enumerate(target[:-1], start=1):
             node = node.setdefault(str(part), {})
             self.places.setdefault(target[:depth], place)
+            if not isinstance(node, dict):
+                where = ".".join(map(str, target[:depth]))
+                self.problems.append(f"{place}: `{name}` belongs in `{where}`, which has no keys")
+                return
         last = str(target[-1])
         if last in node and node[last] != value:
             other = self.places.get(target, self._located.source)

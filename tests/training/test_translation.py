@@ -87,6 +87,7 @@ def test_a_spelling_is_read_as_ours(text: str, expected: dict[str, Any]) -> None
         ("lora_r: 3\nlora: {r: 4}", "`lora_r` and `lora.r` (x.yaml:2) say different things"),
         ("datasets: [{path: a/b, type: sharegpt}]", "not one of"),
         ("training_args: {learning_rat: 3}", "unknown key"),
+        ("train: hf://a/b\nbatch_size: 3", "`batch_size` belongs in `train`, which has no keys"),
     ],
 )
 def test_what_cannot_be_taken_over_is_refused(text: str, message: str) -> None:
