@@ -46,8 +46,7 @@ class Clock:
 @dataclass(frozen=True)
 class Cost:
     """Seconds of a step: always, for each row that decodes, for a pass over prompts and each of
-    its tokens. lookahead: steps that are launched before the oldest is read. first: what the first
-    step of so many rows takes longer, in which something is made ready for it.
+    its tokens. lookahead: steps that are launched before the oldest is read.
     """
 
     step: float
@@ -55,7 +54,6 @@ class Cost:
     prompt: float = 0.0
     prompts: float = 0.0
     lookahead: int = 0
-    first: float = 0.0
 
     def of(self, batch: Batch) -> float:
         prompts = sum(chunk.num_tokens for chunk in batch.prefilling)
@@ -76,7 +74,6 @@ class Stopwatch:
     vocab_size: int = VOCABULARY
     weight_bytes: int = 0
     ready: float = 0.0  # when the newest step is done
-    known: set[int] = field(default_factory=set)  # rows of steps that ran
 
     @property
     def lookahead(self) -> int:
@@ -84,9 +81,6 @@ class Stopwatch:
 
     def launch(self, batch: Batch) -> Outcome:
         self.ready = ready = max(self.ready, self.clock.now) + self.cost.of(batch)
-        if len(batch.chunks) not in self.known:
-            self.known.add(len(batch.chunks))
-            self.ready = ready = ready + self.cost.first
 
         def outcome() -> list[Sampled]:
             self.clock.now = max(self.clock.now, ready)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.torture.crowded_simulation import CASES, CROWD, Case
@@ -21,10 +19,3 @@ def test_a_crowd_of_one_adapter_costs_others_a_fifth_at_most(case: Case) -> None
     assert bound.crowd_tokens > few.crowd_tokens  # it has what it would have had, and more
     unbound = case.crowding(CROWD, 1.0, SECONDS / 3)
     assert max(unbound.times_as_long(few)) > 2 * MOST
-
-
-def test_nor_while_steps_are_made_ready_at_first() -> None:
-    """What is compiled or recorded for a number of rows at first is no cost of such steps."""
-    case = replace(CASES[2], cost=replace(CASES[2].cost, first=0.3))
-    few = CASES[2].crowding(1, SHARE, 2 * SECONDS)
-    assert max(case.crowding(CROWD, SHARE, 2 * SECONDS).times_as_long(few)) < MOST
