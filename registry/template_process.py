@@ -2,46 +2,53 @@
 
 jinja2's sandbox keeps a template from Python's objects, but not from looping for years or from
 making a string of a hundred gigabytes, at compilation already. So those that come with adapters are
-compiled and rendered in a process of their own, with limits, which is replaced when it had to go.
+compiled and rendered in processes of their own, with limits, which are replaced when they had to
+go. There are two: most templates take a millisecond, and do not wait behind those that take long.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from .canonical import digest_of
-from .errors import RegistryError, TemplateFailed
+from .errors import TemplateFailed
+from .template_lane import Lost, TemplateLane
 
-SECONDS = 5.0
+QUICK = 0.25  # seconds after which a template goes where nobody else's waits for it
+SECONDS = 5.0  # which it then has
 MEMORY = 512 << 20
-PAUSE = 60.0  # seconds for which a template that went over its time is not tried again
-MOST_PAUSED = 1024
-_LONGEST_ANSWER = 512 << 20
-_KEPT_ENVIRONMENT = ("LANG", "LC_ALL", "LC_TIME", "TZ", "PATH", "SYSTEMROOT")
+PATIENT = 4  # that may wait for slow templates: each keeps a thread of the server's from others
+SLOW_FOR = 600.0  # seconds for which a template that was slow is not taken for quick
+PAUSE = 60.0  # seconds for which a template that failed there too is not tried at all
+_MOST_MARKS = 1024
 
 
 class TemplateProcess:
-    """One child that renders, a template at a time; started when it is first needed."""
+    """Asks the quick child, and a patient one where that was lost. Safe from any thread.
+
+    Others wait for a template that is slow, or breaks the child, once in SLOW_FOR seconds: QUICK
+    seconds and the start of a new child.
+    """
 
     def __init__(
-        self, *, seconds: float = SECONDS, memory: int = MEMORY, pause: float = PAUSE
+        self,
+        *,
+        seconds: float = SECONDS,
+        memory: int = MEMORY,
+        pause: float = PAUSE,
+        patient: int = PATIENT,
     ) -> None:
-        self._seconds = seconds
-        self._memory = memory
-        self._pause = pause
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._reaper: weakref.finalize[..., TemplateProcess] | None = None
-        self._paused: dict[str, float] = {}
+        self.quick = TemplateLane(seconds=min(QUICK, seconds), memory=memory)
+        self.patient = TemplateLane(seconds=seconds, memory=memory)
+        self._places = threading.BoundedSemaphore(patient)
+        self._slow = _Marks(SLOW_FOR)
+        self._failed = _Marks(pause)
 
     def check(self, template: str) -> None:
         """As `templates.check_template`."""
@@ -70,84 +77,76 @@ class TemplateProcess:
         )
 
     def close(self) -> None:
-        """End the child; the next question starts another."""
-        with self._lock:
-            self._end_child()
+        """End the children; the next question starts another."""
+        for lane in (self.quick, self.patient):
+            with lane.turn:
+                lane.close()
 
     def _ask(self, template: str, more: Mapping[str, Any]) -> str:
         try:
-            question = json.dumps({"template": template, **more}, default=_name_of).encode()
+            question = json.dumps({"template": template, **more}, default=_name_of).encode() + b"\n"
         except (RecursionError, ValueError) as failure:
             raise TemplateFailed(f"these messages are no JSON: {failure}") from None
         key = digest_of(template.encode("utf-8", "surrogatepass"))
-        with self._lock:
-            if time.monotonic() < self._paused.get(key, 0):
-                raise _too_slow(self._seconds)
-            line, is_late = self._exchange(question + b"\n")
-            if not line.endswith(b"\n"):
-                self._end_child()
-                if not is_late:
-                    raise TemplateFailed("the chat template broke what renders it")
-                self._put_aside(key)
-                raise _too_slow(self._seconds)
+        line = self._ask_quickly(key, question) or self._ask_patiently(key, question)
         answer = json.loads(line)
         if "failure" in answer:
             raise TemplateFailed(answer["failure"], param=answer["param"])
         return str(answer["text"])
 
-    def _exchange(self, question: bytes) -> tuple[bytes, bool]:
-        """The child's line, cut short if it had to end; and whether it took too long."""
-        child = self._living_child()
-        assert child.stdin is not None
-        assert child.stdout is not None
-        late = threading.Event()
+    def _ask_quickly(self, key: str, question: bytes) -> bytes | None:
+        """None: by now the template is known to be slow."""
+        with self.quick.turn:
+            if self._slow.find(key) is not None:
+                return None
+            found = self.quick.ask(question)
+            if isinstance(found, bytes):
+                return found
+            self._slow.add(key, found.value)
+            return None
 
-        def give_up() -> None:
-            late.set()
-            child.kill()
-
-        timer = threading.Timer(self._seconds, give_up)
-        timer.start()
+    def _ask_patiently(self, key: str, question: bytes) -> bytes:
+        self._refuse_failed(key)
+        if not self._places.acquire(blocking=False):
+            raise _refusal("is slow, and others that are wait already: try again later")
         try:
-            child.stdin.write(question)
-            child.stdin.flush()
-            return child.stdout.readline(_LONGEST_ANSWER), late.is_set()
-        except OSError:  # it went while it was asked
-            return b"", late.is_set()
+            with self.patient.turn:
+                self._refuse_failed(key)  # as it may have while this one waited
+                found = self.patient.ask(question)
+                if isinstance(found, bytes):
+                    return found
+                took_long = f"takes more than {self.patient.seconds:g} s for these messages"
+                why = took_long if found is Lost.LATE else "broke what renders it"
+                self._failed.add(key, why)
+                raise _refusal(why)
         finally:
-            timer.cancel()
+            self._places.release()
 
-    def _living_child(self) -> subprocess.Popen[bytes]:
-        if self._child is not None and self._child.poll() is None:
-            return self._child
-        self._end_child()
-        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "registry.template_child", str(self._memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**kept, "PYTHONPATH": os.pathsep.join(sys.path)},  # and no secrets
-        )
-        self._child = child
-        self._reaper = weakref.finalize(self, _end, child)  # at the interpreter's end at the latest
-        assert child.stdout is not None
-        if child.stdout.readline() != b"ready\n":
-            self._end_child()
-            raise RegistryError("the process that renders chat templates does not start")
-        return child
+    def _refuse_failed(self, key: str) -> None:
+        why = self._failed.find(key)
+        if why is not None:
+            raise _refusal(why)
 
-    def _end_child(self) -> None:
-        if self._reaper is not None:
-            self._reaper()
-        self._child = self._reaper = None
 
-    def _put_aside(self, key: str) -> None:
-        now = time.monotonic()
-        self._paused = {each: end for each, end in self._paused.items() if end > now}
-        if len(self._paused) >= MOST_PAUSED:
-            del self._paused[next(iter(self._paused))]
-        self._paused[key] = now + self._pause
+class _Marks:
+    """What is said of templates, by digest, each for `seconds`; of many the oldest go."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._marks: dict[str, tuple[float, str]] = {}  # until when, and what
+
+    def add(self, key: str, what: str) -> None:
+        with self._lock:
+            self._marks.pop(key, None)
+            self._marks[key] = (time.monotonic() + self._seconds, what)
+            if len(self._marks) > _MOST_MARKS:
+                del self._marks[next(iter(self._marks))]
+
+    def find(self, key: str) -> str | None:
+        with self._lock:
+            until, what = self._marks.get(key, (0.0, ""))
+        return what if time.monotonic() < until else None
 
 
 @lru_cache(maxsize=1)
@@ -160,22 +159,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=template_process.cache_clear)
 
 
-def _too_slow(seconds: float) -> TemplateFailed:
-    return TemplateFailed(
-        f"the chat template takes more than {seconds:g} s for these messages",
-        param="chat_template",
-    )
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:  # what was still to be written has no reader any more
-                continue
+def _refusal(why: str) -> TemplateFailed:
+    return TemplateFailed(f"the chat template {why}", param="chat_template")
 
 
 def _name_of(value: object) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from registry.errors import TemplateFailed
 from registry.hats import Hat, render_chat
+from registry.template_lane import Lost
 from registry.template_process import TemplateProcess
 
 USER = {"role": "user", "content": "grüß 'dich' \ud83d & <b> 🎩"}
@@ -44,6 +48,78 @@ def test_one_that_loops_is_ended_and_put_aside(process: TemplateProcess) -> None
         assert render(process, PLAIN).startswith("<s>[user]")
 
 
+class Slow:
+    """Both children of a process without any: what says "slow" is lost, all else is answered."""
+
+    def __init__(self, process: TemplateProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: Counter[str] = Counter()
+        self.is_patient_at_work = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
+        monkeypatch.setattr(process.quick, "ask", self.quickly)
+        monkeypatch.setattr(process.patient, "ask", self.patiently)
+
+    def quickly(self, question: bytes) -> bytes | Lost:
+        self.asked["quick"] += 1
+        return Lost.LATE if b"slow" in question else b'{"text": "answered"}\n'
+
+    def patiently(self, question: bytes) -> bytes | Lost:
+        self.asked["patient"] += 1
+        self.is_patient_at_work.set()
+        assert self.may_end.wait(60)
+        return Lost.BROKEN if b"breaks" in question else Lost.LATE
+
+
+def test_a_dozen_slow_ones_cost_others_one_short_try_each(
+    process: TemplateProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = Slow(process, monkeypatch)
+    for _ in range(5):
+        for number in range(12):
+            why = "broke" if number == 3 else "more than 1.5 s"
+            with pytest.raises(TemplateFailed, match=why):
+                render(process, f"slow {number}{' breaks' if number == 3 else ''}")
+    assert children.asked == {"quick": 12, "patient": 12}
+    assert process.quick.seconds == 0.25
+
+
+def test_others_do_not_wait_while_slow_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = TemplateProcess(patient=1)
+    children = Slow(process, monkeypatch)
+    children.may_end.clear()
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(render, process, "slow")
+        try:
+            assert children.is_patient_at_work.wait(60)
+            assert render(process, PLAIN) == "answered"
+            with pytest.raises(TemplateFailed, match="wait already: try again"):
+                render(process, "slow too")
+        finally:
+            children.may_end.set()
+        assert isinstance(first.exception(), TemplateFailed)
+    with pytest.raises(TemplateFailed, match="more than 5 s"):
+        render(process, "slow too")  # its place is free again
+
+
+def test_a_crowd_with_one_slow_template_is_tried_once(
+    process: TemplateProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = Slow(process, monkeypatch)
+    with ThreadPoolExecutor(20) as crowd:
+        asked = [crowd.submit(render, process, "slow") for _ in range(20)]
+        assert all(isinstance(each.exception(), TemplateFailed) for each in asked)
+    assert children.asked == {"quick": 1, "patient": 1}
+
+
+def test_one_that_is_only_slow_is_answered_and_stays_out_of_the_way(
+    process: TemplateProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = Slow(process, monkeypatch)
+    monkeypatch.setattr(process.patient, "ask", lambda _question: b'{"text": "at last"}\n')
+    assert [render(process, "slow") for _ in range(3)] == ["at last"] * 3
+    assert children.asked == {"quick": 1}
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -71,7 +147,7 @@ def test_a_template_that_would_break_the_process_costs_the_process_only(
 
 def test_a_child_that_was_killed_is_replaced(process: TemplateProcess) -> None:
     process.check(PLAIN)
-    child = process._child
+    child = process.quick.child
     assert child is not None
     os.kill(child.pid, 9)
     child.wait()
@@ -83,7 +159,7 @@ def test_it_has_no_secrets_and_may_write_no_file(
 ) -> None:
     monkeypatch.setenv("HATSTAND_API_KEYS", "a-secret-key")
     process.check(PLAIN)
-    child = process._child
+    child = process.quick.child
     assert child is not None
     about = Path(f"/proc/{child.pid}")
     if not about.exists():
