@@ -19,7 +19,7 @@ from .commit import NewVersion, add_version, check_base, withdraw_version
 from .errors import BlobsMissing, CatalogUnavailable, InvalidReference
 from .homes import adapter_cache
 from .identity import whoami
-from .known_routes import KnownRoutes
+from .known import Known
 from .leases import Lease, drop_lease, take_lease
 from .manifest import Manifest
 from .reading import Reading
@@ -51,7 +51,8 @@ class Registry(Reading):
         self.blobs = blobs
         self.staging = StagingArea(_staging_folder(folder))
         self.canaries = Canaries(catalog)
-        self.known_routes = KnownRoutes(catalog.stamp)
+        self.known_routes = Known(catalog.stamp)
+        self.known_snapshots = Known(catalog.stamp)
 
     @classmethod
     def open(

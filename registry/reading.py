@@ -10,7 +10,7 @@ from .canonical import Progress
 from .catalog import Catalog
 from .contents import Contents
 from .events import Event, events_after, newest_event
-from .known_routes import KnownRoutes
+from .known import Known
 from .leases import Lease, list_leases
 from .pages import LARGEST_PAGE, Page, Search
 from .references import Reference, check_alias, check_name, parse_reference
@@ -31,7 +31,8 @@ class Reading(Contents):
     """Looks into a catalog and a store of blobs: the half of `Registry` that changes nothing."""
 
     catalog: Catalog
-    known_routes: KnownRoutes
+    known_routes: Known[Reference, Route]
+    known_snapshots: Known[str, Snapshot]
 
     def resolve(self, reference: str | Reference) -> Version:
         """The version a reference means now: a bare name is alias `prod`, else the newest.
@@ -56,8 +57,13 @@ class Reading(Contents):
             return find_route(connection, reference)
 
     def snapshot(self, name: str) -> Snapshot:
-        """An adapter's newest version, aliases and splits, all of one moment."""
-        check_name(name)
+        """An adapter's newest version, aliases and splits, all of one moment.
+
+        Servers ask all day long, so the catalog is only read again after a commit to it.
+        """
+        return self.known_snapshots.find(check_name(name), lambda: self._take_snapshot(name))
+
+    def _take_snapshot(self, name: str) -> Snapshot:
         with self.catalog.read() as connection:
             return take_snapshot(connection, name)
 

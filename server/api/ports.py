@@ -10,10 +10,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from registry.bases import BaseRecord
-from registry.canary.record import Route, Split
+from registry.canary.record import Route
 from registry.hats import Hat
 from registry.lock import Lock
 from registry.references import Reference
+from registry.snapshot import Snapshot
 from registry.versions import Version
 from server.canary.keeper import Reporting
 from server.engine.request import AdapterRef, EngineStats, GenerationDelta, GenerationRequest
@@ -120,7 +121,7 @@ class AdapterRegistry(Protocol):
 
     def route(self, reference: Reference) -> Route: ...
 
-    def splits(self, name: str) -> Sequence[Split]: ...
+    def snapshot(self, name: str) -> Snapshot: ...
 
     def hat(self, version: Version) -> Hat: ...
 

@@ -62,13 +62,12 @@ class RequestNames:
     def _look_up(self, label: str, digest: str) -> list[str]:
         name = label.partition("@")[0]
         try:
-            default = self._registry.resolve(Reference(name))
-            aliases = self._registry.aliases(name)
-            splits = self._registry.splits(name)
+            snapshot = self._registry.snapshot(name)
         except RegistryError:
             return [label]  # removed from the registry, still held here
-        pointing = [to for to, version in aliases.items() if version.digest == digest]
-        pointing += [split.alias for split in splits if split.target.digest == digest]
+        default = snapshot.route(Reference(name)).stable
+        pointing = [to for to, version in snapshot.aliases.items() if version.digest == digest]
+        pointing += [each.alias for each in snapshot.splits if each.target.digest == digest]
         is_default = default.digest == digest or DEFAULT_ALIAS in pointing
         bare = [name] if is_default else []
         return [label, *(f"{name}@{alias}" for alias in pointing), *bare]

@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from registry.canary.record import Route, Split
+from registry.canary.record import Route
 from registry.canary.reports import Report
 from registry.hats import Hat
 from registry.lock import Lock
 from registry.manifest import Descriptor, Manifest
 from registry.references import Reference
+from registry.snapshot import Snapshot
 from registry.versions import Version
 from server.api.app import create_app
 from server.api.draining import DrainingServer
@@ -76,8 +77,8 @@ class NamesRegistry:
     def route(self, reference: Reference) -> Route:
         return Route(self.resolve(reference))
 
-    def splits(self, name: str) -> Sequence[Split]:  # noqa: ARG002
-        return ()
+    def snapshot(self, name: str) -> Snapshot:
+        return Snapshot(newest=self.resolve(Reference(name)), aliases={})
 
     def hat(self, version: Version) -> Hat:  # noqa: ARG002
         return Hat()

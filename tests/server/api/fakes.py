@@ -23,6 +23,7 @@ from registry.errors import AdapterNotFound, AliasNotFound, VersionNotFound
 from registry.hats import Hat, Sampling
 from registry.lock import GoldenPrompt, Lock
 from registry.references import Reference
+from registry.snapshot import Snapshot
 from registry.tracing import Tracing
 from server.api.app import create_app
 from server.api.readiness import Readiness
@@ -319,8 +320,10 @@ class FakeRegistry:
         split = self.running.get((reference.name, alias)) if is_movable else None
         return Route(self.resolve(reference), split)  # type: ignore[arg-type]
 
-    def splits(self, name: str) -> list[Split]:
-        return [split for (owner, _), split in self.running.items() if owner == name]
+    def snapshot(self, name: str) -> Snapshot:
+        self.resolve(Reference(name))
+        splits = tuple(split for (owner, _), split in self.running.items() if owner == name)
+        return Snapshot(self.lines[name][-1], self.aliases(name), splits)  # type: ignore[arg-type]
 
     def hat(self, version: FakeVersion) -> Hat:
         return version.hat

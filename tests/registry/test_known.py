@@ -1,4 +1,4 @@
-"""Routes are looked up once, and again after every commit, whoever makes it."""
+"""What was found is looked up once, and again after every commit, whoever makes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry import BaseRecord, Reference, Registry
 from registry.canary.record import Route
 from registry.commit_watch import CommitWatch, Stamp
 from registry.errors import AdapterNotFound
-from registry.known_routes import KnownRoutes
+from registry.known import Known
 from tests.registry.making import make_adapter
 
 SQL = Reference("sql")
@@ -48,7 +48,7 @@ def filled(tmp_path: Path, base: BaseRecord) -> Registry:
 
 def test_without_a_commit_nothing_is_looked_up_twice() -> None:
     stamp: Stamp | None = (1,)
-    routes, look = KnownRoutes(lambda: stamp), Looking()
+    routes, look = Known[Reference, Route](lambda: stamp), Looking()
     for _ in range(5):
         assert routes.find(SQL, look) is look.route
     routes.find(Reference("sql", alias="canary"), look)
@@ -60,7 +60,7 @@ def test_without_a_commit_nothing_is_looked_up_twice() -> None:
 
 
 def test_where_commits_cannot_be_noticed_everything_is() -> None:
-    routes, look = KnownRoutes(lambda: None), Looking()
+    routes, look = Known[Reference, Route](lambda: None), Looking()
     for _ in range(3):
         routes.find(SQL, look)
     assert look.times == 3
@@ -68,7 +68,8 @@ def test_where_commits_cannot_be_noticed_everything_is() -> None:
 
 def test_an_answer_that_a_commit_overtook_is_not_remembered() -> None:
     stamps = [(1,), (2,), (2,), (1,)]
-    routes, slow, look = KnownRoutes(lambda: stamps.pop(0)), Looking(), Looking()
+    slow, look = Looking(), Looking()
+    routes = Known[Reference, Route](lambda: stamps.pop(0))
 
     def overtaken() -> Route:
         routes.find(SQL, look)  # by somebody else, after a commit
@@ -100,6 +101,19 @@ def test_every_move_is_seen_at_once_whoever_makes_it(filled: Registry) -> None:
     filled.close()
     other.set_alias("sql", "prod", "sql@2")
     assert filled.route("sql").stable.number == 2
+
+
+def test_an_adapters_names_are_read_again_after_a_commit_only(
+    filled: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    look = filled._take_snapshot
+    monkeypatch.setattr(filled, "_take_snapshot", lambda name: looks.append(name) or look(name))
+    for number in (1, 2):
+        filled.set_alias("sql", "prod", f"sql@{number}")
+        for _ in range(5):
+            assert filled.snapshot("sql").aliases["prod"].number == number
+    assert looks == ["sql", "sql"]
 
 
 def test_another_file_in_its_place_is_noticed(filled: Registry, tmp_path: Path) -> None:
