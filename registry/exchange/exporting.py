@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.canonical import Progress
+from registry.errors import InvalidReference
 from registry.hub import SCHEME, HubReference, upload
 from registry.opening import AnyRegistry
 from registry.versions import Version
@@ -13,6 +15,7 @@ from registry.versions import Version
 from .oci_layout import write_layout
 
 OCI = "oci:"
+_ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive of Windows
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,15 @@ def export(
 ) -> Exported:
     """Copy a version out. `target` is `hf://org/name[@branch]`, `oci:DIR[:TAG]` or a folder.
 
-    `force` writes over a folder that is not empty. Raises what the registry, the Hub or a pull may.
+    `force` writes over a folder that is not empty. Raises `InvalidReference` for another scheme,
+    and what the registry, the Hub or a pull may.
     """
+    if _ANY_SCHEME.match(target) and not target.startswith((SCHEME, OCI)):
+        raise InvalidReference(
+            f"{target[:200]!r} begins with no scheme known here: write hf://ORG/NAME[@BRANCH], "
+            f"oci:DIR[:TAG] or a folder; a folder of that name is {f'./{target[:200]}'!r}",
+            param="target",
+        )
     version = registry.resolve(reference)
     if target.startswith(SCHEME):
         return Exported(version, _to_hub(registry, version, HubReference.parse(target)))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registry import BaseRecord, Registry, Version
-from registry.errors import AdapterNotFound, DestinationExists
+from registry.errors import AdapterNotFound, DestinationExists, InvalidReference
 from registry.exchange import export
 from registry.manifest import ARTIFACT_TYPE, MANIFEST_TYPE
 from tests.registry.making import make_adapter
@@ -51,6 +51,21 @@ def test_an_oci_layout_is_whole(registry: Registry, version: Version, tmp_path: 
     assert manifest["artifactType"] == ARTIFACT_TYPE
     index = json.loads((tmp_path / "layout" / "index.json").read_text())
     assert index["manifests"][0]["digest"] == version.digest
+
+
+@pytest.mark.usefixtures("version")
+@pytest.mark.parametrize("target", ["nowhere:x", "hf:org/name", "s3://bucket/x", "OCI:layout"])
+def test_a_mistyped_scheme_is_no_folder(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(InvalidReference, match=r"hf://ORG/NAME.*oci:DIR.*or a folder"):
+        export(registry, "sql", target)
+    assert list(folder.iterdir()) == []
+    export(registry, "sql", f"./{target}")
+    assert (folder / target / "adapter_config.json").is_file()
 
 
 def test_a_layout_holds_several_versions_and_tags_move(
