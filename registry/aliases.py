@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from .alias_history import AliasKind, alias_history, standing_moves, write_alias_event
+from .alias_history import AliasEvent, AliasKind, alias_history, standing_moves, write_alias_event
 from .canary.ending import abort_running
 from .canary.rows import find_running
 from .errors import AliasConflict, Forbidden, InvalidReference
@@ -63,14 +63,27 @@ def roll_back(connection: Connection, name: str, alias_name: str, move: AliasMov
         return current
     standing = standing_moves(history)
     if len(standing) < 2:
-        raise AliasConflict(
-            f"{name}@{alias_name} has pointed at {current.ref} only: there is nothing to roll "
-            "back to",
-            param="alias",
-        )
+        raise _nothing_before(current, alias_name, history)
     target = find_version(connection, Reference(name, number=standing[-2]))
     point(connection, alias_name, current, target, "rollback", move)
     return target
+
+
+def _nothing_before(current: Version, alias_name: str, history: list[AliasEvent]) -> AliasConflict:
+    name = current.name
+    undone = [event.from_number for event in history if event.kind == "rollback"]
+    if undone:
+        why = (
+            f"every move of {name}@{alias_name} after its first, to {current.ref}, is rolled back: "
+            f"there is nothing to roll back to. `registry alias set {name} {alias_name} "
+            f"{undone[-1]}` points it at {name}@{undone[-1]} again."
+        )
+    else:
+        why = (
+            f"{name}@{alias_name} has pointed at {current.ref} only: there is nothing to roll "
+            "back to"
+        )
+    return AliasConflict(why, param="alias")
 
 
 def protect_alias(

@@ -50,11 +50,20 @@ def test_rolling_back_twice_goes_two_moves_back(registry: Registry) -> None:
         registry.set_alias("sql", "prod", f"sql@{number}")
     assert registry.rollback_alias("sql", "prod").number == 2
     assert registry.rollback_alias("sql", "prod").number == 1
-    with pytest.raises(AliasConflict, match="nothing to roll"):
+    with pytest.raises(AliasConflict, match="nothing to roll") as refusal:
         registry.rollback_alias("sql", "prod")
+    assert "only" not in str(refusal.value)  # it has pointed at all three
+    assert "`registry alias set sql prod 2` points it at sql@2" in str(refusal.value)
     registry.set_alias("sql", "prod", "sql@3")
     assert registry.rollback_alias("sql", "prod").number == 1
     assert len(registry.alias_history("sql", "prod")) == 7
+
+
+@pytest.mark.usefixtures("three")
+def test_one_that_never_moved_cannot_be_rolled_back(registry: Registry) -> None:
+    registry.set_alias("sql", "prod", "sql@2")
+    with pytest.raises(AliasConflict, match="has pointed at sql@2 only: there is nothing to roll"):
+        registry.rollback_alias("sql", "prod")
 
 
 def test_compare_and_set(registry: Registry, three: list[Version]) -> None:
