@@ -6,7 +6,7 @@ import logging
 import time
 from urllib.parse import quote
 
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.logs import fields
@@ -73,9 +73,14 @@ class AccessLog:
 
 
 def _route_of(scope: Scope) -> str:
-    """The route's pattern; paths that match none share one label, so labels stay few."""
+    """The route's pattern; paths that match none share one label, so labels stay few.
+
+    What lies in a folder of files, or is not there, is counted under the folder's path.
+    """
     endpoint = scope.get("endpoint")
     for route in scope["app"].routes:
-        if isinstance(route, Route) and endpoint is not None and route.endpoint == endpoint:
-            return route.path
+        if isinstance(route, Route | Mount) and endpoint is not None:
+            answers = route.endpoint if isinstance(route, Route) else route.app
+            if answers == endpoint:
+                return route.path
     return "none"

@@ -38,6 +38,9 @@ async def test_own_metrics(client: httpx.AsyncClient) -> None:
     await client.post("/v1/chat/completions", json=CHAT)
     await client.post("/v1/chat/completions", json={})
     await client.get("/no/such/path")
+    await client.get("/console/app.js")
+    await client.get("/console/vendor/preact.mjs")
+    await client.get("/console/nothing.js")
     found = await samples(client)
     requests = {
         (lb["route"], lb["status"]): value for lb, value in found["hatstand_requests_total"]
@@ -45,6 +48,7 @@ async def test_own_metrics(client: httpx.AsyncClient) -> None:
     assert requests["/v1/chat/completions", "200"] == 1
     assert requests["/v1/chat/completions", "400"] == 1
     assert requests["none", "404"] == 1
+    assert (requests["/console", "200"], requests["/console", "404"]) == (2, 1)
     assert found["hatstand_time_to_first_token_seconds_count"] == [({}, 1)]
     assert found["hatstand_time_per_output_token_seconds_count"] == [({}, 1)]
     assert found["hatstand_sequences_finished_total"] == [({"reason": "stop"}, 1)]
