@@ -23,7 +23,8 @@ from .template_lane import Lost, TemplateLane
 QUICK = 0.25  # seconds after which a template goes where nobody else's waits for it
 SECONDS = 5.0  # which it then has
 MEMORY = 512 << 20
-PATIENT = 4  # that may wait for slow templates: each keeps a thread of the server's from others
+PATIENT = 4  # that may be there: each keeps a thread of the server's from others
+PATIENCE = 1.0  # seconds to wait for a place; quick ones that a busy machine held up soon have one
 SLOW_FOR = 600.0  # seconds for which a template that was slow is not taken for quick
 PAUSE = 60.0  # seconds for which a template that failed there too is not tried at all
 _MOST_MARKS = 1024
@@ -43,10 +44,12 @@ class TemplateProcess:
         memory: int = MEMORY,
         pause: float = PAUSE,
         patient: int = PATIENT,
+        patience: float = PATIENCE,
     ) -> None:
         self.quick = TemplateLane(seconds=min(QUICK, seconds), memory=memory)
         self.patient = TemplateLane(seconds=seconds, memory=memory)
         self._places = threading.BoundedSemaphore(patient)
+        self._patience = patience
         self._slow = _Marks(SLOW_FOR)
         self._failed = _Marks(pause)
 
@@ -107,7 +110,7 @@ class TemplateProcess:
 
     def _ask_patiently(self, key: str, question: bytes) -> bytes:
         self._refuse_failed(key)
-        if not self._places.acquire(blocking=False):
+        if not self._places.acquire(timeout=self._patience):
             raise _refusal("is slow, and others that are wait already: try again later")
         try:
             with self.patient.turn:

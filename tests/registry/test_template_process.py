@@ -84,7 +84,7 @@ def test_a_dozen_slow_ones_cost_others_one_short_try_each(
 
 
 def test_others_do_not_wait_while_slow_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    process = TemplateProcess(patient=1)
+    process = TemplateProcess(patient=1, patience=0)
     children = Slow(process, monkeypatch)
     children.may_end.clear()
     with ThreadPoolExecutor(1) as other:
@@ -118,6 +118,15 @@ def test_one_that_is_only_slow_is_answered_and_stays_out_of_the_way(
     monkeypatch.setattr(process.patient, "ask", lambda _question: b'{"text": "at last"}\n')
     assert [render(process, "slow") for _ in range(3)] == ["at last"] * 3
     assert children.asked == {"quick": 1}
+
+
+def test_a_crowd_that_was_only_held_up_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = TemplateProcess(patient=1, patience=60)
+    Slow(process, monkeypatch)
+    monkeypatch.setattr(process.patient, "ask", lambda _question: b'{"text": "at last"}\n')
+    with ThreadPoolExecutor(20) as crowd:
+        asked = [crowd.submit(render, process, "slow") for _ in range(20)]
+        assert [each.result() for each in asked] == ["at last"] * 20
 
 
 @pytest.mark.parametrize(
