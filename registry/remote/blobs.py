@@ -21,7 +21,7 @@ from registry.errors import (
     UploadNotFound,
 )
 
-from .connection import Connection
+from .connection import Connection, said
 
 PIECE = 4 << 20  # bytes in one request, which servers and proxies let through
 _CUTS = 5  # in a row, without a byte in between, until a transfer is given up
@@ -122,7 +122,7 @@ class RemoteBlobs:
         with contextlib.suppress(OSError, UploadNotFound):
             upload = self._note(digest).read_text()
             return upload, self._offset(upload)
-        upload = self._connection.call("POST", "/blobs/uploads").json()["upload"]
+        upload = said(self._connection.call("POST", "/blobs/uploads"))["upload"]
         self._unfinished.mkdir(parents=True, exist_ok=True)
         self._note(digest).write_text(upload)
         return upload, 0
@@ -134,7 +134,7 @@ class RemoteBlobs:
         headers = {"content-range": f"{offset}-{offset + len(piece) - 1}"}
         path = f"/blobs/uploads/{upload}"
         answer = self._connection.call("PATCH", path, content=piece, headers=headers)
-        return int(answer.json()["offset"])
+        return int(said(answer)["offset"])
 
     def _finish(self, upload: str, digest: str) -> None:
         try:
@@ -145,7 +145,7 @@ class RemoteBlobs:
                 raise
 
     def _offset(self, upload: str) -> int:
-        return int(self._connection.call("GET", f"/blobs/uploads/{upload}").json()["offset"])
+        return int(said(self._connection.call("GET", f"/blobs/uploads/{upload}"))["offset"])
 
     def _note(self, digest: str) -> Path:
         host = hashlib.sha256(self._connection.url.encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ from registry.canary.reports import Report
 from registry.canary.rules import Rules
 from registry.references import check_alias, check_name
 
-from .connection import Connection
+from .connection import Connection, said
 
 
 class RemoteCanaries:
@@ -34,15 +34,15 @@ class RemoteCanaries:
         answer = self._connection.call(
             "PUT", _path(name, alias), json=body, headers=_precondition(expected), attempts=1
         )
-        return read_canary(answer.json())
+        return read_canary(said(answer))
 
     def standing(self, name: str, alias: str) -> Standing:
         """How the newest canary of an alias stands or ended; raises `CanaryNotFound`."""
-        return read_standing(self._connection.call("GET", _path(name, alias)).json())
+        return read_standing(said(self._connection.call("GET", _path(name, alias))))
 
     def running(self) -> list[Canary]:
         """Every canary that runs now, as far as the key may read."""
-        answer = self._connection.call("GET", "/canaries").json()
+        answer = said(self._connection.call("GET", "/canaries"))
         return [read_canary(values) for values in answer["canaries"]]
 
     def advance(
@@ -58,7 +58,7 @@ class RemoteCanaries:
         path = f"{_path(name, alias)}/advance"
         headers = _precondition(expected)
         answer = self._connection.call("POST", path, json={"why": why}, headers=headers)
-        return read_canary(answer.json())
+        return read_canary(said(answer))
 
     def abort(
         self,
@@ -77,7 +77,7 @@ class RemoteCanaries:
             headers=_precondition(expected),
             attempts=1,
         )
-        return read_canary(answer.json())
+        return read_canary(said(answer))
 
     def report(self, name: str, alias: str, report: Report) -> None:
         """Tell how requests went; twice is as good as once."""

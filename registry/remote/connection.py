@@ -135,6 +135,16 @@ class Connection:
         )
 
 
+def said(response: httpx.Response) -> Any:
+    """What a registry's answer says in JSON. RegistryUnreachable if something else answered, such
+    as a proxy with a page of its own."""
+    try:
+        return response.json()
+    except ValueError:
+        request = response.request
+        raise _unreadable(response, f"{request.method} {request.url.path}") from None
+
+
 def _note_status(span: Span, response: httpx.Response) -> None:
     span.add({"http.response.status_code": response.status_code})
 

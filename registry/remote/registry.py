@@ -32,7 +32,7 @@ from registry.versions import Version
 
 from .blobs import RemoteBlobs
 from .canaries import RemoteCanaries
-from .connection import Connection
+from .connection import Connection, said
 
 _ATTEMPTS = 3  # of a commit whose blobs were collected meanwhile
 
@@ -153,7 +153,7 @@ class RemoteRegistry(Contents):
             json={"target": str(parsed), "why": why},
             headers=_precondition(expected),
         )
-        return read_version(answer.json())
+        return read_version(said(answer))
 
     def alias_history(self, name: str, alias: str) -> list[AliasEvent]:
         """Every move of an alias, oldest first."""
@@ -173,7 +173,7 @@ class RemoteRegistry(Contents):
         path = f"/adapters/{check_name(name)}/aliases/{check_alias(alias)}/rollback"
         headers = _precondition(expected)
         return read_version(
-            self.connection.call("POST", path, json={"why": why}, headers=headers).json()
+            said(self.connection.call("POST", path, json={"why": why}, headers=headers))
         )
 
     def protect_alias(self, name: str, alias: str, *, is_protected: bool = True) -> None:
@@ -191,12 +191,12 @@ class RemoteRegistry(Contents):
         """Let nobody find a version any more."""
         version = self.resolve(reference)
         path = f"/adapters/{version.name}/versions/{version.number}"
-        return read_version(self.connection.call("DELETE", path, params={"why": why}).json())
+        return read_version(said(self.connection.call("DELETE", path, params={"why": why})))
 
     def collect(self, *, grace: float, dry_run: bool) -> dict[str, Any]:
         """Have what nothing needs removed; what went, as the server's JSON. Seconds."""
         body = {"grace": grace, "dry_run": dry_run}
-        answer: dict[str, Any] = self.connection.call("POST", "/collections", json=body).json()
+        answer: dict[str, Any] = said(self.connection.call("POST", "/collections", json=body))
         return answer
 
     def events(self, after: int = 0, *, limit: int = 1000) -> list[Event]:
@@ -207,7 +207,7 @@ class RemoteRegistry(Contents):
     def lease(self, digest: str, holder: str, seconds: float) -> Lease:
         """Say that `holder` uses a version for so many seconds; call again to prolong."""
         body = {"digest": digest, "holder": holder, "seconds": seconds}
-        return read_lease(self.connection.call("PUT", "/leases", json=body).json())
+        return read_lease(said(self.connection.call("PUT", "/leases", json=body)))
 
     def release(self, digest: str, holder: str) -> None:
         """Give a lease back early."""
@@ -254,7 +254,7 @@ class RemoteRegistry(Contents):
                 if attempt == _ATTEMPTS:
                     raise
             else:
-                version = read_version(answer.json())
+                version = read_version(said(answer))
                 if version.digest == candidate.manifest.digest:
                     return version
                 break
@@ -265,7 +265,7 @@ class RemoteRegistry(Contents):
         return RemoteBlobs(self.connection, self._cache, unfinished, progress)
 
     def _get(self, path: str, **params: Any) -> Any:
-        return self.connection.call("GET", path, params=params or None).json()
+        return said(self.connection.call("GET", path, params=params or None))
 
 
 def _precondition(expected: str | int | None) -> dict[str, str]:

@@ -57,12 +57,13 @@ class FaultyProxy:
             except OSError:
                 return
             self._open.append(client)
-            if self._mode == "refusing":
+            mode = self._mode
+            if mode == "refusing":
                 client.close()
-            elif self._mode in ANSWERS:
-                answer = client, ANSWERS[self._mode]
+            elif mode in ANSWERS:
+                answer = client, ANSWERS[mode]
                 threading.Thread(target=self._answer, args=answer, daemon=True).start()
-            elif self._mode in ("passing", "slow"):
+            elif mode in ("passing", "slow"):
                 server = socket.create_connection(self._behind)
                 self._open.append(server)
                 for ends in ((client, server), (server, client)):

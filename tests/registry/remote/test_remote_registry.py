@@ -249,6 +249,13 @@ def test_what_is_no_url_of_a_registry(url: str) -> None:
     assert "secret" not in refusal.value.message
 
 
+def test_somebody_else_who_answers_is_no_registry(tmp_path: Path) -> None:
+    page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>hi"))
+    remote = client("http://registry", tmp_path, page)
+    with pytest.raises(RegistryUnreachable, match="answered 200, not by a registry"):
+        remote.resolve("sql")
+
+
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry.remote.connection._FIRST_PAUSE", 0.001)
     remote = client("http://127.0.0.1:9", tmp_path)
