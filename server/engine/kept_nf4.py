@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import logging
 import os
@@ -16,6 +15,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+
+from registry.canonical import digest_file, digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +61,16 @@ class KeptNf4:
     @property
     def _key(self) -> str:
         made_by = f"bitsandbytes {importlib.metadata.version('bitsandbytes')}, {self.dtype}"
-        return hashlib.sha256(f"{self.fingerprint}, {made_by}".encode()).hexdigest()[:32]
+        return _hex(digest_of(f"{self.fingerprint}, {made_by}".encode()))[:32]
+
+    def _name(self, path: Path) -> str:
+        """What a copy with that file's content is called."""
+        return f"{self._key}-{_hex(digest_file(path))}.safetensors"
 
     def _find(self) -> Path | None:
         for path in self.folder.glob(f"{self._key}-*.safetensors"):
             with contextlib.suppress(OSError):
-                if path.stem == f"{self._key}-{_digest(path)}":
+                if path.name == self._name(path):
                     return path
             logger.warning("%s is damaged: the base is quantized again", path)
             path.unlink(missing_ok=True)
@@ -79,7 +84,7 @@ class KeptNf4:
             save_file(self._made, partial)
             with partial.open("rb") as file:
                 os.fsync(file.fileno())
-            partial.replace(self.folder / f"{self._key}-{_digest(partial)}.safetensors")
+            partial.replace(self.folder / self._name(partial))
         finally:
             partial.unlink(missing_ok=True)
         left = MOST
@@ -89,9 +94,8 @@ class KeptNf4:
                 path.unlink()
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
 
 
 def _written(path: Path) -> float:
