@@ -40,6 +40,7 @@ RegistryError                     500 registry_error
 ├── KeyNeeded                     401 key_needed
 ├── Forbidden                     403 forbidden
 └── Unavailable                   503 unavailable
+    ├── TemplatesBusy             503 templates_busy
     ├── HubUnavailable            503 hub_unavailable
     ├── CatalogUnavailable        503 catalog_unavailable
     ├── StoreUnavailable          503 store_unavailable
@@ -47,7 +48,8 @@ RegistryError                     500 registry_error
     └── RegistryUnreachable       503 registry_unreachable
 
 `message` is for people and says what to do next; `code`, `status` (an HTTP status) and `param`
-(the file, key, tensor or field at fault) are for programs.
+(the file, key, tensor or field at fault) are for programs, as is `retry_after`: seconds after which
+another try may do, where that is known.
 """
 
 from __future__ import annotations
@@ -65,10 +67,13 @@ class RegistryError(Exception):
     status = 500
     code = "registry_error"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.retry_after = retry_after
 
 
 class InvalidReference(RegistryError):
@@ -351,6 +356,12 @@ class Unavailable(RegistryError):
 
     status = 503
     code = "unavailable"
+
+
+class TemplatesBusy(Unavailable):
+    """So many slow chat templates are at work that there is no place for one more."""
+
+    code = "templates_busy"
 
 
 class HubUnavailable(Unavailable):

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from .canonical import digest_of
-from .errors import TemplateFailed
+from .errors import TemplateFailed, TemplatesBusy
 from .template_lane import Lost, TemplateLane
 
 QUICK = 0.25  # seconds after which a template goes where nobody else's waits for it
@@ -34,7 +34,8 @@ class TemplateProcess:
     """Asks the quick child, and a patient one where that was lost. Safe from any thread.
 
     Others wait for a template that is slow, or breaks the child, once in SLOW_FOR seconds: QUICK
-    seconds and the start of a new child.
+    seconds and the start of a new child. That holds for each template, however many come from one
+    hand.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class TemplateProcess:
         self._failed = _Marks(pause)
 
     def check(self, template: str) -> None:
-        """As `templates.check_template`."""
+        """As `templates.check_template`, with the limits of `render`."""
         self._ask(template, {})
 
     def render(
@@ -67,7 +68,10 @@ class TemplateProcess:
         eos_token: str | None,
         tools: Sequence[Mapping[str, Any]] | None = None,
     ) -> str:
-        """As `templates.render_chat`; raises `TemplateFailed` too when the limits are reached."""
+        """As `templates.render_chat`; raises `TemplateFailed` too when the limits are reached.
+
+        Raises `TemplatesBusy` where others that are slow have taken all places.
+        """
         return self._ask(
             template,
             {
@@ -111,7 +115,10 @@ class TemplateProcess:
     def _ask_patiently(self, key: str, question: bytes) -> bytes:
         self._refuse_failed(key)
         if not self._places.acquire(timeout=self._patience):
-            raise _refusal("is slow, and others that are wait already: try again later")
+            raise TemplatesBusy(
+                "the chat template is slow, and others that are wait already: try again later",
+                retry_after=self.patient.seconds,  # by then one of them has ended
+            )
         try:
             with self.patient.turn:
                 self._refuse_failed(key)  # as it may have while this one waited

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,7 @@ def is_number(text: str) -> bool:
 
 
 def error_response(error: RegistryError) -> JSONResponse:
-    """An error as JSON, with its own status."""
+    """An error as JSON, with its own status, and with Retry-After where waiting helps."""
     values: ErrorDetail = {
         "message": error.message,
         "code": error.code,
@@ -81,7 +82,11 @@ def error_response(error: RegistryError) -> JSONResponse:
     }
     if isinstance(error, BlobsMissing):
         values["digests"] = list(error.digests)
-    headers = {"www-authenticate": 'Basic realm="hatstand"'} if error.status == 401 else None
+    headers = {}
+    if error.status == 401:
+        headers["www-authenticate"] = 'Basic realm="hatstand"'
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
     answer: Error = {"error": values}
     return JSONResponse(answer, status_code=error.status, headers=headers)
 

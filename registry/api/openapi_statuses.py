@@ -6,7 +6,7 @@ Requests that reach no operation (no such path, wrong method) and a bug (500) be
 from __future__ import annotations
 
 _ASKED = (400, 401, 403)  # the request is wrong, there is no key, or it may not
-_LATER = (503,)  # a catalog or a store that does not answer
+_LATER = (503,)  # a catalog or a store that does not answer, templates that are slow
 # Path and method → what it answers when it works, where that is not 200 alone.
 _DONE: dict[tuple[str, str], tuple[int, ...]] = {
     ("/blobs/{digest}", "get"): (200, 206),
@@ -63,7 +63,7 @@ _MEANINGS = {
     416: "Not a part that there is",
     422: "A push that was refused; `param` says what is wrong in it",
     428: "Say where the alias points now, with If-Match or If-None-Match",
-    503: "The catalog, or the store, does not answer",
+    503: "The catalog, or the store, does not answer, or too many slow templates are at work",
     507: "The registry's disk is full",
 }
 

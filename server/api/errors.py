@@ -145,8 +145,8 @@ def from_http_exception(_request: object, error: Exception) -> JSONResponse:
 
 
 def _from_registry(error: RegistryError) -> ServingError:
-    """A registry's error keeps its status, code and parameter."""
-    rendered = ServingError(str(error), param=error.param)
+    """A registry's error keeps its status, code, parameter and when to come again."""
+    rendered = ServingError(str(error), param=error.param, retry_after=error.retry_after)
     rendered.status = error.status
     rendered.code = error.code
     rendered.type = "invalid_request_error" if error.status < 500 else "server_error"

@@ -7,8 +7,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeGuard
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, Unavailable
 from registry.versions import Version
 from server.errors import AdapterNotServable, ServingError
 
@@ -40,7 +41,7 @@ class ReceiptGate:
         """What `name` means, given that it points at `version`.
 
         The version before until the new one is proven; without one before, waits. Raises
-        AdapterNotServable when there is neither, and a passing failure of the engine as it is.
+        AdapterNotServable when there is neither, and a passing failure as it is.
         """
         with self._lock:
             former = self._effective.get(name)
@@ -52,8 +53,8 @@ class ReceiptGate:
             with self._lock:
                 self._take_effect(name, version)
             return version
-        if not isinstance(error, RegistryError):
-            with self._lock:  # the engine was busy or the disk slow: another try may do
+        if not _is_final(error):
+            with self._lock:  # the engine or the registry was busy: another try may do
                 self._outcomes.pop(version.digest, None)
         if former is not None:
             return former
@@ -89,8 +90,12 @@ class ReceiptGate:
         return proof
 
 
+def _is_final(error: BaseException) -> TypeGuard[RegistryError]:
+    return isinstance(error, RegistryError) and not isinstance(error, Unavailable)
+
+
 def _refusal(version: Version, error: BaseException) -> BaseException:
-    if not isinstance(error, RegistryError):
+    if not _is_final(error):
         return error
     return AdapterNotServable(
         f"{version.ref} is held back until its receipt is kept: {error.message}", param="model"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import TemplateFailed
+from registry.errors import TemplateFailed, TemplatesBusy
 from registry.hats import Hat, render_chat
 from registry.template_lane import Lost
 from registry.template_process import TemplateProcess
@@ -92,8 +92,9 @@ def test_others_do_not_wait_while_slow_ones_do(monkeypatch: pytest.MonkeyPatch) 
         try:
             assert children.is_patient_at_work.wait(60)
             assert render(process, PLAIN) == "answered"
-            with pytest.raises(TemplateFailed, match="wait already: try again"):
+            with pytest.raises(TemplatesBusy, match="wait already: try again") as busy:
                 render(process, "slow too")
+            assert busy.value.retry_after == process.patient.seconds
         finally:
             children.may_end.set()
         assert isinstance(first.exception(), TemplateFailed)

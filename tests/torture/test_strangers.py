@@ -81,8 +81,10 @@ def test_a_template_that_loops_stops_nobody_else(
         asked = [crowd.submit(chat) for _ in range(50)]  # more than the server has threads
         assert [post(url, "good").status_code for _ in range(10)] == [200] * 10
         refusals = [each.result() for each in asked]
-        assert {reply.status_code for reply in refusals} == {400}
-        reasons = [reply.json()["error"]["message"] for reply in refusals]
-        assert all("more than 2 s" in why or "is slow, and others" in why for why in reasons)
-        assert any("more than 2 s" in why for why in reasons)
+        reasons = [(reply.status_code, reply.json()["error"]["message"]) for reply in refusals]
+        failed = [status for status, why in reasons if "more than 2 s" in why]
+        busy = [status for status, why in reasons if "is slow, and others" in why]
+        assert set(failed) == {400}
+        assert set(busy) <= {503}
+        assert len(failed) + len(busy) == 50
     process.close()

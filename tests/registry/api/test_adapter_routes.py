@@ -9,6 +9,8 @@ import pytest
 from registry import BaseRecord, Registry
 from registry.canonical import canonical_json
 from registry.documents import read_version
+from registry.template_lane import Lost
+from registry.template_process import TemplateProcess
 from tests.registry.api.conftest import error, upload
 from tests.registry.making import make_adapter
 
@@ -71,6 +73,31 @@ def test_what_a_folder_could_not_push_cannot_be_committed(
     error(http.post("/adapters/SQL/versions", json={"manifest": manifest}), 400)
     error(http.post("/adapters/sql/versions", content=b"{"), 400)
     assert registry.adapters() == []
+
+
+def test_a_commit_whose_template_finds_no_place_is_told_when_to_come_again(
+    http: httpx.Client,
+    registry: Registry,
+    base: BaseRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = make_adapter(tmp_path / "slow", lock=base)
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    elsewhere = Registry.open(tmp_path / "elsewhere")
+    version = elsewhere.push(folder, "slow")
+    for path in elsewhere.files(version).values():
+        upload(http, path.read_bytes())
+    body = {"manifest": version.manifest.to_dict()}
+    process = TemplateProcess(seconds=4.5, patient=0, patience=0)
+    monkeypatch.setattr(process.quick, "ask", lambda _question: Lost.LATE)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("registry.hats.template_process", lambda: process)
+        refused = http.post("/adapters/slow/versions", json=body)
+    assert error(refused, 503)["code"] == "templates_busy"
+    assert refused.headers["retry-after"] == "5"
+    assert registry.adapters() == []
+    assert http.post("/adapters/slow/versions", json=body).status_code == 201
 
 
 def test_adapters_are_listed_page_by_page(

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from registry.errors import ReceiptMismatch
+from registry.errors import ReceiptMismatch, RegistryUnreachable, TemplatesBusy
 from server.errors import AdapterNotServable, Unavailable
 from server.proof import ReceiptGate
 from tests.server.api.fakes import FakeVersion
@@ -77,9 +77,15 @@ def test_a_version_that_breaks_its_receipt_never_takes_effect(
     assert gate.pass_through("sql", THREE) is THREE
 
 
-def test_a_passing_failure_is_tried_again(gate: ReceiptGate, prover: Prover) -> None:
-    prover.refused["sql@1"] = Unavailable("the engine has stopped")
-    with pytest.raises(Unavailable):
+@pytest.mark.parametrize(
+    "passing",
+    [Unavailable("the engine has stopped"), RegistryUnreachable("away"), TemplatesBusy("slow")],
+)
+def test_a_passing_failure_is_tried_again(
+    gate: ReceiptGate, prover: Prover, passing: Exception
+) -> None:
+    prover.refused["sql@1"] = passing
+    with pytest.raises(type(passing)):
         gate.pass_through("sql", ONE)
     del prover.refused["sql@1"]
     assert gate.pass_through("sql", ONE) is ONE
