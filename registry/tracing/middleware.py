@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from registry.route_pattern import route_pattern
+
 from .span import Span, Tracing, entered
 
 # Asked for all day long, or for a day at once; a server has its own registry's below /registry.
@@ -63,8 +65,7 @@ def _answered(span: Span, status: int) -> None:
 
 
 def _route(span: Span, scope: Scope, method: str) -> None:
-    """The route's pattern names the span: paths would be names without end."""
-    pattern = getattr(scope.get("route"), "path", "")
-    if pattern:
+    """The route's pattern names the span."""
+    if pattern := route_pattern(scope):
         span.rename(f"{method} {pattern}")
         span.add({"http.route": pattern})

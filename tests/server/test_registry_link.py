@@ -107,6 +107,10 @@ def test_an_embedded_registry_is_reached_through_the_server(base: Path, tmp_path
         assert httpx.get(f"{url}/registry/openapi.json").json()["info"]["title"]
         assert httpx.get(f"{url}/registry/nothing").json()["error"]["code"] == "not_found"
         remote.close()
+        counted = httpx.get(f"{url}/metrics").text
+        for route, status in (("/registry/openapi.json", 200), ("/registry", 404)):
+            assert f'hatstand_requests_total{{route="{route}",status="{status}"}} 1.0' in counted
+        assert 'route="/openapi.json"' not in counted
 
 
 def test_a_server_with_keys_does_not_leave_the_registry_open(base: Path, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import logging
 import time
 from urllib.parse import quote
 
-from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.logs import fields
+from registry.route_pattern import route_pattern
 from server.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class AccessLog:
             self._record(scope, status, time.perf_counter() - started)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        self.metrics.requests.labels(route=_route_of(scope), status=str(status)).inc()
+        self.metrics.requests.labels(route=route_pattern(scope) or "none", status=str(status)).inc()
         state = scope.get("state", {})
         record = state.get("job_record")
         generated = {} if record is None else record.fields()
@@ -70,17 +70,3 @@ class AccessLog:
                 **generated,
             ),
         )
-
-
-def _route_of(scope: Scope) -> str:
-    """The route's pattern; paths that match none share one label, so labels stay few.
-
-    What lies in a folder of files, or is not there, is counted under the folder's path.
-    """
-    endpoint = scope.get("endpoint")
-    for route in scope["app"].routes:
-        if isinstance(route, Route | Mount) and endpoint is not None:
-            answers = route.endpoint if isinstance(route, Route) else route.app
-            if answers == endpoint:
-                return route.path
-    return "none"
