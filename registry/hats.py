@@ -21,11 +21,18 @@ __all__ = ["HAT_FILE", "TEMPLATE_FILE", "Hat", "Sampling", "render_chat"]
 HAT_FILE = "hat.json"
 TEMPLATE_FILE = "chat_template.jinja"
 
+HIGHEST_TEMPERATURE = 2
+HIGHEST_REPETITION_PENALTY = 10
+"""What requests may ask for; no adapter brings more."""
+
 Stop = Annotated[str, Field(min_length=1)]
 
 
 class Sampling(BaseModel):
-    """Sampling defaults, used where a request says nothing; None leaves the server's default."""
+    """Sampling defaults, used where a request says nothing; None leaves the server's default.
+
+    Values over a request's limits are read, since versions of before these were checked have them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -37,6 +44,28 @@ class Sampling(BaseModel):
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     repetition_penalty: float | None = Field(default=None, gt=0)
+
+    def check_limits(self) -> None:
+        """Raise `InvalidHat` about a default that is more than a request may ask for."""
+        for key, highest in self._excess().items():
+            raise InvalidHat(
+                f"the hat's sampling.{key} is {getattr(self, key):g}, and no request may ask for "
+                f"more than {highest}: set it to {highest} or less",
+                param=f"sampling.{key}",
+            )
+
+    def within_limits(self) -> Sampling:
+        """The same, with what is over a request's limits taken down to them."""
+        excess = self._excess()
+        return self.model_copy(update=excess) if excess else self
+
+    def _excess(self) -> dict[str, int]:
+        """The limits that are exceeded, by key."""
+        limits = {
+            "temperature": HIGHEST_TEMPERATURE,
+            "repetition_penalty": HIGHEST_REPETITION_PENALTY,
+        }
+        return {key: most for key, most in limits.items() if (getattr(self, key) or 0) > most}
 
 
 class Hat(BaseModel):

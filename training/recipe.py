@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from registry.errors import InvalidHat
 from registry.hats import Hat, Sampling
 
 from .data_settings import DataSettings
@@ -52,6 +53,15 @@ class HatSettings(Section):
     stop: tuple[Text, ...] = ()
     sampling: Sampling = Sampling()
     response_schema: dict[str, Any] | None = None  # a JSON Schema that every answer follows
+
+    @field_validator("sampling")
+    @classmethod
+    def _can_be_pushed(cls, sampling: Sampling) -> Sampling:
+        try:
+            sampling.check_limits()
+        except InvalidHat as refusal:
+            raise ValueError(refusal.message) from None
+        return sampling
 
     @model_validator(mode="after")
     def _one_template(self) -> HatSettings:

@@ -52,21 +52,22 @@ def sampling_params(
 ) -> SamplingParams:
     """The request's values win over the hat's, the hat's over OpenAI's defaults.
 
-    The hat's stop strings are added to the request's, if `hat_stops`. Raises InvalidRequest about
-    token ids outside the vocabulary and about a minimum over the maximum.
+    A hat's value over a request's limit counts as the limit. The hat's stop strings are added to
+    the request's, if `hat_stops`. Raises InvalidRequest about token ids outside the vocabulary and
+    about a minimum over the maximum.
     """
     if body.min_tokens is not None and body.min_tokens > max_tokens:
         raise InvalidRequest(
             f"'min_tokens' is {body.min_tokens}, over the limit of {max_tokens} tokens.",
             param="min_tokens",
         )
-    defaults = hat.sampling
+    defaults = hat.sampling.within_limits()
     return SamplingParams(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens or 0,
         temperature=_first(body.temperature, defaults.temperature, 1.0),
         top_p=_first(body.top_p, defaults.top_p, 1.0),
-        top_k=max(0, _first(body.top_k, defaults.top_k, 0)),  # vLLM's -1 is our 0: off
+        top_k=_top_k(_first(body.top_k, defaults.top_k, 0), vocab_size),
         min_p=_first(body.min_p, defaults.min_p, 0.0),
         seed=body.seed,
         presence_penalty=_first(body.presence_penalty, defaults.presence_penalty, 0.0),
@@ -103,6 +104,11 @@ def _first(requested: Number | None, by_hat: Number | None, otherwise: Number) -
     if requested is not None:
         return requested
     return otherwise if by_hat is None else by_hat
+
+
+def _top_k(asked: int, vocab_size: int) -> int:
+    """0 is off; so are vLLM's -1 and all that leaves nobody out, which may not fit 32 bits."""
+    return asked if 0 < asked < vocab_size else 0
 
 
 def _logit_bias(body: Parameters, vocab_size: int) -> dict[int, float]:

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from registry import BaseRecord, Hat, Lock, Registry
 from registry.adapters import tensor_name
+from registry.commit import NewVersion
 from registry.errors import (
     InvalidHat,
     InvalidLock,
@@ -19,6 +21,7 @@ from registry.errors import (
     TemplateFailed,
     TemplateMismatch,
 )
+from registry.hats import Sampling
 from registry.lock import GoldenPrompt
 from registry.report import gram, measure
 from tests.registry.making import adapter_tensors, make_adapter
@@ -209,6 +212,40 @@ def test_a_bad_hat_lock_or_template_is_refused(registry: Registry, adapter: Path
         registry.push(adapter, "sql")
     assert refusal.value.param == "base"
     assert stored(registry) == []
+
+
+@pytest.mark.parametrize(("key", "highest"), [("temperature", 2), ("repetition_penalty", 10)])
+def test_no_hat_brings_more_than_a_request_may_ask_for(
+    registry: Registry, adapter: Path, key: str, highest: int
+) -> None:
+    Hat(sampling=Sampling(**{key: highest + 0.5})).write(adapter)
+    with pytest.raises(InvalidHat, match=f"set it to {highest} or less") as refusal:
+        registry.push(adapter, "sql")
+    assert refusal.value.param == f"sampling.{key}"
+    assert stored(registry) == []
+    Hat(sampling=Sampling(**{key: highest})).write(adapter)
+    registry.push(adapter, "sql")
+
+
+def test_a_version_of_before_hats_had_limits_is_read_and_sound(
+    registry: Registry, adapter: Path
+) -> None:
+    Hat(sampling=Sampling(temperature=1)).write(adapter)
+    fine = registry.push(adapter, "sql")
+    with registry.staging.stage() as staging:
+        hat = staging.add_bytes(b'{"sampling": {"temperature": 3, "top_p": 0.5}}')
+        layers = tuple(
+            replace(layer, digest=hat.digest, size=hat.size) if layer.title == "hat.json" else layer
+            for layer in fine.manifest.layers
+        )
+        manifest = replace(fine.manifest, layers=layers)
+        staging.add_bytes(manifest.to_bytes())
+        staging.publish(registry.blobs)
+    old, _ = registry.commit("sql", NewVersion(manifest, fine.base_fingerprint, "ann"))
+    sampling = registry.hat(old).sampling
+    assert sampling == Sampling(temperature=3, top_p=0.5)
+    assert sampling.within_limits() == Sampling(temperature=2, top_p=0.5)
+    assert [check.is_sound for check in registry.verify(old.ref)] == [True]
 
 
 def rewrite_lock(adapter: Path, **changes: object) -> None:

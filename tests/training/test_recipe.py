@@ -98,6 +98,11 @@ def test_no_is_a_word_and_not_false(tmp_path: Path) -> None:
             "did you mean `hat.sampling.temperature`?",
         ),
         (
+            "hat: {sampling: {temperature: 3}}\n",
+            "recipe.yaml:6: `hat.sampling`: the hat's sampling.temperature is 3, and no request "
+            "may ask for more than 2: set it to 2 or less",
+        ),
+        (
             "hat: {chat_template: '{% for %}'}\n",
             "recipe.yaml:6: the chat template does not compile: line 1: "
             "Expected an expression, got 'end of statement block'",

@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from registry import BaseRecord, Registry
+from registry.bundle import LAYERS
 from registry.canonical import canonical_json
 from registry.documents import read_version
+from registry.manifest import Descriptor
 from registry.template_lane import Lost
 from registry.template_process import TemplateProcess
 from tests.registry.api.conftest import error, upload
@@ -66,6 +68,9 @@ def test_what_a_folder_could_not_push_cannot_be_committed(
     swapped = [broken if each is weights else each for each in layers]
     refused = error(commit({"layers": swapped}), 422)
     assert refused["param"] == "adapter_model.safetensors"
+    hot = b'{"sampling": {"temperature": 3}}'
+    hat = Descriptor(LAYERS["hat.json"], upload(http, hot), len(hot), "hat.json").to_dict()
+    assert error(commit({"layers": [*layers, hat]}), 400)["param"] == "sampling.temperature"
     loose = canonical_json({"format": 1})[:-1] + b" }"
     config = {**manifest["config"], "digest": upload(http, loose), "size": len(loose)}
     assert error(commit({"config": config}), 400)["code"] == "invalid_lock"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from registry.errors import RegistryUnreachable
-from registry.hats import Hat
+from registry.hats import Hat, Sampling
 from server.errors import AdapterLoadError, QueueFull
 from tests.server.api.fakes import BASE_FINGERPRINT, Site
 
@@ -136,6 +136,26 @@ async def test_request_wins_over_hat(site: Site, client: httpx.AsyncClient) -> N
     assert (by_hat.temperature, by_hat.max_tokens) == (0.2, 3)
     assert (by_request.temperature, by_request.max_tokens) == (0.9, 2)
     assert stops.stop == ("!", ";")
+
+
+async def test_a_hat_over_the_limits_counts_as_the_limits(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    site.registry.push("hot", Hat(sampling=Sampling(temperature=9, repetition_penalty=99)))
+    await ask(client, "hot")
+    await ask(client, "hot", temperature=0.5)
+    by_hat, by_request = (sequence.params for sequence in site.engine.requests)
+    assert (by_hat.temperature, by_hat.repetition_penalty) == (2, 10)
+    assert (by_request.temperature, by_request.repetition_penalty) == (0.5, 10)
+
+
+@pytest.mark.parametrize(("top_k", "given"), [(999, 999), (1000, 0), (2**40, 0), (-1, 0)])
+async def test_a_top_k_that_leaves_nobody_out_is_none(
+    site: Site, client: httpx.AsyncClient, top_k: int, given: int
+) -> None:
+    response = await ask(client, "pirate", top_k=top_k)
+    assert response.status_code == 200, response.text
+    assert site.engine.requests[0].params.top_k == given  # what a device keeps in 32 bits
 
 
 async def test_parameters_reach_the_engine(site: Site, client: httpx.AsyncClient) -> None:
