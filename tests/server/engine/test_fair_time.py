@@ -136,6 +136,17 @@ def test_two_adapters_with_much_to_compute_fill_a_chunk() -> None:
         assert sum(num_tokens for _, num_tokens in prefilled(site.run.step())) == 8
 
 
+def test_a_prompt_that_would_wait_for_its_twin_finds_what_that_computed() -> None:
+    """The twin has all that its adapter may have of the step, to the token."""
+    site = Site(DEAR, fraction=0.25, chunk=32)
+    site.crowd(2, "b")
+    site.steps(2)
+    twin, other = (site.run.add(8 + more, "a", first=5000) for more in (0, 4))
+    assert prefilled(site.run.step()) == [(twin, 8)]
+    assert prefilled(site.run.step()) == [(other, 4)]
+    assert other.num_cached == 8
+
+
 def test_even_one_long_prompt_leaves_room_beside_others() -> None:
     site = Site(DEAR, fraction=0.25, chunk=8)
     long = site.run.add(30, "a")

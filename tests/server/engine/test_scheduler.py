@@ -423,6 +423,15 @@ def test_a_known_prefix_is_not_computed_again() -> None:
     assert (second.num_cached, run.scheduler.num_prefix_hits) == (8, 8)
 
 
+def test_a_prompt_that_would_get_nothing_of_a_step_waits_for_what_others_compute() -> None:
+    run = Run()
+    twin, other, stranger = run.add(8, "a"), run.add(12, "a"), run.add(8, "b")
+    for prompt, num_tokens in ((twin, 8), (stranger, 8), (other, 4)):
+        assert prefilled(run.step()) == [(prompt, num_tokens)]
+        assert run.scheduler.running[-1] is prompt
+    assert other.num_cached == 8
+
+
 def test_a_sequence_that_comes_back_does_not_count_its_own_blocks_as_found() -> None:
     run = Run(blocks=8, chunk=1)
     old, new = run.add(7), run.add(16, first=100)
