@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from .failures import explained
+from .registry_option import RegistryOption
 from .sizes import size_argument
 
 
 def plan(
-    base: Annotated[str, typer.Option(help="A pulled base's name, or a folder.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="A folder with its config.json, a pulled base's name, hf://org/name, "
+            "or a base that the registry knows."
+        ),
+    ],
     gpu_memory: Annotated[
         int, typer.Option(parser=size_argument, metavar="SIZE", help="What the device has: 80GiB.")
     ],
@@ -23,6 +30,7 @@ def plan(
     shadow_bf16: Annotated[
         bool, typer.Option("--shadow-bf16", help="With the base dequantized.")
     ] = False,
+    registry: RegistryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Say what fits into a device's memory: weights, adapters, and how many tokens of cache."""
@@ -36,5 +44,6 @@ def plan(
             rank=rank,
             context=context,
             shadow=shadow_bf16,
+            registry=registry,
             as_json=as_json,
         )

@@ -1,4 +1,4 @@
-"""The record of a base by whichever route it is named: a pulled name, a folder, the Hub."""
+"""The record of a base by whichever route it is named: pulled, a folder, the Hub, a registry."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .canonical import Progress
 from .errors import InvalidBase
 from .homes import adapter_cache
 from .hub import SCHEME, HubReference, HubSnapshot, look_at
+from .opening import AnyRegistry
 from .quantization import NF4, canonical_quantization
 from .shards import INDEX_FILE, SINGLE_FILE, names_in_index
 from .staging import StagingArea
@@ -24,6 +25,13 @@ def find_record(text: str, *, progress: Progress | None = None) -> BaseRecord:
     if text.startswith(SCHEME):
         return hub_record(look_at(HubReference.parse(text)))
     return read_base(find_base(text), progress=progress)
+
+
+def bases_in(registry: AnyRegistry) -> list[BaseRecord]:
+    """The bases of adapters' newest versions, by name: what their locks say of them."""
+    newest = {adapter.newest.base_fingerprint: adapter.newest for adapter in registry.adapters()}
+    found = [registry.lock(version).base for version in newest.values()]
+    return sorted(found, key=lambda record: record.name)
 
 
 def hub_record(
