@@ -222,10 +222,11 @@ def num_steps(settings: TrainSettings, num_rows: int, num_processes: int = 1) ->
     """Optimizer steps in the whole run; each of `num_processes` takes its own batch."""
     if settings.max_steps is not None:
         return settings.max_steps
-    return math.ceil(_per_epoch(settings, num_rows, num_processes) * settings.epochs)
+    return math.ceil(steps_per_epoch(settings, num_rows, num_processes) * settings.epochs)
 
 
-def _per_epoch(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:
+def steps_per_epoch(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:
+    """Optimizer steps for every row once; the last one may have fewer rows."""
     batches = -(-num_rows // (settings.batch_size * num_processes))
     return -(-batches // settings.gradient_accumulation)
 

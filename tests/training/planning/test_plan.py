@@ -10,15 +10,23 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from transformers import AutoTokenizer
 
+from tests.training.conftest import write_rows
+from training.collator import Collator
 from training.errors import BaseError
+from training.examples import read_examples
+from training.packing import pack
 from training.planning.bits import constants_bits, linear_bytes, seeds_gigabytes
 from training.planning.counting import Counts, count
+from training.planning.epoch import read_epoch
 from training.planning.memory import memory
-from training.planning.plan import print_plan
+from training.planning.plan import Plan, print_plan
 from training.planning.speed import operations
 from training.reading import read_recipe
 from training.recipe import LoadSettings, Recipe
+from training.rendering import Renderer, render_samples
+from training.trainer import AnswerTrainer
 
 MISTRAL_7B = {
     "architectures": ["MistralForCausalLM"],
@@ -211,22 +219,110 @@ def test_it_is_printed_without_weights(write_recipe: Any, mistral: Path) -> None
     path = write_recipe(base=str(mistral), train={"max_steps": None, "epochs": 2.0})
     console = Console(file=io.StringIO(), width=120)
     plan = print_plan(path, ["train.batch_size=2"], console=console)
-    assert (plan.num_rows, plan.num_steps) == (10, 10)
+    assert plan.epoch is not None
+    assert (plan.epoch.num_rows, plan.num_steps) == (10, 10)
     assert plan.seconds is not None
     assert plan.seconds > 0
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert "7,241,732,096" in text
     assert "seeds' arithmetic: QLoRA" in text
+    # Only config.json is there: rows cannot be told from full ones, and that is said.
+    assert plan.num_tokens == 2 * 10 * 1024
+    assert "tokens, padding included (estimate, rows full)" in text
+
+
+def planned(path: Path, *overrides: str) -> tuple[Plan, str]:
+    out = io.StringIO()
+    return print_plan(path, overrides, console=Console(file=out, width=120)), out.getvalue()
+
+
+def test_rows_count_by_their_real_lengths(write_recipe: Any) -> None:
+    """With one row a batch nothing is padded; a run's own samples say how many tokens there are."""
+    path = write_recipe(train={"max_steps": None, "epochs": 3.0, "batch_size": 1})
+    recipe = read_recipe(path)
+    tokenizer = AutoTokenizer.from_pretrained(recipe.base)
+    examples = read_examples(recipe.data).train
+    samples = render_samples(examples, Renderer(tokenizer, recipe.hat.hat()), recipe)
+    plan, text = planned(path)
+    assert (plan.num_steps, plan.num_tokens) == (30, 3 * sum(map(len, samples)))
+    assert "rows full" not in text.partition("tokens a row")[2]
+    half, _ = planned(path, "train.max_steps=5")
+    assert half.num_tokens == round(sum(map(len, samples)) / 2)
+
+
+def test_padding_counts_as_a_run_pads(write_recipe: Any) -> None:
+    """A run's own batches: grouped by length, each as long as its longest row."""
+    train = {"max_steps": None, "batch_size": 3, "gradient_accumulation": 2, "unpadded": False}
+    path = write_recipe(train=train)
+    write_rows(path.parent / "train.jsonl", [(f"color {'?' * n}", "red") for n in range(12)])
+    recipe = read_recipe(path)
+    renderer = Renderer(AutoTokenizer.from_pretrained(recipe.base), recipe.hat.hat())
+    samples = render_samples(read_examples(recipe.data).train, renderer, recipe)
+    trainer = AnswerTrainer(
+        torch.nn.Linear(1, 1),
+        recipe.train,
+        train=samples,
+        validation=(),
+        collator=Collator(0),
+        folder=path.parent / "checkpoints",
+        callbacks=[],
+    )
+    batches = [batch["input_ids"].numel() for batch in trainer.get_train_dataloader()]
+    assert planned(path)[0].num_tokens == sum(batches)
+    assert sum(batches) > sum(map(len, samples))
+    flat, _ = planned(path, "train.unpadded=true")
+    assert flat.num_tokens == sum(map(len, samples))
+    wide, _ = planned(path, "data.pad_to_max_length=true", "train.max_length=64")
+    assert wide.num_tokens == len(samples) * 64
+
+
+def test_packs_are_what_steps_take(write_recipe: Any) -> None:
+    path = write_recipe(train={"max_steps": None, "batch_size": 1, "packing": True})
+    recipe = read_recipe(path)
+    renderer = Renderer(AutoTokenizer.from_pretrained(recipe.base), recipe.hat.hat())
+    samples = render_samples(read_examples(recipe.data).train, renderer, recipe)
+    plan, text = planned(path, "train.max_length=150")
+    assert plan.num_steps == len(pack(samples, 150)) < len(samples)
+    assert "packs of rows" in text
+
+
+@pytest.mark.parametrize(
+    ("fate", "told", "num_kept"), [("error", "refused", 12), ("drop", "dropped", 9)]
+)
+def test_rows_that_are_too_long_are_counted(
+    write_recipe: Any, fate: str, told: str, num_kept: int
+) -> None:
+    path = write_recipe(data={"validation": None, "too_long": fate}, train={"batch_size": 1})
+    rows = [("color?", "red" if n > 2 else "red? " * 60) for n in range(12)]
+    write_rows(path.parent / "train.jsonl", rows)
+    plan, text = planned(path, "train.max_length=90", "train.max_steps=null")
+    assert plan.num_steps == num_kept
+    assert f"3, {told}" in text
+
+
+def test_of_many_rows_a_part_is_tokenized(write_recipe: Any) -> None:
+    path = write_recipe(data={"validation": None}, train={"max_steps": None, "batch_size": 4})
+    questions = [(f"color {'?' * (n % 40)}", "red") for n in range(400)]
+    write_rows(path.parent / "train.jsonl", questions)
+    recipe = read_recipe(path)
+    renderer = Renderer(AutoTokenizer.from_pretrained(recipe.base), recipe.hat.hat())
+    examples = read_examples(recipe.data).train
+    whole = read_epoch(recipe, examples, renderer)
+    part = read_epoch(recipe, examples, renderer, most=100)
+    assert (whole.is_sampled, part.is_sampled) == (False, True)
+    assert (part.num_read, part.num_rows, part.num_trained) == (100, 400, 400)
+    assert part.num_tokens == pytest.approx(whole.num_tokens, rel=0.1)
+    assert read_epoch(recipe, examples, renderer, most=100) == part
 
 
 def test_rows_that_are_elsewhere_are_not_counted(write_recipe: Any, mistral: Path) -> None:
     path = write_recipe(base=str(mistral), train={"max_steps": None})
     console = Console(file=io.StringIO())
     plan = print_plan(path, ["data.train=later.jsonl"], console=console)
-    assert (plan.num_rows, plan.num_steps, plan.seconds) == (None, None, None)
+    assert (plan.epoch, plan.num_steps, plan.seconds) == (None, None, None)
     told = print_plan(path, ["data.train=later.jsonl", "train.max_steps=5"], console=console)
-    assert (told.num_rows, told.num_steps) == (None, 5)
+    assert (told.epoch, told.num_steps) == (None, 5)
 
 
 def test_no_configuration_anywhere(write_recipe: Any) -> None:
