@@ -1,17 +1,10 @@
-"""The ASGI application: routes, layers and one lifespan."""
+"""The ASGI application: routes, and the layers around them."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import os
-import secrets
 import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -19,10 +12,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from registry.tracing import Traced, Tracing
 from registry.tuning import Queue
-from registry.versions import Version
 from server.canary.arms import Arms
 from server.canary.collector import CanaryCollector
-from server.canary.keeper import Keeper
 from server.canary.tally import Tally
 from server.metrics import Metrics
 from server.proof import ReceiptGate, SignatureGuard
@@ -41,6 +32,7 @@ from .generation import Generation
 from .intake import Intake
 from .keys import KeyRing
 from .leases import Leases
+from .lifespan import lifespan
 from .middleware import (
     AccessLog,
     BodyLimit,
@@ -53,6 +45,7 @@ from .middleware import (
 from .model_choice import ModelChoice
 from .model_routes import ModelRoutes
 from .models import Models
+from .parts import Parts
 from .ports import AdapterRegistry, Base, Engine
 from .readiness import Readiness
 from .responses import ONE_RESPONSE, RESPONSES, ResponseRoutes, ResponseStore
@@ -60,30 +53,6 @@ from .status_routes import StatusRoutes
 from .token_meter import TokenMeter
 from .token_routes import TokenRoutes
 from .tuning import FILES, tuning_routes
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """What the routes are made of."""
-
-    engine: Engine
-    registry: AdapterRegistry
-    base: Base
-    settings: ApiSettings
-    metrics: Metrics
-    meter: TokenMeter
-    models: Models
-    arms: Arms
-    tally: Tally
-    readiness: Readiness
-    keys: KeyRing
-    grammars: GrammarCompiler
-    link: RegistryLink | None
-    queue: Queue | None
-    responses: ResponseStore | None
-    tracing: Tracing | None
 
 
 def create_app(
@@ -109,21 +78,17 @@ def create_app(
     conversations to go on from. `tracing` takes the requests' spans, and is closed at the end.
     """
     settings = settings or ApiSettings()
-    metrics, meter, arms, tally = Metrics(), TokenMeter(), Arms(), Tally()
-    models = Models(registry, base, gate, arms, guard)
-    metrics.watch_engine(engine.stats, base_name=base.name, request_names=models.names.of)
-    metrics.registry.register(meter)
-    metrics.registry.register(CanaryCollector(arms, tally))
-    parts = _Parts(
+    arms = Arms()
+    parts = Parts(
         engine=engine,
         registry=registry,
         base=base,
         settings=settings,
-        metrics=metrics,
-        meter=meter,
-        models=models,
+        metrics=Metrics(),
+        meter=TokenMeter(),
+        models=Models(registry, base, gate, arms, guard),
         arms=arms,
-        tally=tally,
+        tally=Tally(),
         readiness=readiness or Readiness(engine, settings.pins),
         keys=KeyRing(settings.keys, parts_prefixes=settings.prefix_scope == "key"),
         grammars=GrammarCompiler(base.tokenizer, base.record.config["vocab_size"]),
@@ -132,24 +97,42 @@ def create_app(
         responses=responses,
         tracing=tracing,
     )
-    if link is not None:
-        metrics.watch_registry(lambda: link.is_connected)
+    _watch(parts)
     return Starlette(
         routes=_routes(parts),
-        middleware=[
-            *([] if tracing is None else [Middleware(Traced, tracing=tracing)]),
-            Middleware(RequestId),
-            Middleware(AccessLog, metrics=metrics),
-            Middleware(ErrorHandler),
-            Middleware(BodyLimit, max_bytes=settings.max_body, by_path=_larger_bodies(queue)),
-            Middleware(Deadline, seconds=settings.request_timeout),
-        ],
+        middleware=_layers(parts),
         exception_handlers={HTTPException: from_http_exception},
-        lifespan=lambda _app: _lifespan(parts, gate),
+        lifespan=lambda _app: lifespan(parts, gate),
     )
 
 
-def _routes(parts: _Parts) -> list[BaseRoute]:
+def _watch(parts: Parts) -> None:
+    """Everything that is read afresh at each scrape of the metrics."""
+    metrics, link = parts.metrics, parts.link
+    metrics.watch_engine(
+        parts.engine.stats, base_name=parts.base.name, request_names=parts.models.names.of
+    )
+    metrics.registry.register(parts.meter)
+    metrics.registry.register(CanaryCollector(parts.arms, parts.tally))
+    if link is not None:
+        metrics.watch_registry(lambda: link.is_connected)
+
+
+def _layers(parts: Parts) -> list[Middleware]:
+    """What every request goes through, outermost first."""
+    settings, tracing = parts.settings, parts.tracing
+    larger = _larger_bodies(parts.queue)
+    return [
+        *([] if tracing is None else [Middleware(Traced, tracing=tracing)]),
+        Middleware(RequestId),
+        Middleware(AccessLog, metrics=parts.metrics),
+        Middleware(ErrorHandler),
+        Middleware(BodyLimit, max_bytes=settings.max_body, by_path=larger),
+        Middleware(Deadline, seconds=settings.request_timeout),
+    ]
+
+
+def _routes(parts: Parts) -> list[BaseRoute]:
     choice = _choice(parts)
     intake, generation = _intake(parts, choice), _generation(parts)
     generate = GenerateRoutes(intake=intake, generation=generation)
@@ -195,7 +178,7 @@ def _routes(parts: _Parts) -> list[BaseRoute]:
     ]
 
 
-def _tuning_routes(parts: _Parts) -> list[Route]:
+def _tuning_routes(parts: Parts) -> list[Route]:
     if parts.queue is None:
         return []
     tuning = [Middleware(RequireScope, keys=parts.keys, scope="tuning")]
@@ -207,13 +190,13 @@ def _larger_bodies(queue: Queue | None) -> dict[str, int]:
     return {} if queue is None else {FILES: queue.files.limits.max_bytes + (1 << 16)}
 
 
-def _registry_routes(parts: _Parts) -> list[BaseRoute]:
+def _registry_routes(parts: Parts) -> list[BaseRoute]:
     """The embedded registry's API. Once the server wants keys, so does the registry: its own."""
     app = None if parts.link is None else parts.link.app(is_open=parts.keys.is_open)
     return [] if app is None else [Mount("/registry", app=app)]
 
 
-def _choice(parts: _Parts) -> ModelChoice:
+def _choice(parts: Parts) -> ModelChoice:
     leases = Leases(
         parts.registry,
         holder=f"{socket.gethostname()}:{os.getpid()}",
@@ -222,7 +205,7 @@ def _choice(parts: _Parts) -> ModelChoice:
     return ModelChoice(models=parts.models, engine=parts.engine, leases=leases)
 
 
-def _embeddings(parts: _Parts, choice: ModelChoice) -> EmbeddingRoutes:
+def _embeddings(parts: Parts, choice: ModelChoice) -> EmbeddingRoutes:
     most = parts.settings.max_prompts
     return EmbeddingRoutes(
         intake=EmbeddingIntake(engine=parts.engine, base=parts.base, choice=choice),
@@ -231,7 +214,7 @@ def _embeddings(parts: _Parts, choice: ModelChoice) -> EmbeddingRoutes:
     )
 
 
-def _intake(parts: _Parts, choice: ModelChoice) -> Intake:
+def _intake(parts: Parts, choice: ModelChoice) -> Intake:
     return Intake(
         engine=parts.engine,
         base=parts.base,
@@ -241,7 +224,7 @@ def _intake(parts: _Parts, choice: ModelChoice) -> Intake:
     )
 
 
-def _generation(parts: _Parts) -> Generation:
+def _generation(parts: Parts) -> Generation:
     return Generation(
         engine=parts.engine,
         metrics=parts.metrics,
@@ -251,54 +234,5 @@ def _generation(parts: _Parts) -> Generation:
     )
 
 
-def _in_flight(parts: _Parts) -> Middleware:
+def _in_flight(parts: Parts) -> Middleware:
     return Middleware(InFlight, readiness=parts.readiness, retry_after=parts.settings.drain_timeout)
-
-
-def _keeper(parts: _Parts) -> Keeper:
-    async def prepare(version: Version) -> None:
-        admit = parts.models.admit  # may wait for a receipt's replay, which no shutdown does
-        model = await anyio.to_thread.run_sync(admit, version, abandon_on_cancel=True)
-        if model.adapter is not None:
-            await parts.engine.load_adapter(model.adapter)
-
-    return Keeper(
-        arms=parts.arms,
-        tally=parts.tally,
-        registry=parts.registry,
-        prepare=prepare,
-        # Not what a process of the same number, started after this one, calls itself.
-        holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        interval=parts.settings.canary_interval,
-    )
-
-
-@contextlib.asynccontextmanager
-async def _lifespan(parts: _Parts, gate: ReceiptGate | None) -> AsyncIterator[None]:
-    """Load the pinned adapters beside serving; at the end, drain the engine and stop it."""
-    beside = [
-        asyncio.create_task(parts.readiness.load_pins(parts.models)),
-        asyncio.create_task(_keeper(parts).run()),
-    ]
-    caring = contextlib.nullcontext() if parts.link is None else parts.link.cared_for()
-    try:
-        async with caring:
-            yield
-    finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
-        parts.readiness.begin_drain()
-        if gate is not None:
-            gate.stop()
-        await parts.engine.drain(parts.settings.drain_timeout)
-        await anyio.to_thread.run_sync(parts.engine.stop)
-        parts.grammars.close()
-        if parts.link is not None:
-            parts.link.close()
-        if parts.queue is not None:
-            parts.queue.close()
-        if parts.responses is not None:
-            parts.responses.close()
-        if parts.tracing is not None:
-            await anyio.to_thread.run_sync(parts.tracing.close)

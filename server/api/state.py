@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from server.engine.request import EngineStats
+from server.engine.request import EngineStats, ResidentAdapter
 
-from .documents.status import State
+from .documents.status import Counters, Resident, State
 from .permission import may_see
 from .ports import Base
 
@@ -35,33 +35,37 @@ def state_document(
         },
         "slots": {
             "total": stats.max_slots,
-            "resident": [
-                {
-                    "label": adapter.label,
-                    "digest": adapter.digest,
-                    "level": adapter.level,
-                    "rank": adapter.rank,
-                    "pinned": adapter.pinned,
-                    "running": adapter.num_running,
-                }
-                for adapter in stats.resident
-                if may_see(adapter.label)
-            ],
+            "resident": [_resident(each) for each in stats.resident if may_see(each.label)],
             "loading": [each.label for each in stats.loading if may_see(each.label)],
         },
-        "counters": {
-            "steps": stats.num_steps,
-            "prompt_tokens": stats.num_prompt_tokens,
-            "generated_tokens": stats.num_generated_tokens,
-            "prefix_hits": stats.num_prefix_hits,
-            "preemptions": stats.num_preemptions,
-            "adapter_loads": stats.num_adapter_loads,
-            "adapter_evictions": stats.num_adapter_evictions,
-        },
+        "counters": _counters(stats),
         "tokens": {label: count for label, count in tokens.items() if may_see(label)},
         "moves": [
             {"at": move.at, "adapter": move.label, "kind": move.kind}
             for move in stats.recent_moves
             if may_see(move.label)
         ],
+    }
+
+
+def _resident(adapter: ResidentAdapter) -> Resident:
+    return {
+        "label": adapter.label,
+        "digest": adapter.digest,
+        "level": adapter.level,
+        "rank": adapter.rank,
+        "pinned": adapter.pinned,
+        "running": adapter.num_running,
+    }
+
+
+def _counters(stats: EngineStats) -> Counters:
+    return {
+        "steps": stats.num_steps,
+        "prompt_tokens": stats.num_prompt_tokens,
+        "generated_tokens": stats.num_generated_tokens,
+        "prefix_hits": stats.num_prefix_hits,
+        "preemptions": stats.num_preemptions,
+        "adapter_loads": stats.num_adapter_loads,
+        "adapter_evictions": stats.num_adapter_evictions,
     }
