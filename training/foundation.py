@@ -30,4 +30,12 @@ def prepare() -> None:
             raise MissingExtra(package)
     # bitsandbytes warns at import that it found no ready-made CPU kernels; it needs none.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # Where DeepSpeed is installed, accelerate imports it into every run, and without a GPU it says
+    # so on standard output. Its import sets its logger's level and handlers, and leaves filters.
+    logging.getLogger("DeepSpeed").addFilter(_is_no_choice_of_device)
     settle_spinning()
+
+
+def _is_no_choice_of_device(record: logging.LogRecord) -> bool:
+    """Everything but what DeepSpeed says when it takes the CPU for want of anything else."""
+    return not str(record.msg).startswith("Setting accelerator to")
