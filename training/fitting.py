@@ -24,7 +24,8 @@ from .packing import PackCollator, pack
 from .progress import Curves, Progressing
 from .recipe import Recipe
 from .samples import Sample
-from .trainer import AnswerTrainer, Row, num_steps
+from .steps import num_steps
+from .trainer import AnswerTrainer, Row
 
 
 @dataclass(frozen=True)

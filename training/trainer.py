@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,33 +9,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from . import processes
+from .arguments import training_arguments
 from .checkpoints import WEIGHTS_FILE, load_trained, save_trained
 from .collator import Collator
 from .cross_entropy import linear_cross_entropy
 from .dealing import DealtSampler
 from .flat import FlatCollator, passes
 from .packing import Pack, PackCollator
-from .precision import autocast
 from .sampler import LengthGroupedSampler
 from .samples import IGNORED, Sample
 from .schedules import warmup_decay
-from .train_settings import Every, TrainSettings
-from .zero import configuration
+from .train_settings import TrainSettings
 
 Row = Sample | Pack
-
-_OPTIMIZERS = {
-    "adamw": "adamw_torch_fused",
-    "adamw_8bit": "adamw_bnb_8bit",
-    "paged_adamw_8bit": "paged_adamw_8bit",
-    "paged_adamw_32bit": "paged_adamw_32bit",
-    "sgd": "sgd",
-    "adafactor": "adafactor",
-}
-_EVALUATIONS = 4  # validation passes in a run, unless the recipe says how many steps apart
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
@@ -216,86 +204,3 @@ def _left_out(head: torch.nn.Linear | None) -> Iterator[None]:
         yield
     finally:
         del head.__dict__["forward"]
-
-
-def num_steps(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:
-    """Optimizer steps in the whole run; each of `num_processes` takes its own batch."""
-    if settings.max_steps is not None:
-        return settings.max_steps
-    return math.ceil(steps_per_epoch(settings, num_rows, num_processes) * settings.epochs)
-
-
-def steps_per_epoch(settings: TrainSettings, num_rows: int, num_processes: int = 1) -> int:
-    """Optimizer steps for every row once; the last one may have fewer rows."""
-    batches = -(-num_rows // (settings.batch_size * num_processes))
-    return -(-batches // settings.gradient_accumulation)
-
-
-def training_arguments(
-    settings: TrainSettings,
-    folder: Path,
-    num_rows: int,
-    *,
-    validates: bool,
-    resumes: bool = False,
-    flat: bool = False,
-) -> TrainingArguments:
-    """transformers' own words for `settings`; a `flat` batch has the rows of a whole step."""
-    accumulated = settings.gradient_accumulation
-    cuda = torch.cuda.is_available()
-    precision = autocast(settings.precision)
-    evaluation = _strategy(settings.eval_every) if validates else "no"
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=settings.batch_size * (accumulated if flat else 1),
-        per_device_eval_batch_size=settings.eval_batch_size or max(settings.batch_size, 16),
-        gradient_accumulation_steps=1 if flat else accumulated,
-        learning_rate=settings.learning_rate,
-        # Ours is made in `create_scheduler`; a name that transformers knows must stand here.
-        lr_scheduler_type="linear" if settings.scheduler == "warmup_decay" else settings.scheduler,
-        # Below 1 it is a share of all steps.
-        warmup_steps=settings.warmup if settings.warmup < 1 else int(settings.warmup),
-        optim=_OPTIMIZERS[settings.optimizer],
-        adam_beta1=settings.adam_beta1,
-        adam_beta2=settings.adam_beta2,
-        adam_epsilon=settings.adam_epsilon,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not cuda,
-        ddp_backend=processes.backend(),
-        ddp_find_unused_parameters=False,  # each takes part in every pass
-        dataloader_pin_memory=cuda,
-        eval_strategy=evaluation,
-        eval_steps=_interval(settings.eval_every, num_steps(settings, num_rows, processes.count())),
-        eval_on_start=evaluation != "no" and not resumes,
-        prediction_loss_only=True,
-        logging_steps=1,
-        include_num_input_tokens_seen="all",  # for the pace
-        logging_nan_inf_filter=False,  # a loss that is no number must be seen
-        save_strategy=_strategy(settings.save_every),
-        save_steps=_interval(settings.save_every, 1),
-        save_total_limit=settings.keep_checkpoints,
-        deepspeed=None if settings.deepspeed is None else configuration(settings.deepspeed),
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,  # samples are no dictionaries
-        label_names=["labels"],
-    )
-    # A process trains on one GPU. On all that it sees, transformers would cut a batch in pieces by
-    # its first dimension (DataParallel), which one of rows behind one another is not to be cut by.
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments
-
-
-def _strategy(every: Every | None) -> str:
-    return {"epoch": "epoch", "never": "no"}.get(str(every), "steps")
-
-
-def _interval(every: Every | None, steps: int) -> int:
-    """Steps between two; where none are named, `_EVALUATIONS` in all."""
-    return every if isinstance(every, int) else max(1, -(-steps // _EVALUATIONS))

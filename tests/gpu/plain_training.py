@@ -21,12 +21,12 @@ from transformers import (
     TrainerCallback,
 )
 
+from training.arguments import training_arguments
 from training.model import lora_config, quiet, save_activations
 from training.packing import Pack, PackCollator, pack
 from training.recipe import Recipe
 from training.samples import IGNORED, Sample
 from training.train_settings import TrainSettings
-from training.trainer import training_arguments
 
 
 class InOrder(Trainer):  # type: ignore[misc]  # transformers is untyped here

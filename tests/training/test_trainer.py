@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from transformers import TrainerCallback, TrainingArguments
 
 from registry.bases import read_base
+from training.arguments import training_arguments
 from training.callback import CurveCallback
 from training.collator import Collator
 from training.errors import TrainingDiverged
@@ -19,7 +20,8 @@ from training.model import attach, lora_config
 from training.progress import Progressing
 from training.recipe import LoraSettings, TrainSettings
 from training.rendering import Sample
-from training.trainer import AnswerTrainer, num_steps, training_arguments
+from training.steps import num_steps
+from training.trainer import AnswerTrainer
 
 PREFIX = tuple(range(10, 30))
 SAMPLES = (
@@ -135,7 +137,7 @@ def test_one_process_takes_one_of_the_gpus_that_it_sees(
         made._n_gpu = 2
         return made
 
-    monkeypatch.setattr("training.trainer.TrainingArguments", beside_two_gpus)
+    monkeypatch.setattr("training.arguments.TrainingArguments", beside_two_gpus)
     made = training_arguments(TrainSettings(batch_size=3), tmp_path, 6, validates=False)
     assert (made.n_gpu, made.train_batch_size) == (1, 3)
 
@@ -181,7 +183,7 @@ def test_fp16_trains_under_a_loss_scaler(
     A scale at which gradients overflow costs its step and is halved, until one fits; the factors
     stay fp32.
     """
-    monkeypatch.setattr("training.trainer.autocast", lambda precision: precision)
+    monkeypatch.setattr("training.arguments.autocast", lambda precision: precision)
     before = copy.deepcopy(model)
     settings = {"max_steps": 24, "learning_rate": 1e-2, "scheduler": "constant", "warmup": 0}
     made = trainer(model, tmp_path, precision="fp16", **settings)

@@ -19,6 +19,7 @@ from training.foundation import prepare
 from training.reading import read_recipe
 from training.recipe import Recipe
 from training.rendering import Renderer
+from training.steps import num_steps, steps_per_epoch
 from training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ def print_plan(
 
 def _steps_and_tokens(train: TrainSettings, epoch: Epoch | None) -> tuple[int | None, int | None]:
     """Optimizer steps, and tokens that they compute; rows that are not here count as full."""
-    from training.trainer import num_steps, steps_per_epoch
-
     if epoch is not None:
         steps = num_steps(train, epoch.num_trained)
         share = steps / steps_per_epoch(train, epoch.num_trained)
