@@ -77,6 +77,11 @@ def columns(fields: Mapping[str, Any]) -> str:
     return (f"{names}, …" if len(fields) > _MOST_NAMED else names) or "no columns"
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be encoded: no half of a surrogate pair stands alone in it."""
+    return _SURROGATE.search(value) is None
+
+
 def _shown(text: str) -> str:
     """So much of a stranger's text that a message stays one, and can be sent."""
     short = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
@@ -105,7 +110,7 @@ def _message(item: Any, index: int) -> dict[str, str]:
         content = _joined(content, index)
     if not isinstance(content, str):
         raise BadRow(f"messages[{index}].content must be text, not {type(content).__name__}")
-    if _SURROGATE.search(content):
+    if not is_text(content):
         raise BadRow(f"messages[{index}].content has half of a surrogate pair, which is no text")
     if item.get("weight") not in (None, 0, 1):
         raise BadRow(f"messages[{index}].weight must be 0 or 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def _jsonl(text: str) -> _Lines:
 def _object(content: str) -> dict[str, Any] | str:
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"not valid JSON: {error}"
     return value if isinstance(value, dict) else f"expected an object, got {_kind(value)}"
 
@@ -95,7 +96,7 @@ def _json(text: str) -> _Lines:
         line, counted = line + text.count("\n", counted, position), position
         try:
             value, position = decoder.raw_decode(text, position)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield line, f"not valid JSON: {error}"
             return
         yield line, value if isinstance(value, dict) else f"expected an object, got {_kind(value)}"
@@ -104,6 +105,9 @@ def _json(text: str) -> _Lines:
             position = _skip(text, position + 1)
     if position >= len(text):
         yield text.count("\n") + 1, "the list is not closed: is the file cut off?"
+    elif text[position + 1 :].strip():
+        line = text.count("\n", 0, _skip(text, position + 1)) + 1
+        yield line, "there is more after the list: a file holds one list, a .jsonl an object a line"
 
 
 def _skip(text: str, position: int) -> int:
@@ -113,7 +117,8 @@ def _skip(text: str, position: int) -> int:
 
 
 def _csv(text: str) -> _Lines:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    # Not splitlines(), which also splits at U+2028 and its like inside a cell.
+    reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
         for row in reader:
             if None in row:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from registry.canonical import digest_file, digest_of
-from registry.conversations import BadRow, columns, read_conversation
+from registry.conversations import BadRow, columns, is_text, read_conversation
 
 from .data import NoRow, Row, read_rows
 from .data_settings import DataSettings
@@ -162,27 +162,33 @@ def _from_alpaca(row: Row) -> tuple[str, str]:
     """Stanford Alpaca's columns: the input, where there is one, follows the instruction."""
     instruction = _text(row, "instruction")
     context = row.fields.get("input") or ""
-    if not isinstance(context, str):
-        raise BadRow(f"`input` must be text, not {type(context).__name__}")
-    prompt = f"{instruction}\n\n{context}" if context.strip() else instruction
-    return prompt, _text(row, "output")
+    if context and not (isinstance(context, str) and context.isspace()):
+        return f"{instruction}\n\n{_text(row, 'input')}", _text(row, "output")
+    return instruction, _text(row, "output")
 
 
 def _found(text: str, pattern: str) -> tuple[str, str]:
     found = re.fullmatch(pattern, text)
     if found is None:
         raise BadRow(f"`data.pattern` does not match {text[:60]!r}…")
+    for group in ("prompt", "answer"):
+        if found[group] is None:  # in a part of the pattern that may be missing
+            raise BadRow(f"`data.pattern` finds no `{group}` in {text[:60]!r}…")
     return found["prompt"], found["answer"]
 
 
 def _text(row: Row, column: str) -> str:
-    value = row.fields.get(column)
-    if value is None:
+    if column not in row.fields:
         raise BadRow(f"there is no column `{column}`, found {columns(row.fields)}")
+    value = row.fields[column]
+    if value is None:
+        raise BadRow(f"`{column}` is null")
     if not isinstance(value, str):
         raise BadRow(f"`{column}` must be text, not {type(value).__name__}")
     if not value.strip():
         raise BadRow(f"`{column}` is empty")
+    if not is_text(value):
+        raise BadRow(f"`{column}` has half of a surrogate pair, which is no text")
     return value
 
 

@@ -79,6 +79,7 @@ def test_a_template_fills_in_columns(tmp_path: Path) -> None:
         ),
         (messages(("user", 3), ("assistant", "a")), "messages[0].content must be text, not int"),
         ('{"messages": [3]}', "messages[0] must be an object"),
+        ('{"messages": ' + "[" * 100_000, "not valid JSON: "),
     ],
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, line: str, reason: str) -> None:
@@ -118,6 +119,27 @@ def test_rows_of_a_json_list_have_lines(tmp_path: Path) -> None:
     )
     path.write_text('[\n {"instruction": "a", "output": "b"}')
     assert "is the file cut off?" in refused(path, format="alpaca")
+    path.write_text(
+        '[\n {"instruction": "a", "output": "b"}]\n[{"instruction": "c", "output": "d"}]'
+    )
+    assert refused(path, format="alpaca").startswith("rows.json:3: there is more after the list")
+    path.write_text("[" * 100_000)
+    assert refused(path, format="alpaca").startswith("rows.json:1: not valid JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"instruction": None, "output": "b"}, "`instruction` is null"),
+        ({"instruction": "a", "input": 5, "output": "b"}, "`input` must be text, not int"),
+        ({"instruction": "a\ud800", "output": "b"}, "`instruction` has half of a surrogate pair"),
+        ({"instruction": "a", "input": "\ud800", "output": "b"}, "`input` has half of a surrogate"),
+    ],
+)
+def test_a_column_has_to_be_text(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    assert refused(path, format="alpaca").startswith(f"rows.jsonl:1: {reason}")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +156,14 @@ def test_a_bad_csv_is_named(tmp_path: Path, content: str, reason: str) -> None:
     path.write_text(content)
     settings = {"format": "instruction", "prompt_column": "a", "answer_column": "b"}
     assert refused(path, **settings) == reason
+
+
+def test_a_cell_may_hold_any_character(tmp_path: Path) -> None:
+    """Those that end a line for Python, but not in a CSV, too."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes("ask,say\r\nq\u2028\x85\x0cr,a\r\n".encode())
+    [found] = examples(path, format="instruction", prompt_column="ask", answer_column="say")
+    assert (found.prompt[0]["content"], found.answer) == ("q\u2028\x85\x0cr", "a")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
@@ -200,6 +230,10 @@ def test_text_is_taken_apart_by_a_pattern_or_learned_whole(tmp_path: Path) -> No
         path, format="text", text_column="example", pattern="(?P<prompt>x)(?P<answer>y)"
     )
     assert refusal.startswith("rows.jsonl:1: `data.pattern` does not match '<s>[INST]")
+    refusal = refused(
+        path, format="text", text_column="example", pattern="(?s)(?P<prompt>.+)|(?P<answer>.+)"
+    )
+    assert refusal.startswith("rows.jsonl:1: `data.pattern` finds no `answer` in '<s>[INST]")
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?P<prompt>.*)"])
