@@ -22,6 +22,7 @@ from registry.cli import app as registry_app
 from registry.keys import VERBS
 from tests.server.api.fakes import LiveServer, make_site
 from tests.support.tiny import write_tiny_base
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_JSON = {
@@ -180,9 +181,9 @@ class Terminal:
         os.close(theirs)
         self.shown = ""
 
-    def expect(self, text: str, *, within: float = 60) -> None:
+    def expect(self, text: str) -> None:
         """Read until the text is on the screen; what comes later is read by the next call."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + PATIENCE
         while text not in self.shown:
             assert time.monotonic() < deadline, self.shown
             if select.select([self._ours], [], [], 0.1)[0]:
@@ -194,7 +195,7 @@ class Terminal:
 
     def close(self) -> int:
         try:
-            return self.process.wait(20)
+            return self.process.wait(PATIENCE)
         finally:
             self.process.kill()
             os.close(self._ours)

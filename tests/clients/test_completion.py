@@ -18,6 +18,7 @@ from registry import Registry
 from registry.commands.completing import join_words
 from tests.registry.making import TINY_BASE, make_adapter
 from tests.server.api.fakes import LiveServer, make_site
+from tests.support.waiting import PATIENCE, eventually
 
 PROGRAMS = {"hatstand": "clients.cli", "registry": "registry.cli"}
 # What bash does at TAB, by hand: the words, broken where readline breaks them.
@@ -62,7 +63,7 @@ def script_of(home: Path, program: str, shell: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     return done.stdout
 
@@ -86,7 +87,12 @@ def in_bash(home: Path, *words: str) -> list[str]:
     broken = [part for word in words for part in broken_at(word)]
     command = ["bash", "-c", script, "bash", line, "\n".join(broken), str(len(broken) - 1)]
     done = subprocess.run(
-        command, env=environment(home), capture_output=True, text=True, check=False, timeout=30
+        command,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.stderr == ""
     return done.stdout.split()
@@ -150,8 +156,8 @@ def test_a_terminal_ends_up_with_the_whole_reference(home: Path) -> None:
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:
-    """What a terminal says up to that, or in twenty seconds."""
-    said, until = b"", time.monotonic() + 20
+    """What a terminal says up to that, or until it is clear that it never will."""
+    said, until = b"", time.monotonic() + PATIENCE
     while wanted not in said and time.monotonic() < until:
         if select.select([terminal], [], [], 0.1)[0]:
             said += os.read(terminal, 1 << 16)
@@ -165,7 +171,8 @@ def test_an_option_names_another_registry(home: Path, tmp_path: Path) -> None:
 def test_a_server_says_what_can_be_asked(home: Path) -> None:
     with LiveServer(make_site()) as live:
         asked = ("hatstand", "chat", "--url", live.url, "s")
-        assert {"sql"} <= {*in_bash(home, *asked)} <= {"sql", "sql@prod"}
+        # It has a second for its answer; on a busy machine another attempt may be needed.
+        eventually(lambda: {"sql"} <= {*in_bash(home, *asked)} <= {"sql", "sql@prod"})
     assert in_bash(home, *asked) == []  # nobody answers any more
 
 
@@ -187,7 +194,7 @@ def test_other_shells_are_told_the_same(home: Path, shell: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE,
     )
     for reference in ("sql@prod", "sql@canary", "sql@1", "sql@2"):
         assert reference in done.stdout, done.stderr

@@ -102,8 +102,8 @@ def attack(number: int, seed: int) -> Callers:
             callers.ask(number)
             until_idle(url)
             for path in NEEDED:
-                assert httpx.get(url + path).is_success, path
-            blocks = httpx.get(url + "/debug/state").json()["kv"]
+                assert httpx.get(url + path, timeout=PATIENCE[-1]).is_success, path
+            blocks = httpx.get(url + "/debug/state", timeout=PATIENCE[-1]).json()["kv"]
             assert blocks["free"] == blocks["blocks"], blocks
     return callers
 

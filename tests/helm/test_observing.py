@@ -21,6 +21,7 @@ from registry.bases import read_base
 from server.serve import serving
 from server.settings import EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import PATIENCE
 
 from .chart import CHART, ROOT, find, overlay, render
 
@@ -40,7 +41,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Any:
     settings = Settings(base=str(base), registry=registry.folder, port=0, engine=engine)
     with serving(settings) as url:
         body = {"model": "sql", "prompt": "x", "max_tokens": 3}
-        assert httpx.post(f"{url}/v1/completions", json=body).status_code == 200
+        reply = httpx.post(f"{url}/v1/completions", json=body, timeout=PATIENCE)
+        assert reply.status_code == 200
         yield url
 
 
@@ -48,7 +50,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def exported(url: str) -> dict[str, set[str]]:
     """Every series' name, with the labels it has; families without a series yet have none."""
     found: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(httpx.get(f"{url}/metrics").text):
+    reply = httpx.get(f"{url}/metrics", timeout=PATIENCE)
+    for family in text_string_to_metric_families(reply.text):
         found.setdefault(family.name, set())
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
@@ -125,7 +128,7 @@ def test_the_charts_test_chats_with_the_server(url: str, tmp_path: Path) -> None
         env={**environ, "HATSTAND_API_KEYS": "first-key:inference,second"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from registry import Registry
 from registry.cloud_blobs import CloudBlobs
 from registry.local_blobs import LocalBlobs
+from tests.support.waiting import PATIENCE
 
 BACKENDS = ("sqlite-folder", "postgres-folder", "sqlite-s3", "postgres-s3")
 
@@ -85,7 +86,7 @@ def bucket() -> Iterator[str]:
     server = need("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    httpx.put(f"http://{host}:{port}/adapters").raise_for_status()
+    httpx.put(f"http://{host}:{port}/adapters", timeout=PATIENCE).raise_for_status()
     yield f"http://{host}:{port}"
     server.stop()
 

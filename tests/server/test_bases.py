@@ -104,7 +104,7 @@ def test_pulls_at_the_same_time_make_one_base(folder: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join()
     assert found == [base_cache() / "tiny"] * 4
     assert cached() == ["tiny"]
 

@@ -18,6 +18,7 @@ from server.api.listener import bind
 from server.assembly import assemble
 from server.settings import EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import PATIENCE
 
 NUM_STREAMS, AT_ONCE = 1000, 64
 ENGINE = EngineOptions(device="cpu", kv_memory=1 << 20, max_rank=8, max_slots=2)
@@ -49,7 +50,7 @@ async def test_nothing_of_a_thousand_dropped_streams_stays(settings: Settings) -
         while not server.started:
             await asyncio.sleep(0.01)
         first = {"model": "a", "prompt": "x", "max_tokens": 2, "stream": True}
-        await _ask(port, first, 2)  # it starts what watches over all streams
+        await _ask_to_the_end(port, first)  # it starts what watches over all streams
         fresh, tasks = await _state(port), len(_tasks())
         await _ask_and_drop(port)
         for _ in range(1000):
@@ -73,10 +74,16 @@ def _tasks() -> list[str]:
 
 
 async def _state(port: int) -> dict[str, Any]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         reply = await client.get(f"http://127.0.0.1:{port}/debug/state")
     state: dict[str, Any] = reply.json()
     return state
+
+
+async def _ask_to_the_end(port: int, body: dict[str, Any]) -> None:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        reply = await client.post(f"http://127.0.0.1:{port}/v1/completions", json=body)
+    assert reply.text.endswith("data: [DONE]\n\n")
 
 
 async def _ask_and_drop(port: int) -> None:

@@ -24,7 +24,7 @@ from server.registry_link import RegistryLink
 from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -61,6 +61,10 @@ def ask(client: Hatstand) -> str:
     return client.chat("sql", "x", max_tokens=1).adapter
 
 
+def get(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.get(url, headers=headers, timeout=PATIENCE)
+
+
 def test_a_server_follows_a_registry_and_outlives_it(base: Path, tmp_path: Path) -> None:
     registry, record = Registry.open(tmp_path / "registry"), read_base(base)
     folders = [TinyAdapter("sql", seed=seed).write(base, tmp_path / f"{seed}") for seed in (0, 1)]
@@ -71,14 +75,14 @@ def test_a_server_follows_a_registry_and_outlives_it(base: Path, tmp_path: Path)
         where = running.__enter__()
         client = Hatstand(where)
         assert ask(client) == "sql@1"
-        assert "hatstand_registry_connected 1.0" in httpx.get(f"{where}/metrics").text
+        assert "hatstand_registry_connected 1.0" in get(f"{where}/metrics").text
         holder = {lease.digest for lease in registry.leases()}
         assert holder == {registry.resolve("sql@1").digest}
         registry.push(folders[1], "sql", base=record, alias="prod")
         eventually(lambda: ask(client) == "sql@2")
-    eventually(lambda: "hatstand_registry_connected 0.0" in httpx.get(f"{where}/metrics").text)
+    eventually(lambda: "hatstand_registry_connected 0.0" in get(f"{where}/metrics").text)
     assert ask(client) == "sql@2"
-    ready = httpx.get(f"{where}/readyz")
+    ready = get(f"{where}/readyz")
     assert ready.status_code == 200
     assert "serving what is known here" in ready.json()["warnings"][0]
     client.close()
@@ -104,8 +108,8 @@ def test_an_embedded_registry_is_reached_through_the_server(base: Path, tmp_path
         remote.push(folder, "sql", base=read_base(base), alias="prod")
         assert ask(client) == "sql@1"
         assert remote.resolve("sql").number == 1
-        assert httpx.get(f"{url}/registry/openapi.json").json()["info"]["title"]
-        assert httpx.get(f"{url}/registry/nothing").json()["error"]["code"] == "not_found"
+        assert get(f"{url}/registry/openapi.json").json()["info"]["title"]
+        assert get(f"{url}/registry/nothing").json()["error"]["code"] == "not_found"
         remote.close()
         counted = httpx.get(f"{url}/metrics").text
         for route, status in (("/registry/openapi.json", 200), ("/registry", 404)):
@@ -118,6 +122,6 @@ def test_a_server_with_keys_does_not_leave_the_registry_open(base: Path, tmp_pat
     where = tmp_path / "registry"
     settings = Settings(base=str(base), registry=where, port=0, engine=ENGINE, api=api)
     with serving(settings) as url:
-        assert httpx.get(f"{url}/registry/adapters").status_code == 401
+        assert get(f"{url}/registry/adapters").status_code == 401
         headers = {"authorization": "Bearer secret-key"}
-        assert httpx.get(f"{url}/registry/adapters", headers=headers).status_code == 401
+        assert get(f"{url}/registry/adapters", headers=headers).status_code == 401

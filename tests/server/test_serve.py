@@ -20,6 +20,7 @@ from server.errors import StartupError
 from server.serve import serving
 from server.settings import ApiSettings, EngineOptions, Settings
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import PATIENCE
 
 # peft reads a name that transformers has since renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -108,18 +109,19 @@ def test_leases_protect_what_is_served(client: Hatstand, folder: Path) -> None:
 
 def test_load_unload_and_metrics(client: Hatstand, url: str) -> None:
     client.load("sql@1", pin=True)
-    ready = httpx.get(f"{url}/readyz")
+    ready = httpx.get(f"{url}/readyz", timeout=PATIENCE)
     assert ready.status_code == 200, ready.text
     resident = 'hatstand_adapter_resident{adapter="sql@1"'
-    assert resident in httpx.get(f"{url}/metrics").text
+    assert resident in httpx.get(f"{url}/metrics", timeout=PATIENCE).text
     client.unload("sql@1")
-    assert resident not in httpx.get(f"{url}/metrics").text
-    assert httpx.get(f"{url}/debug/batches").json()["batches"]
+    assert resident not in httpx.get(f"{url}/metrics", timeout=PATIENCE).text
+    assert httpx.get(f"{url}/debug/batches", timeout=PATIENCE).json()["batches"]
 
 
 def test_context_limit_counts_both(url: str) -> None:
     body = {"model": "sql", "prompt": "x" * 500, "max_tokens": 50}
-    error = httpx.post(f"{url}/v1/completions", json=body).json()["error"]
+    reply = httpx.post(f"{url}/v1/completions", json=body, timeout=PATIENCE)
+    error = reply.json()["error"]
     assert error["code"] == "context_length_exceeded"
     assert "512" in error["message"]
 

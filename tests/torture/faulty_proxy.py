@@ -27,7 +27,8 @@ class FaultyProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._mode: Mode = "passing"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def url(self) -> str:
@@ -40,6 +41,9 @@ class FaultyProxy:
             self._cut()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing it alone would wake nobody
+        self._accepting.join()
         self._listener.close()
         self._cut()
 

@@ -100,11 +100,11 @@ def url(base: Path, registry: Registry) -> Iterator[str]:
 
 @pytest.fixture
 def slow_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token takes 20 ms and more, so that an answer is seen while it is made."""
+    """A token takes 50 ms and more, so that an answer is seen while it is made."""
     step = Engine.step
 
     def slowed(*arguments: Any) -> bool:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return step(*arguments)
 
     monkeypatch.setattr(Engine, "step", slowed)
@@ -133,6 +133,8 @@ def _is_complaint(line: ConsoleMessage) -> bool:
 
 
 @pytest.fixture
-def registry_alias_target(registry: Registry) -> str:
-    """Where `sql@prod` points."""
-    return registry.resolve("sql@prod").ref
+def registry_alias_target(registry: Registry) -> Iterator[str]:
+    """Where `sql@prod` points, and will again when the test is over."""
+    target = registry.resolve("sql@prod").ref
+    yield target
+    registry.set_alias("sql", "prod", target)

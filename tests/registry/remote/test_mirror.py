@@ -19,6 +19,7 @@ from registry.remote.connection import Connection
 from registry.remote.mirror import Mirror
 from tests.registry.api.conftest import serving
 from tests.registry.making import make_adapter
+from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -105,7 +106,8 @@ def test_a_registry_that_goes_down_and_comes_back(
     registry: Registry, settings: RegistryApiSettings, base: BaseRecord, tmp_path: Path
 ) -> None:
     version = registry.push(make_adapter(tmp_path / "a", lock=base), "sql", alias="prod")
-    with serving(create_app(registry, settings)) as url:
+    port = free_port()  # which nobody else is given while the registry is away
+    with serving(create_app(registry, settings), port) as url:
         mirrored = following_mirror(url, tmp_path / "cache")
         assert mirrored.follower.wait(PATIENCE)
         assert mirrored.resolve("sql@prod") == version
@@ -129,8 +131,7 @@ def test_a_registry_that_goes_down_and_comes_back(
     late.close()
 
     second = registry.push(make_adapter(tmp_path / "b", seed=1, lock=base), "sql", alias="prod")
-    port = int(url.rpartition(":")[2])
-    with serving(create_app(registry, settings), port=port):
+    with serving(create_app(registry, settings), port):
         eventually(lambda: mirrored.resolve("sql") == second)
         assert mirrored.is_connected
         mirrored.close()

@@ -16,6 +16,7 @@ from registry.webhooks.hook import Webhook, Webhooks
 from registry.webhooks.outcome import Outcome
 from tests.registry.making import make_adapter
 from tests.registry.webhooks.receiver import HERE
+from tests.support.waiting import PATIENCE
 
 EVERY_DATABASE = True
 
@@ -168,12 +169,12 @@ def test_couriers_of_several_processes_do_not_meet(
 
     def wait() -> None:
         entered.set()
-        assert may_go.wait(20)
+        assert may_go.wait(PATIENCE)
 
     post.before = wait
     busy = threading.Thread(target=courier.deliver)
     busy.start()
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE)
     assert other.deliver() == 0
     may_go.set()
     busy.join()
@@ -217,7 +218,7 @@ def test_a_slow_one_holds_up_no_other(
         webhooks.add(f"https://{name}.example")
     move(registry, 1)
     together = threading.Barrier(2)
-    post.before = lambda: together.wait(20) and None
+    post.before = lambda: together.wait(PATIENCE) and None
     assert courier.deliver() == 2
 
 

@@ -112,7 +112,7 @@ async def test_what_counts_as_a_failure(
 
 
 async def test_an_answer_that_takes_too_long_has_failed(registry: FakeRegistry) -> None:
-    site = Site(registry, timeout=0.5)
+    site = Site(registry, timeout=2.0)
     async with open_client(site.app) as client:
         await until_ready(client)
         site.engine.delay = 60

@@ -17,6 +17,7 @@ from server.engine.slots import PackedAdapter
 from server.residency import tenant
 from tests.support.serving import Driver, FolderSource, make_engine
 from tests.support.tiny import TinyAdapter, write_tiny_base
+from tests.support.waiting import PATIENCE
 
 NAMES = "abcdef"
 PROMPT = tuple(range(20))
@@ -31,7 +32,7 @@ class SlowSource:
 
     def load(self, adapter: AdapterRef) -> PackedAdapter:
         gate = self.gates.get(adapter.digest)
-        assert gate is None or gate.wait(20)
+        assert gate is None or gate.wait(PATIENCE)
         return self.fast.load(adapter)
 
 
@@ -57,7 +58,7 @@ def test_with_more_adapters_than_slots_every_adapter_gets_on(
     waiting: dict[str, str] = {}
     done: Counter[str] = Counter()
     lengths = itertools.cycle([3, 9, 27])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while min(done[name] for name in NAMES) < 6:
         assert time.monotonic() < deadline, f"somebody starves: {done}"
         for key in (f"{name}{number}" for name in NAMES for number in range(3)):

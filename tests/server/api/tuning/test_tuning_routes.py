@@ -17,6 +17,7 @@ from server.api.app import create_app
 from server.api.keys import parse_keys
 from server.settings import ApiSettings
 from tests.server.api.fakes import LiveServer, Site, make_site, open_client
+from tests.support.waiting import PATIENCE
 
 ROWS = (
     b'{"messages": [{"role": "user", "content": "2 + 2?"}, '
@@ -105,7 +106,7 @@ def test_a_stream_of_events_ends_with_the_job(client: openai.OpenAI) -> None:
     job = client.fine_tuning.jobs.create(model="tiny-mistral", training_file=stored.id)
     url = f"{client.base_url}fine_tuning/jobs/{job.id}/events?stream=true"
     lines: list[str] = []
-    with httpx.stream("GET", url) as response:
+    with httpx.stream("GET", url, timeout=PATIENCE) as response:
         for line in response.iter_lines():
             if line.startswith("data:"):
                 lines.append(line.removeprefix("data:").strip())
