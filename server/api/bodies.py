@@ -22,7 +22,12 @@ def parse_body(raw: bytes, model: type[Body]) -> Body:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise _refusal(_foremost(error.errors(include_url=False)), model) from None
+        raise refusal(error, model) from None
+
+
+def refusal(error: ValidationError, model: type[BaseModel]) -> InvalidRequest:
+    """What a body's first fault is told as."""
+    return _refusal(_foremost(error.errors(include_url=False)), model)
 
 
 def parameter_name(location: Sequence[int | str]) -> str | None:

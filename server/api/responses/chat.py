@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
+from server.api.bodies import refusal
 from server.api.chat_body import ChatBody
 from server.errors import ServingError
 
@@ -32,7 +35,10 @@ _SAME = (
 
 
 def chat_body(body: ResponsesBody, before: Sequence[Message]) -> ChatBody:
-    """The chat after what was said `before`. Instructions are of this response alone."""
+    """The chat after what was said `before`. Instructions are of this response alone.
+
+    Raises InvalidRequest where they do not make a chat together, as when that is too long.
+    """
     opening = [] if body.instructions is None else [_system(body.instructions)]
     values: dict[str, Any] = {
         "model": body.model,
@@ -44,9 +50,11 @@ def chat_body(body: ResponsesBody, before: Sequence[Message]) -> ChatBody:
         "tool_choice": _tool_choice(body),
     }
     values |= {name: getattr(body, name) for name in _SAME}
-    return ChatBody.model_validate(
-        {key: value for key, value in values.items() if value is not None}
-    )
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return ChatBody.model_validate(given)
+    except ValidationError as error:
+        raise refusal(error, ChatBody) from None
 
 
 def renamed(error: ServingError) -> ServingError:

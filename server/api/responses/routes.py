@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import anyio.to_thread
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -16,6 +18,7 @@ from server.api.documents.tuning import Deleted
 from server.api.generation import Generation
 from server.api.intake import Intake
 from server.api.keys import hash_key
+from server.api.message_body import ToolCall
 from server.api.query import check_query
 from server.api.wishes import Wishes
 from server.errors import InvalidRequest, ServingError
@@ -141,7 +144,10 @@ def _kept(document: ResponseDocument, owner: str, asked: Sequence[Message]) -> K
 
 
 def _answer(output: Sequence[OutputItem]) -> list[Message]:
-    """The output as the message that it was: words, calls, or both."""
+    """The output as the message that it was: words, calls, or both.
+
+    A call that the answer's end cut short was never made, nor was one of a name that none can have.
+    """
     words = [item["content"][0]["text"] for item in output if item["type"] == "message"]
     calls = [
         {
@@ -152,5 +158,14 @@ def _answer(output: Sequence[OutputItem]) -> list[Message]:
         for item in output
         if item["type"] == "function_call"
     ]
-    message: Message = {"role": "assistant", "content": "".join(words) if words else None}
-    return [{**message, "tool_calls": calls} if calls else message]
+    made = [call for call in calls if _can_be_sent_back(call)]
+    message: Message = {"role": "assistant", "content": "".join(words)}
+    return [{**message, "tool_calls": made} if made else message]
+
+
+def _can_be_sent_back(call: dict[str, Any]) -> bool:
+    try:
+        ToolCall.model_validate(call)
+    except ValidationError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 
 from registry.errors import CatalogUnavailable
 from registry.hats import Hat
+from server.api import limits
 from server.api.keys import parse_keys
 from server.api.responses import ResponseStore
 from server.api.responses.body import ResponsesBody
@@ -176,6 +177,31 @@ def test_calls_and_their_results(site: Site, client: openai.OpenAI, is_streamed:
     assert turns in prompt(site)
 
 
+def test_after_a_call_that_was_cut_short_the_conversation_goes_on(
+    site: Site, client: openai.OpenAI
+) -> None:
+    site.engine.words = ("<tool_call>", CALL[len("<tool_call>") : -len("}}\n</tool_call>")], "}}")
+    cut = client.responses.create(model="caller", input="hi", tools=[WEATHER], max_output_tokens=2)
+    assert [each.arguments for each in cut.output] == ['{"place": "Oslo"']
+    after = client.responses.create(model="caller", input="go on", previous_response_id=cut.id)
+    assert after.status == "completed"
+    assert prompt(site) == "<user>hi<assistant><user>go on"
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_conversation_that_has_grown_too_long_is_refused(
+    client: openai.OpenAI, is_kept: bool
+) -> None:
+    many = [{"role": "user", "content": "x"}] * limits.MAX_MESSAGES
+    more: dict[str, Any] = {"instructions": "Be brief."}
+    if is_kept:
+        first = client.responses.create(model="caller", input="hi", max_output_tokens=1)
+        more = {"previous_response_id": first.id}
+    with pytest.raises(openai.BadRequestError, match="at most 2048") as refused:
+        client.responses.create(model="caller", input=many, **more)
+    assert refused.value.param == "input"
+
+
 def test_shapes_become_grammars(site: Site, client: openai.OpenAI) -> None:
     form = {"type": "json_schema", "name": "x", "schema": {"type": "integer"}, "strict": True}
     answer = client.responses.create(model="pirate", input="hi", text={"format": form})
@@ -192,7 +218,8 @@ def test_shapes_become_grammars(site: Site, client: openai.OpenAI) -> None:
     [
         ({"input": []}, "input"),
         ({"input": [{"role": "nobody", "content": "x"}]}, "input.0.role"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"background": True}, "background"),
         ({"truncation": "auto"}, "truncation"),
         ({"tools": [{"type": "web_search"}]}, "tools.0"),
