@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -20,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from . import limits
 from .only import Only
 from .tool_body import FunctionName
-from .unions import text_or_list
+from .unions import one_of, text_or_list
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -42,14 +41,10 @@ Content = Annotated[
     Discriminator(text_or_list),
 ]
 Name = Annotated[str, Field(max_length=limits.MAX_NAME)]
-ROLES = ("system", "developer", "user", "assistant", "tool")
-
-
-def _check_role(role: Any) -> Any:
-    """Other messages have the other roles; whoever mistypes one is told of all."""
-    if role not in ROLES:
-        raise PydanticCustomError("role", f"must be one of {', '.join(map(repr, ROLES))}")
-    return role
+Role = Annotated[
+    Literal["system", "developer", "user"],
+    one_of("system", "developer", "user", "assistant", "tool"),
+]
 
 
 class PlainMessage(BaseModel):
@@ -57,7 +52,7 @@ class PlainMessage(BaseModel):
 
     model_config = _STRICT
 
-    role: Annotated[Literal["system", "developer", "user"], BeforeValidator(_check_role)]
+    role: Role
     content: Content
     name: Name | None = None
 

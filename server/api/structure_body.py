@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 
 from . import limits
 from .only import Only
+from .unions import one_of
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 JsonSchema = dict[str, Any]
 Choices = Annotated[list[str], Field(min_length=1)]
+FORMATS = ("text", "json_object", "json_schema")
 NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 
 
@@ -20,7 +22,7 @@ class TextFormat(BaseModel):
 
     model_config = _STRICT
 
-    type: Literal["text"]
+    type: Annotated[Literal["text"], one_of(*FORMATS)]
 
 
 class ObjectFormat(BaseModel):

@@ -15,6 +15,7 @@ from .ports import Tokenizer
 from .tool_body import AllowedTools, FunctionBody, NamedTool, ToolBody
 
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
+NOTHING_ELSE: dict[str, Any] = {"additionalProperties": False}
 
 
 def find_toolbox(body: ChatBody, template: str, label: str) -> Toolbox | None:
@@ -106,7 +107,8 @@ def _check_names(tools: Sequence[ToolBody]) -> None:
 
 def _function(body: FunctionBody, index: int) -> Function:
     place = f"tools.{index}.function.parameters"
-    return Function(body.name, place, body.parameters or NO_ARGUMENTS, bool(body.strict))
+    parameters = body.parameters or {**NO_ARGUMENTS, **NOTHING_ELSE}
+    return Function(body.name, place, parameters, bool(body.strict))
 
 
 def _rendered(body: FunctionBody) -> dict[str, Any]:

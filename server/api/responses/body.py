@@ -10,8 +10,9 @@ from registry.hats import HIGHEST_TEMPERATURE
 from server.api import limits
 from server.api.composition_body import WeightedNames
 from server.api.only import Only
-from server.api.structure_body import NAME, JsonSchema
+from server.api.structure_body import FORMATS, NAME, JsonSchema
 from server.api.tool_body import FunctionName
+from server.api.unions import one_of
 
 from .items import Id, Input, Item, MessageItem
 
@@ -23,7 +24,7 @@ class PlainFormat(BaseModel):
 
     model_config = _STRICT
 
-    type: Literal["text", "json_object"]
+    type: Annotated[Literal["text", "json_object"], one_of(*FORMATS)]
 
 
 class SchemaFormat(BaseModel):

@@ -11,10 +11,11 @@ from server.api import limits
 from server.api.message_body import check_object
 from server.api.only import Only
 from server.api.tool_body import FunctionName
-from server.api.unions import text_or_list
+from server.api.unions import one_of, text_or_list
 
 _STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 Id = Annotated[str, Field(min_length=1, max_length=limits.MAX_NAME)]
+TYPES = ("message", "function_call", "function_call_output")
 Message = dict[str, Any]
 """A message as a chat's body has it."""
 
@@ -45,7 +46,7 @@ class MessageItem(BaseModel):
 
     model_config = _STRICT
 
-    type: Literal["message"] | None = None
+    type: Annotated[Literal["message"], one_of(*TYPES)] | None = None
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
     id: Id | None = None

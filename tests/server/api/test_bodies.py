@@ -143,6 +143,13 @@ def test_a_role_that_nobody_has_is_answered_with_all_of_them() -> None:
     )
 
 
+def test_a_format_that_nobody_has_is_answered_with_all_of_them() -> None:
+    error = refusal(chat(response_format={"type": "xml"}))
+    assert error.message == (
+        "'response_format.type': must be one of 'text', 'json_object', 'json_schema'."
+    )
+
+
 def test_unknown_parameters_get_a_hint() -> None:
     error = refusal(chat(temprature=1))
     assert error.code == "unknown_parameter"

@@ -11,6 +11,7 @@ import pytest
 from registry.hats import Hat
 from tests.server.api.fakes import Site
 from tests.server.api.test_chat import events
+from tests.support.bytes import byte_tokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -100,6 +101,22 @@ async def test_the_template_gets_the_tools(caller: Site, client: httpx.AsyncClie
     shown = json.loads(prompt.partition("<tools>")[2].partition("</tools>")[0])
     function = {"name": "get_weather", "description": "Say it", "parameters": PARAMETERS}
     assert shown == [{"type": "function", "function": function}]
+
+
+@pytest.mark.parametrize("parameters", [None, {}])
+async def test_a_function_without_parameters_is_called_with_none(
+    caller: Site, client: httpx.AsyncClient, parameters: dict[str, Any] | None
+) -> None:
+    await ask(client, tools=[tool("now", parameters=parameters)], tool_choice="required")
+    [request] = caller.engine.requests
+    assert request.constraint is not None
+    matcher = request.constraint.start()
+    tokenizer = byte_tokenizer()
+    for token_id in tokenizer.encode('<tool_call>\n{"name": "now", "arguments": {').ids:
+        matcher.take(token_id)
+    mask = matcher.mask()
+    allowed = [each for each in range(256) if mask[each // 32] >> each % 32 & 1]
+    assert {tokenizer.decode([each]) for each in allowed} == {"}", "\n", " "}
 
 
 async def test_none_means_that_no_tool_is_shown_or_read(
