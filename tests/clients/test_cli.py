@@ -47,6 +47,12 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         assert command in done.stdout
 
 
+def test_a_device_that_is_none_is_refused_before_anything_is_loaded() -> None:
+    result = runner.invoke(app, ["bench", "--device", "gpu"])
+    assert result.exit_code == 2
+    assert "'gpu'" in result.output
+
+
 def test_chat_once(live: LiveServer) -> None:
     result = runner.invoke(app, ["chat", "sql", "hi", "--url", live.url, "--temperature", "0"])
     assert result.exit_code == 0, result.output

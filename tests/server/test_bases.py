@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from registry.bases import read_base, write_base
+from registry.errors import InvalidReference
 from registry.homes import base_cache
 from server.bases import embedded, open_base, pull
 from server.bases.opening import Base
@@ -166,6 +167,40 @@ def test_what_is_no_base_is_refused(tmp_path: Path) -> None:
     assert cached() == []
 
 
+def test_a_folder_that_is_no_checkpoint_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "film.mkv").write_bytes(b"\0" * 1024)
+    stages: list[str] = []
+    with pytest.raises(StartupError) as refusal:
+        pull(str(tmp_path), progress=lambda stage, *_: stages.append(stage))
+    assert str(refusal.value).startswith(f"{tmp_path} holds no config.json")
+    assert stages == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "../b", "..", ".hidden"])
+def test_a_name_that_leads_out_of_the_cache_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(StartupError, match="give another one with --name"):
+        pull(str(folder), name=name)
+    assert not base_cache().exists()
+
+
+@pytest.mark.parametrize("source", ["org/two words", "org/..x", "org/name-"])
+def test_what_can_be_no_repository_is_said(source: str) -> None:
+    with pytest.raises(StartupError, match=f"cannot fetch '{source}' from the Hub"):
+        pull(source)
+    assert cached() == []
+
+
+def test_a_repository_may_be_written_as_everywhere_else(folder: Path) -> None:
+    target = base_cache() / "org--base"
+    shutil.copytree(folder, target)
+    write_base(target, name="org--base", source="org/base", revision="a" * 40)
+    assert pull("hf://org/base") == pull("hf://org/base@main") == pull("org/base") == target
+    with pytest.raises(StartupError, match="another base"):
+        pull("hf://org/base@" + "b" * 40)
+    with pytest.raises(InvalidReference, match="no Hub repository"):
+        pull("hf://org")
+
+
 def test_a_hub_that_is_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
@@ -181,6 +216,8 @@ def test_a_hub_that_is_out_of_reach_is_said(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_base_that_is_not_here_names_the_command() -> None:
     with pytest.raises(StartupError, match="hatstand base pull org/base"):
         open_base("org/base")
+    with pytest.raises(StartupError, match=r"there is no folder \./base: give the path"):
+        open_base("./base")
 
 
 class Index:

@@ -16,7 +16,9 @@ import pytest
 
 from registry import BaseRecord, Registry
 from registry.bases import UNQUANTIZED, read_base
+from registry.errors import InvalidReference
 from registry.homes import base_cache, default_registry
+from registry.hub import HubReference, look_at
 from tests.registry.making import make_adapter, write_safetensors
 from tests.support.hub import StandInHub, stand_in_hub
 
@@ -61,6 +63,11 @@ def command(hub: StandInHub, tmp_path: Path) -> Command:
         return json.loads(done.stdout)
 
     return run
+
+
+def test_a_name_that_the_hub_knows_none_like_is_refused_unasked() -> None:
+    with pytest.raises(InvalidReference, match="cannot start or end"):
+        look_at(HubReference.parse("hf://org/name-"))
 
 
 def upload(hub: StandInHub, name: str, folder: Path) -> str:
