@@ -14,6 +14,8 @@ from .errors import RecipeError
 
 KeyPath = tuple[str | int, ...]
 
+_MOST_DIGITS = 640  # of a whole number; how many more Python reads is a setting of its own
+
 
 class _CoreLoader(yaml.SafeLoader):
     """Scalars as YAML 1.2 reads them.
@@ -94,21 +96,22 @@ def read_yaml(path: Path) -> Located:
 
 def parse_yaml(text: str, source: str) -> Located:
     """`read_yaml` for text already at hand; `source` names it in messages."""
+    reading = _Reading(source, {}, [], [])
     try:
         root = yaml.compose(text, Loader=_CoreLoader)
+        if not isinstance(root, yaml.MappingNode):
+            raise RecipeError([f"{source}: expected `key: value` lines at the top"])
+        tree = reading.plain(root, ())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RecipeError([f"{source}:{line}: not valid YAML: {error.problem}"]) from error
     except yaml.YAMLError as error:
         raise RecipeError([f"{source}: not valid YAML: {error}"]) from error
-    if not isinstance(root, yaml.MappingNode):
-        raise RecipeError([f"{source}: expected `key: value` lines at the top"])
-    places: dict[KeyPath, str] = {}
-    reading = _Reading(source, places, [], [])
-    tree = reading.plain(root, ())
+    except RecursionError as error:
+        raise RecipeError([f"{source}: a value is nested too deeply, or in itself"]) from error
     if reading.problems:
         raise RecipeError(reading.problems)
-    return Located(tree, places, source, tuple(reading.notes))
+    return Located(tree, reading.places, source, tuple(reading.notes))
 
 
 def assignment(text: str) -> Located:
@@ -196,7 +199,7 @@ def _scalar(node: yaml.Node) -> Any:
     if kind == "bool":
         return text.lower() == "true"
     if kind == "int":
-        return int(text)
+        return int(text) if len(text) <= _MOST_DIGITS else text  # no whole number then
     if kind == "float":
         return float(text)
     return text

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .sections import Count, NotNegative, Positive, Section, Share
+from .sections import Count, NotNegative, Positive, Section, Seed, Share
 
 Scheduler = Literal[
     "linear", "cosine", "constant", "constant_with_warmup", "polynomial", "warmup_decay"
@@ -73,4 +73,4 @@ class TrainSettings(Section):
     """Stop after so many validation passes without a lower loss."""
     deepspeed: Path | None = None
     """A DeepSpeed configuration (JSON)."""
-    seed: int = 0
+    seed: Seed = 0

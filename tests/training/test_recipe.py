@@ -110,6 +110,11 @@ def test_no_is_a_word_and_not_false(tmp_path: Path) -> None:
         ("hat: {chat_template: a, chat_template_file: b}\n", "not both"),
         ("base: again\n", "recipe.yaml:6: the key `base` is written twice"),
         ("lora: [r\n", "not valid YAML"),
+        ("lora: {r: " + "9" * 5_000 + "}\n", "recipe.yaml:6: `lora.r`: expected a whole number"),
+        ("lora: " + "[" * 5_000 + "\n", "recipe.yaml: a value is nested too deeply, or in itself"),
+        ("lora: &itself [*itself]\n", "a value is nested too deeply, or in itself"),
+        ("train: {seed: -1}\n", "`train.seed`: expected greater than or equal to 0, got -1"),
+        ("train: {seed: 4294967296}\n", "`train.seed`: expected less than 4294967296"),
     ],
 )
 def test_a_wrong_key_or_type_is_named_with_its_line(
