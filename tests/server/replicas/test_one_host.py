@@ -168,7 +168,8 @@ def test_of_a_killed_replica_another_answers_what_had_not_begun_and_streams_are_
     lines: dict[str, list[str]] = {name: [] for name in ADAPTERS}
     with ThreadPoolExecutor(2 * len(ADAPTERS)) as callers:
         with bridle.slow():  # or streams may end before the last one has begun
-            streams = callers.map(partial(read_stream, host), lines, lines.values())
+            reading = partial(read_stream, host, num_tokens=400)
+            streams = callers.map(reading, lines, lines.values())
             answers = callers.map(ask_until_then, ADAPTERS)
             eventually("all streams have begun", lambda: all(lines.values()))
             running = partial(series, host, "hatstand_sequences_running")
@@ -261,8 +262,9 @@ def test_sigterm_lets_everybody_finish_and_turns_new_ones_away(
     assert not traceback, told[:3000]
 
 
-def read_stream(host: Process, model: str, lines: list[str]) -> None:
-    body = {"model": model, "prompt": "x", "max_tokens": 400, "ignore_eos": True, "stream": True}
+def read_stream(host: Process, model: str, lines: list[str], *, num_tokens: int = 160) -> None:
+    asked = {"model": model, "prompt": "x", "max_tokens": num_tokens, "ignore_eos": True}
+    body = {**asked, "stream": True}
     with httpx.stream("POST", f"{host.url}/v1/completions", json=body, timeout=60) as answer:
         lines.extend(line for line in answer.iter_lines() if line)
 
