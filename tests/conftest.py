@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,12 +53,27 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _not_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What outlasts a test, as a module's server, keeps nothing in the user's own home either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HATSTAND_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def hatstand_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty HATSTAND_HOME."""
     home = tmp_path / "home"
     monkeypatch.setenv("HATSTAND_HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def _torch_seeded() -> None:
+    """A test's random tensors are the same ones, whatever ran before it in this process."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
