@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,8 +35,10 @@ def prover() -> Prover:
 
 
 @pytest.fixture
-def gate(prover: Prover) -> ReceiptGate:
-    return ReceiptGate(prover)  # type: ignore[arg-type]
+def gate(prover: Prover) -> Iterator[ReceiptGate]:
+    gate = ReceiptGate(prover)  # type: ignore[arg-type]
+    yield gate
+    gate.stop()
 
 
 def settle(gate: ReceiptGate) -> None:
@@ -100,7 +103,6 @@ def test_a_rollback_to_a_proven_version_takes_effect_at_once(
     assert gate.pass_through("sql", TWO) is TWO
     assert gate.pass_through("sql", ONE) is ONE
     assert len(prover.asked) == 2
-    gate.stop()
 
 
 def test_what_was_asked_for_longest_ago_is_forgotten(prover: Prover) -> None:
