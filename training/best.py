@@ -11,7 +11,8 @@ from transformers import TrainerCallback
 
 from .processes import whole
 
-_WEIGHTS_FILE, _STATE_FILE = "best.safetensors", "best.json"
+STATE_FILE = "best.json"  # the last that is written of a checkpoint: without it, it is not whole
+_WEIGHTS_FILE = "best.safetensors"
 
 
 class BestWeights(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -45,22 +46,24 @@ class BestWeights(TrainerCallback):  # type: ignore[misc]  # transformers is unt
             control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
-        """Trainer calls this after it has written a checkpoint."""
+        """Trainer calls this, in every process, after the first one has written a checkpoint."""
         from safetensors.torch import save_file
 
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        about = {"step": self.step, "loss": self._loss, "stale": self._stale}
-        (folder / _STATE_FILE).write_text(json.dumps(about), encoding="utf-8")
         if self._weights:
             save_file(self._weights, folder / _WEIGHTS_FILE)
+        about = {"step": self.step, "loss": self._loss, "stale": self._stale}
+        partial = folder / f"{STATE_FILE}.partial"
+        partial.write_text(json.dumps(about), encoding="utf-8")
+        partial.replace(folder / STATE_FILE)
 
     def load(self, checkpoint: Path) -> None:
         """Go on from what a checkpoint says."""
         from safetensors.torch import load_file
 
-        if not (checkpoint / _STATE_FILE).is_file():
-            return
-        about = json.loads((checkpoint / _STATE_FILE).read_text(encoding="utf-8"))
+        about = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))
         self.step, self._loss, self._stale = about["step"], about["loss"], about["stale"]
         if (checkpoint / _WEIGHTS_FILE).is_file():
             self._weights = load_file(checkpoint / _WEIGHTS_FILE)

@@ -15,6 +15,7 @@ import torch
 
 from registry.canonical import canonical_json, digest_of
 
+from .best import STATE_FILE
 from .errors import OutputError
 from .provenance import portable_recipe
 from .recipe import Recipe
@@ -43,7 +44,7 @@ def newest(folder: Path) -> Path | None:
     found = [
         (int(name[1]), path)
         for path in (folder.iterdir() if folder.is_dir() else ())
-        if (name := _NAME.fullmatch(path.name)) and (path / "trainer_state.json").is_file()
+        if (name := _NAME.fullmatch(path.name)) and (path / STATE_FILE).is_file()
     ]
     return max(found)[1] if found else None
 

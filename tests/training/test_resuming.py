@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 from rich.console import Console
 from transformers import TrainerCallback
 
+from training.checkpoints import newest
 from training.commands import train
 from training.errors import OutputError, RecipeError
 from training.reading import read_recipe
@@ -62,6 +64,32 @@ def test_cut_and_resumed_is_uninterrupted_bit_for_bit(
     resumed = train(path, resume=True, console=quiet())
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
     assert resumed.metrics.curves == whole.metrics.curves
+    assert resumed.metrics.saved_step == whole.metrics.saved_step
+
+
+def test_a_checkpoint_that_was_cut_while_it_was_written_is_passed_over(
+    write_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended between Trainer's files and ours, which hold the best weights so far."""
+    settings = {"max_steps": 6, "save_every": 2, "eval_every": 2, "best": True}
+    path = write_recipe(train=settings, evaluate={"rows": 0})
+    whole = train(path, console=quiet())
+    weights = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
+    written = safetensors.torch.save_file
+
+    def cut(tensors: Any, file: Path, **options: Any) -> None:
+        if Path(file).parts[-2:] == ("checkpoint-4", "best.safetensors"):
+            raise KeyboardInterrupt
+        written(tensors, file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(path, console=quiet())
+    assert (tmp_path / "out-checkpoints" / "checkpoint-4" / "trainer_state.json").is_file()
+    assert newest(tmp_path / "out-checkpoints") == tmp_path / "out-checkpoints" / "checkpoint-2"
+    resumed = train(path, resume=True, console=quiet())
+    assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
     assert resumed.metrics.saved_step == whole.metrics.saved_step
 
 
