@@ -119,14 +119,15 @@ class Keys:
 
     def find(self, token: str) -> Key:
         """The valid key that `token` is; raises `KeyNeeded`."""
-        prefix, _, rest = token.partition("_")
-        key_id, _, secret = rest.partition("_")
+        if not _TOKEN.fullmatch(token):
+            raise _stranger()
+        _, key_id, secret = token.split("_", 2)
         with self._catalog.read() as connection:
             row = connection.execute(sa.select(api_key).where(api_key.c.id == key_id)).first()
         # The secret is compared in constant time, with something even where there is no such key.
         is_same = hmac.compare_digest(row.sha256 if row else _hash(""), _hash(secret))
-        if prefix != _PREFIX or row is None or not is_same:
-            raise KeyNeeded("the key is not one of this registry's", param="authorization")
+        if row is None or not is_same:
+            raise _stranger()
         key = _key(row)
         if not key.is_valid:
             how = "was revoked" if key.revoked_at else "has expired"
@@ -162,6 +163,10 @@ class Keys:
         """Whether there ever was a key: from the first one on, callers must have one."""
         with self._catalog.read() as connection:
             return connection.execute(sa.select(api_key.c.id).limit(1)).first() is not None
+
+
+def _stranger() -> KeyNeeded:
+    return KeyNeeded("the key is not one of this registry's", param="authorization")
 
 
 def _check(name: str, verbs: Sequence[str], patterns: Sequence[str]) -> None:

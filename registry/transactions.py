@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from .commit_watch import Stamp
 from .databases import open_database, write_options
-from .errors import CatalogUnavailable
+from .errors import CatalogUnavailable, InvalidRequest
 
 
 class Transactions:
@@ -59,6 +59,10 @@ class Transactions:
             yield
         except IntegrityError:
             raise  # the code broke a rule of the tables: a bug, not a state of the disk
+        except DataError as failure:  # PostgreSQL keeps no NUL, for one; the database is well
+            raise InvalidRequest(
+                f"{self._name} cannot hold a value that was given: {failure.orig}"
+            ) from failure
         except DBAPIError as failure:
             raise CatalogUnavailable(
                 f"{self._name} {self.label} cannot be used: {failure.orig}"

@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from .blobs import Blobs
 from .canonical import digest_file
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{32}")
 STALE_AFTER = 24 * 3600.0  # seconds without a byte until an upload counts as given up
 MOST = 256  # uploads under way at once
+LINGERING = 2.0  # seconds that an upload's end waits for whoever writes to it still
 
 
 class Appending(Protocol):
@@ -106,43 +107,70 @@ class LocalUploads:
             raise upload_not_found(upload) from None
 
     def append(self, upload: str, start: int) -> LocalAppending:
+        file = self._hold(upload, "r+b", fcntl.LOCK_EX)
+        end = file.seek(0, os.SEEK_END)
+        if end != start:
+            file.close()
+            raise UploadConflict(f"upload {upload} ends at byte {end}, not at {start}")
+        return LocalAppending(file, start, self._size_limit)
+
+    def finish(self, upload: str, digest: str, blobs: Blobs) -> int:
+        """Make the upload a blob if it has this digest; returns its size.
+
+        Raises `FileRefused` when the bytes are others; then they are gone. Raises `UploadConflict`
+        while somebody writes.
+        """
+        path = self._path(upload)
+        # Whoever went on writing would write into the blob that the file becomes.
+        with self._hold_unwritten(upload) as file, full_disks_told():
+            os.fsync(file.fileno())
+            size = file.seek(0, os.SEEK_END)
+            found = digest_file(path)
+            if found != digest:
+                path.unlink(missing_ok=True)
+                raise FileRefused(
+                    f"the upload is {found}, not {digest}: begin it again", param="digest"
+                )
+            path.chmod(0o444)
+            blobs.put(digest, path)
+            path.unlink(missing_ok=True)  # stores elsewhere copy it
+        return size
+
+    def _hold_unwritten(self, upload: str) -> io.FileIO:
+        """An upload's file, to which nobody writes until it is closed; raises as `_hold` does.
+
+        A request that was cut may take a moment until it has let go.
+        """
+        deadline = time.monotonic() + LINGERING
+        while True:
+            try:
+                return self._hold(upload, "rb", fcntl.LOCK_SH)
+            except UploadConflict:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.02)
+
+    def _hold(self, upload: str, mode: Literal["rb", "r+b"], lock: int) -> io.FileIO:
+        """An upload's file, locked until it is closed.
+
+        Raises `UploadNotFound`, or `UploadConflict` when another holds it.
+        """
+        path = self._path(upload)
         try:
-            file = self._path(upload).open("r+b", buffering=0)
+            file = path.open(mode, buffering=0)
         except FileNotFoundError:
             raise upload_not_found(upload) from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            end = file.seek(0, os.SEEK_END)
-            if end != start:
-                raise UploadConflict(f"upload {upload} ends at byte {end}, not at {start}")
+            fcntl.flock(file, lock | fcntl.LOCK_NB)
+            if not path.exists():  # finished between the two calls: this is a blob by now
+                raise upload_not_found(upload)
         except BlockingIOError:
             file.close()
             raise UploadConflict(f"upload {upload} is being written by another") from None
         except BaseException:
             file.close()
             raise
-        return LocalAppending(file, start, self._size_limit)
-
-    def finish(self, upload: str, digest: str, blobs: Blobs) -> int:
-        """Make the upload a blob if it has this digest; returns its size.
-
-        Raises `FileRefused` when the bytes are others; then they are gone.
-        """
-        path = self._path(upload)
-        size = self.offset(upload)
-        with path.open("rb") as file, full_disks_told():
-            os.fsync(file.fileno())
-        found = digest_file(path)
-        if found != digest:
-            path.unlink(missing_ok=True)
-            raise FileRefused(
-                f"the upload is {found}, not {digest}: begin it again", param="digest"
-            )
-        path.chmod(0o444)
-        with full_disks_told():
-            blobs.put(digest, path)
-        path.unlink(missing_ok=True)  # stores elsewhere copy it
-        return size
+        return file
 
     def cancel(self, upload: str) -> None:
         """Give an upload up; one that is not there is fine."""

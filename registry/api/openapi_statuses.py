@@ -37,7 +37,7 @@ _MORE: dict[tuple[str, str], tuple[int, ...]] = {
     ("/blobs/{digest}", "get"): (416,),
     ("/blobs/{digest}", "head"): (416,),
     ("/blobs/uploads/{upload}", "patch"): (409, 413, 416),
-    ("/blobs/uploads/{upload}", "put"): (409, 413, 422),
+    ("/blobs/uploads/{upload}", "put"): (409, 413, 416, 422),
     ("/adapters/{name}/versions", "post"): (409, 412, 422),
     ("/adapters/{name}/versions/{reference}", "delete"): (409,),
     ("/adapters/{name}/versions/{reference}/diff", "get"): (409, 422),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,23 @@ def test_a_commit_whose_template_finds_no_place_is_told_when_to_come_again(
     assert refused.headers["retry-after"] == "5"
     assert registry.adapters() == []
     assert http.post("/adapters/slow/versions", json=body).status_code == 201
+
+
+@pytest.mark.usefixtures("three")
+def test_what_a_database_cannot_hold_is_the_callers_fault(http: httpx.Client) -> None:
+    """PostgreSQL refuses NUL in texts; that is no reason to call the catalog unavailable."""
+    basic = base64.b64encode(b"anyone:hsk_\0_x").decode()
+    answers = [
+        http.get("/adapters?after=%00"),
+        http.get("/adapters?base=%00"),
+        http.get("/adapters?tag=%00"),
+        http.get("/adapters/sql/versions/1/referrers?artifact_type=%00"),
+        http.delete("/adapters/sql/versions/3", params={"why": "\0"}),
+        http.get("/adapters", headers={"authorization": f"Basic {basic}"}),
+    ]
+    assert {answer.status_code for answer in answers} <= {200, 400, 401}
+    assert answers[-1].status_code == 401
+    assert http.get("/adapters").status_code == 200
 
 
 def test_adapters_are_listed_page_by_page(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,8 +11,12 @@ from registry import Registry
 from registry.api.app import create_app
 from registry.api.settings import RegistryApiSettings
 from registry.canonical import digest_of
+from registry.errors import UploadConflict, UploadNotFound
+from registry.local_blobs import LocalBlobs
+from registry.uploads import LocalUploads
 from tests.registry.api.conftest import error, serving, upload
 from tests.registry.backends import Backend
+from tests.support.waiting import PATIENCE
 
 EVERY_BACKEND = True
 
@@ -81,6 +87,41 @@ def test_other_bytes_than_announced_are_refused(http: httpx.Client) -> None:
     location = http.post("/blobs/uploads").headers["location"]
     assert http.delete(location).status_code == 204
     error(http.get(location), 404)
+
+
+def test_no_upload_becomes_a_blob_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who went on writing would write into the blob, which may be somebody else's too."""
+    monkeypatch.setattr("registry.uploads.LINGERING", 0.0)
+    blobs = LocalBlobs(tmp_path / "blobs")
+    uploads = LocalUploads(tmp_path / "uploads", size_limit=100)
+    upload, digest = uploads.begin(), digest_of(b"abc")
+    appending = uploads.append(upload, 0)
+    appending.write(b"abc")
+    with pytest.raises(UploadConflict, match="being written"):
+        uploads.finish(upload, digest, blobs)
+    assert blobs.find(digest) is None
+    appending.close()
+    assert uploads.finish(upload, digest, blobs) == 3
+    with pytest.raises(UploadNotFound):
+        uploads.append(upload, 3)
+    blobs.check(digest)
+
+
+def test_an_upload_that_ends_waits_for_a_request_that_was_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.uploads.LINGERING", PATIENCE)
+    blobs = LocalBlobs(tmp_path / "blobs")
+    uploads = LocalUploads(tmp_path / "uploads", size_limit=100)
+    upload = uploads.begin()
+    appending = uploads.append(upload, 0)
+    appending.write(b"abc")
+    with ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(uploads.finish, upload, digest_of(b"abc"), blobs)
+        appending.close()
+        assert finishing.result() == 3
 
 
 def test_sizes_are_bounded(registry: Registry) -> None:
