@@ -30,7 +30,6 @@ ENDS = {"done", "left", "adapter_not_found"}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_nothing_of_a_request_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)  # pytest keeps every line that is logged

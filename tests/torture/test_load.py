@@ -22,7 +22,7 @@ MOST_GROWTH = 64 << 20  # bytes in the second half of the long form; a short one
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 300)
+@pytest.mark.timeout(SECONDS + 600)
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 def test_every_accepted_stream_comes_to_an_end(tmp_path: Path) -> None:
     with server_process(make_settings(tmp_path, NAMES, ENGINE)) as (url, process):
