@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 Decode = Callable[[Sequence[int]], str]
 REPLACEMENT = "�"
+MOST_HELD = 16  # tokens that may wait for a character's end
+LONGEST = 3  # tokens, of a byte or more, after which a character that has begun is whole
 
 
 @dataclass
@@ -15,7 +17,8 @@ class Detokenizer:
 
     A token is decoded together with those just before it, because a tokenizer's spaces and bytes
     depend on the neighbours. Text that may still turn out to be the start of a stop string, and
-    bytes that do not make a whole character yet, are held back. A stop string that the first
+    bytes that do not make a whole character yet, are held back; not bytes that never will, since
+    each further token would cost more than the one before. A stop string that the first
     `min_tokens` tokens complete is text like any other.
     """
 
@@ -23,18 +26,21 @@ class Detokenizer:
     stop: tuple[str, ...] = ()
     min_tokens: int = 0
     stopped_by: str | None = None
-    _ids: list[int] = field(default_factory=list)
+    _num_tokens: int = 0
+    _ids: list[int] = field(default_factory=list)  # but for some that have no text
     _context: int = 0  # where the decoded window begins
     _read: int = 0  # ids before this are in `_pending` or sent
     _pending: str = ""
 
     def push(self, token_id: int) -> str:
         """Take one token; return the text that is now certain. A stop string sets `stopped_by`."""
+        self._num_tokens += 1
         self._ids.append(token_id)
         before = self.decode(self._ids[self._context : self._read])
         after = self.decode(self._ids[self._context :])
         if len(after) <= len(before) or after.endswith(REPLACEMENT):
-            return ""
+            is_held = len(self._ids) - self._read <= MOST_HELD
+            return "" if is_held else self._let_go(len(before))
         self._context, self._read = self._read, len(self._ids)
         return self._certain(after[len(before) :])
 
@@ -50,10 +56,23 @@ class Detokenizer:
             text, self._pending = text + self._pending, ""
         return text
 
+    def _let_go(self, num_read: int) -> str:
+        """All but the newest of what is held: bytes of no character, or tokens without text.
+
+        num_read: characters of the window that were read before.
+        """
+        end = len(self._ids) - LONGEST
+        text = self.decode(self._ids[self._context : end])[num_read:]
+        if not text:
+            del self._ids[self._read : end]
+            return ""
+        self._context, self._read = self._read, end
+        return self._certain(text)
+
     def _certain(self, text: str) -> str:
         pending = self._pending + text
         found = [(at, stop) for stop in self.stop if (at := pending.find(stop)) >= 0]
-        if found and len(self._ids) > self.min_tokens:
+        if found and self._num_tokens > self.min_tokens:
             at, self.stopped_by = min(found)
             self._pending = ""
             return pending[:at]

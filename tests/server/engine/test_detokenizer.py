@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.detokenizer import Decode, Detokenizer
+from server.engine.detokenizer import MOST_HELD, Decode, Detokenizer
 
 texts = st.text(alphabet="ab \né€😀", max_size=24)
 stops = st.lists(st.text(alphabet="ab \né", min_size=1, max_size=4), max_size=3).map(tuple)
@@ -69,6 +69,32 @@ def test_streamed_text_is_the_decoded_text_up_to_the_first_stop_string(
     decode = make(pieces)
     parts = read(Detokenizer(decode, stop), len(pieces))
     assert "".join(parts) == plainly(decode, len(pieces), stop)
+
+
+@given(pieces=split(st.binary(min_size=3 * MOST_HELD, max_size=6 * MOST_HELD)))
+def test_of_bytes_that_make_no_characters_none_is_lost(pieces: list[bytes]) -> None:
+    decode = byte_level(pieces)
+    assert "".join(read(Detokenizer(decode), len(pieces))) == decode(range(len(pieces)))
+
+
+@pytest.mark.parametrize("make", [byte_level, metaspace])
+@pytest.mark.parametrize("piece", [b"\xff", b"", "\ufffd".encode()])
+@pytest.mark.parametrize("count", range(100, 120))
+def test_what_makes_no_character_costs_no_more_the_longer_it_goes_on(
+    make: type, piece: bytes, count: int
+) -> None:
+    hat = [bytes([byte]) for byte in "🎩".encode()]
+    pieces = [b" a", *[piece] * count, *hat, b" b"]
+    decode, longest = make(pieces), 0
+
+    def watched(ids: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return str(decode(ids))
+
+    parts = read(Detokenizer(watched, min_tokens=250), len(pieces))
+    assert "".join(parts) == decode(range(len(pieces)))
+    assert longest <= 2 * MOST_HELD + 2
 
 
 @given(pieces=pieces_of_text)
