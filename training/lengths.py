@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +37,7 @@ class Lengths:
 
     def quantile(self, share: float) -> int:
         """The length that this share of the rows does not exceed."""
-        return self.counts[min(len(self.counts) - 1, int(share * len(self.counts)))]
+        return self.counts[math.ceil(share * len(self.counts)) - 1]
 
     def padded(self) -> list[int]:
         """The lengths once rows are batched in their order, each padded to its batch's longest."""
@@ -47,15 +48,15 @@ class Lengths:
     def describe(self) -> str:
         """One line for a person."""
         text = (
-            f"{len(self.counts):,} rows of {self.counts[0]} to {self.counts[-1]} tokens, "
+            f"{_rows(len(self.counts))} of {self.counts[0]} to {self.counts[-1]} tokens, "
             f"half up to {self.quantile(0.5)}, 95% up to {self.quantile(0.95)}"
         )
         if not self.num_over:
             return text
-        rows = "1 row is" if self.num_over == 1 else f"{self.num_over:,} rows are"
+        are = "is" if self.num_over == 1 else "are"
         return (
-            f"{text}; {rows} over {self.limit}: left truncation cuts into their prompts, right "
-            f"truncation into their answers ({self.without_answer:,} would have none left)"
+            f"{text}; {_rows(self.num_over)} {are} over {self.limit}: left truncation cuts into their "
+            f"prompts, right truncation into their answers ({self.without_answer:,} would have none left)"
         )
 
     def plot(self, path: Path, *, title: str) -> None:
@@ -80,3 +81,7 @@ class Lengths:
         axes.legend()
         # No metadata: matplotlib would write its version and so change the file's digest.
         figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

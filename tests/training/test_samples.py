@@ -84,6 +84,14 @@ def test_a_right_cut_drops_rows_without_an_answer() -> None:
     assert [s.place for s in fit(rows, 5, "left")] == ["a", "b"]
 
 
+def test_a_quantile_is_the_length_that_so_many_rows_do_not_exceed() -> None:
+    twenty = Lengths([Sample(tuple(range(n)), 1, "") for n in range(1, 21)], 30, 1)
+    assert [twenty.quantile(share) for share in (0.5, 0.95, 1.0)] == [10, 19, 20]
+    one = Lengths(twenty.samples[4:5], 4, 1)
+    assert one.quantile(0.5) == 5
+    assert one.describe().startswith("1 row of 5 to 5 tokens, half up to 5, 95% up to 5; 1 row is")
+
+
 def test_lengths_say_what_each_cut_would_cost(tmp_path: Path) -> None:
     rows = [Sample(tuple(range(n)), n - 2, "") for n in (4, 6, 8, 20)]
     rows.append(Sample(tuple(range(12)), 3, ""))
