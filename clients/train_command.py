@@ -58,6 +58,8 @@ def train(
         if schema:
             _print_schema()
         elif reproduce is not None:
+            if recipe or overrides or push or resume or check or plan:
+                fail("--reproduce trains a version as it was: --data and --registry go with it")
             train_again(reproduce, data=data, output=None, registry=registry)
         elif recipe is None:
             fail("name a recipe: hatstand train RECIPE.yaml")

@@ -55,8 +55,9 @@ class Lengths:
             return text
         are = "is" if self.num_over == 1 else "are"
         return (
-            f"{text}; {_rows(self.num_over)} {are} over {self.limit}: left truncation cuts into their "
-            f"prompts, right truncation into their answers ({self.without_answer:,} would have none left)"
+            f"{text}; {_rows(self.num_over)} {are} over {self.limit}: left truncation cuts into "
+            "their prompts, right truncation into their answers "
+            f"({self.without_answer:,} would have none left)"
         )
 
     def plot(self, path: Path, *, title: str) -> None:

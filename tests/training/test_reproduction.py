@@ -54,6 +54,15 @@ def test_the_command_says_what_differs(made: Path, monkeypatch: pytest.MonkeyPat
     assert "of its length away" in result.output
 
 
+@pytest.mark.parametrize(
+    "more", [["--set", "train.seed=9"], ["--push", "colors"], ["--resume"], ["r.yaml"]]
+)
+def test_a_version_is_not_trained_again_otherwise(more: list[str]) -> None:
+    result = CliRunner().invoke(app, ["train", "--reproduce", "colors@1", *more])
+    assert result.exit_code == 1
+    assert "trains a version as it was" in result.output
+
+
 def test_rows_that_changed_or_went_are_named(made: Path) -> None:
     write_rows(made / "train.jsonl", [(f"color {n}?", "blue") for n in range(12)])
     (made / "heldout.jsonl").unlink()
