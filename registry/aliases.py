@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from .alias_history import AliasEvent, AliasKind, alias_history, standing_moves, write_alias_event
 from .canary.ending import abort_running
 from .canary.rows import find_running
-from .errors import AliasConflict, Forbidden, InvalidReference
+from .errors import AliasConflict, Forbidden, InvalidReference, VersionNotFound
 from .events import record
 from .references import Reference
 from .tables import alias, protected_alias
@@ -64,9 +64,21 @@ def roll_back(connection: Connection, name: str, alias_name: str, move: AliasMov
     standing = standing_moves(history)
     if len(standing) < 2:
         raise _nothing_before(current, alias_name, history)
-    target = find_version(connection, Reference(name, number=standing[-2]))
+    try:
+        target = find_version(connection, Reference(name, number=standing[-2]))
+    except VersionNotFound:
+        raise _withdrawn_before(current, alias_name, standing[-2]) from None
     point(connection, alias_name, current, target, "rollback", move)
     return target
+
+
+def _withdrawn_before(current: Version, alias_name: str, number: int) -> AliasConflict:
+    name = current.name
+    return AliasConflict(
+        f"{name}@{alias_name} pointed at {name}@{number} before, which is withdrawn: `registry "
+        f"alias set {name} {alias_name} VERSION` points it at another",
+        param="alias",
+    )
 
 
 def _nothing_before(current: Version, alias_name: str, history: list[AliasEvent]) -> AliasConflict:

@@ -127,7 +127,8 @@ def withdraw_version(connection: Connection, found: Version, *, by: str, why: st
     ]
     if pointing:
         raise VersionInUse(
-            f"{found.ref} cannot be withdrawn: {found.name}@{pointing[0]} points at it",
+            f"{found.ref} cannot be withdrawn: {found.name}@{pointing[0]} points at it; point it "
+            "at another version first",
             param="version",
         )
     for canary in list_running(connection, found.name):

@@ -15,6 +15,7 @@ from registry.versions import Version
 from .oci_layout import write_layout
 
 OCI = "oci:"
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # OCI's own rule
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # one letter is a drive of Windows
 
 
@@ -50,12 +51,22 @@ def export(
         return Exported(version, _to_hub(registry, version, HubReference.parse(target)))
     if target.startswith(OCI):
         folder, _, tag = target.removeprefix(OCI).partition(":")
-        tag = tag or f"{version.name}-{version.number}"
+        tag = _checked_tag(tag or f"{version.name}-{version.number}")
         write_layout(Path(folder), tag, version.manifest, registry.files(version))
         return Exported(version, f"{OCI}{folder}:{tag}")
     pinned = f"{version.name}@{version.digest}"
     registry.pull(pinned, target, force=force, progress=progress)
     return Exported(version, target)
+
+
+def _checked_tag(tag: str) -> str:
+    if not _TAG.fullmatch(tag):
+        raise InvalidReference(
+            f"{tag[:80]!r} is no tag: use letters, digits, '.', '_' or '-', at most 128, and "
+            "neither '.' nor '-' first",
+            param="target",
+        )
+    return tag
 
 
 def _to_hub(registry: AnyRegistry, version: Version, reference: HubReference) -> str:

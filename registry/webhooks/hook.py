@@ -162,7 +162,11 @@ def _check_url(url: str, reach: Reach) -> None:
         return  # a name: looked at when it is connected to
     if not reach.allows(address):
         where = host if port is None else f"{host}:{port}"
-        raise InvalidRequest(f"{where} is not a public address", param="url")
+        raise InvalidRequest(
+            f"{where} is not a public address, nor in a network that HATSTAND_WEBHOOK_NETWORKS or "
+            "`registry serve --webhook-networks` allows",
+            param="url",
+        )
 
 
 def _check_globs(globs: Sequence[str], key: str) -> None:

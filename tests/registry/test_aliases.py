@@ -14,6 +14,7 @@ from registry.errors import (
     AliasNotFound,
     InvalidReference,
     RegistryError,
+    VersionInUse,
     VersionNotFound,
 )
 from tests.registry.making import make_adapter
@@ -57,6 +58,18 @@ def test_rolling_back_twice_goes_two_moves_back(registry: Registry) -> None:
     registry.set_alias("sql", "prod", "sql@3")
     assert registry.rollback_alias("sql", "prod").number == 1
     assert len(registry.alias_history("sql", "prod")) == 7
+
+
+@pytest.mark.usefixtures("three")
+def test_rolling_back_to_what_was_withdrawn_says_what_to_do(registry: Registry) -> None:
+    for number in (1, 2, 3):
+        registry.set_alias("sql", "prod", f"sql@{number}")
+    with pytest.raises(VersionInUse, match="point it at another version first"):
+        registry.withdraw("sql@3")
+    registry.withdraw("sql@2")
+    with pytest.raises(AliasConflict, match="at sql@2 before, which is withdrawn"):
+        registry.rollback_alias("sql", "prod")
+    assert registry.resolve("sql@prod").number == 3
 
 
 @pytest.mark.usefixtures("three")

@@ -68,6 +68,14 @@ def test_a_mistyped_scheme_is_no_folder(
     assert (folder / target / "adapter_config.json").is_file()
 
 
+def test_a_tag_that_no_reader_takes_is_refused(
+    registry: Registry, version: Version, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidReference, match="'a tag' is no tag"):
+        export(registry, version.ref, f"oci:{tmp_path / 'layout'}:a tag")
+    assert not (tmp_path / "layout").exists()
+
+
 def test_a_layout_holds_several_versions_and_tags_move(
     registry: Registry, version: Version, base: BaseRecord, tmp_path: Path
 ) -> None:
