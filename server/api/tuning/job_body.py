@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 FileId = Annotated[str, Field(min_length=1, max_length=64)]
 LabelName = Annotated[str, Field(max_length=64)]
@@ -16,12 +16,24 @@ class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _auto_or_number(value: Any) -> str:
+    """Which of the two a value is judged as: a number out of bounds is to be told so."""
+    return "<auto>" if value == "auto" else "<number>"
+
+
+_Auto = Annotated[Literal["auto"], Tag("<auto>")]
+_IsAuto = Discriminator(_auto_or_number)
+Epochs = Annotated[int, Field(ge=1, le=50), Tag("<number>")]
+BatchSize = Annotated[int, Field(ge=1, le=256), Tag("<number>")]
+Multiplier = Annotated[float, Field(gt=0, le=1000), Tag("<number>")]
+
+
 class Hyperparameters(_Part):
     """OpenAI's three. `auto`: 3 epochs, batches of 8 rows, a learning rate of 2e-4 times 1."""
 
-    n_epochs: Literal["auto"] | Annotated[int, Field(ge=1, le=50)] = "auto"
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = "auto"
-    learning_rate_multiplier: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = "auto"
+    n_epochs: Annotated[_Auto | Epochs, _IsAuto] = "auto"
+    batch_size: Annotated[_Auto | BatchSize, _IsAuto] = "auto"
+    learning_rate_multiplier: Annotated[_Auto | Multiplier, _IsAuto] = "auto"
 
 
 class Supervised(_Part):

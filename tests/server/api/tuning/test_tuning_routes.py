@@ -131,6 +131,12 @@ def test_a_stream_of_events_ends_with_the_job(client: openai.OpenAI) -> None:
         ({**JOB, "integrations": [{"type": "wandb"}]}, "integrations", "invalid_value"),
         ({**JOB, "recipe": {"data": {"train": "/etc/passwd"}}}, "recipe.data", "invalid_value"),
         ({**JOB, "n_epochs": 3}, "n_epochs", "unknown_parameter"),
+        ({**JOB, "hyperparameters": {"n_epochs": 60}}, "hyperparameters.n_epochs", "invalid_value"),
+        (
+            {**JOB, "hyperparameters": {"n_epochs": "x"}},
+            "hyperparameters.n_epochs",
+            "invalid_value",
+        ),
     ],
 )
 async def test_wrong_jobs(queue: Queue, body: object, param: str, code: str) -> None:
