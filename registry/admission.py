@@ -28,7 +28,7 @@ def admit(
     if lock.to_bytes() != content:
         # Two spellings of one lock would be two versions.
         raise InvalidLock(f"{LOCK_FILE} is not in its canonical spelling", param=LOCK_FILE)
-    read_hat(files).sampling.check_limits()
+    read_hat(files).check_limits()
     report = lint(files, lock.base.config, progress=progress)
     check_lock(lock, files, report)
     return Candidate(manifest, lock, report)

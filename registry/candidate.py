@@ -50,7 +50,7 @@ def prepare(
     known_base = _agree_on_base(bundle, lock, base)
     staged = _stage(bundle, staging, progress)
     files = {name: item.path for name, item in staged.items()}
-    read_hat(files).sampling.check_limits()
+    read_hat(files).check_limits()
     report = lint(files, known_base.config, progress=progress)
     if lock is None:
         lock = _make_lock(known_base, files, report)

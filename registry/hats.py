@@ -21,9 +21,11 @@ __all__ = ["HAT_FILE", "TEMPLATE_FILE", "Hat", "Sampling", "render_chat"]
 HAT_FILE = "hat.json"
 TEMPLATE_FILE = "chat_template.jinja"
 
+# What requests may ask for; no adapter brings more.
 HIGHEST_TEMPERATURE = 2
 HIGHEST_REPETITION_PENALTY = 10
-"""What requests may ask for; no adapter brings more."""
+MAX_STOPS = 16
+MAX_STOP_LENGTH = 512  # characters
 
 Stop = Annotated[str, Field(min_length=1)]
 
@@ -82,6 +84,26 @@ class Hat(BaseModel):
     sampling: Sampling = Sampling()
     response_schema: dict[str, Any] | None = None
     chat_template: str | None = None
+
+    def check_limits(self) -> None:
+        """Raise `InvalidHat` about what is more than a request may ask for.
+
+        A hat that has more is read: versions of before these were checked may.
+        """
+        if len(self.stop) > MAX_STOPS:
+            raise InvalidHat(
+                f"the hat has {len(self.stop)} stop strings, and no request may have more than "
+                f"{MAX_STOPS}: each costs every token that is generated",
+                param="stop",
+            )
+        for index, stop in enumerate(self.stop):
+            if len(stop) > MAX_STOP_LENGTH:
+                raise InvalidHat(
+                    f"the hat's stop.{index} has {len(stop)} characters, and no request's may "
+                    f"have more than {MAX_STOP_LENGTH}",
+                    param=f"stop.{index}",
+                )
+        self.sampling.check_limits()
 
     @classmethod
     def from_parts(cls, hat_json: bytes | None, template: bytes | None) -> Hat:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from registry.errors import InvalidHat
-from registry.hats import Hat, Sampling
+from registry.hats import MAX_STOP_LENGTH, MAX_STOPS, Hat, Sampling
 
 from .data_settings import DataSettings
 from .sections import Count, NotNegative, Positive, Section, Text
@@ -43,6 +43,9 @@ class LoadSettings(Section):
     """What NF4 weights are multiplied in; `auto` is bfloat16 where the hardware has it."""
 
 
+StopText = Annotated[str, Field(min_length=1, max_length=MAX_STOP_LENGTH)]
+
+
 class HatSettings(Section):
     """What travels with the adapter beside its weights; see `registry.hats.Hat`."""
 
@@ -50,7 +53,7 @@ class HatSettings(Section):
     chat_template: str | None = None
     """Jinja; left out: the base's own."""
     chat_template_file: Path | None = None
-    stop: tuple[Text, ...] = ()
+    stop: Annotated[tuple[StopText, ...], Field(max_length=MAX_STOPS)] = ()
     sampling: Sampling = Sampling()
     response_schema: dict[str, Any] | None = None  # a JSON Schema that every answer follows
 

@@ -1,10 +1,12 @@
 """How large the parts of a request may be; a body past these is refused by name."""
 
+from registry import hats
+
 MAX_MESSAGES = 2048
 MAX_CONTENT_PARTS = 1024
-MAX_STOPS = 16
+MAX_STOPS = hats.MAX_STOPS
 MAX_CHOICES = 128  # `n` and `best_of`
-MAX_STOP_LENGTH = 512  # characters
+MAX_STOP_LENGTH = hats.MAX_STOP_LENGTH  # characters
 MAX_STOP_TOKENS = 128
 MAX_BIASED_TOKENS = 1024
 MAX_LOGPROBS = 20

@@ -227,6 +227,21 @@ def test_no_hat_brings_more_than_a_request_may_ask_for(
     registry.push(adapter, "sql")
 
 
+@pytest.mark.parametrize(
+    ("stops", "param"), [(("a",) * 17, "stop"), (("fine", "a" * 513), "stop.1")]
+)
+def test_no_hat_brings_more_stop_strings_than_a_request_may(
+    registry: Registry, adapter: Path, stops: tuple[str, ...], param: str
+) -> None:
+    Hat(stop=stops).write(adapter)
+    with pytest.raises(InvalidHat, match="may have more than") as refusal:
+        registry.push(adapter, "sql")
+    assert refusal.value.param == param
+    assert stored(registry) == []
+    Hat(stop=tuple(stop[:512] for stop in stops[:16])).write(adapter)
+    registry.push(adapter, "sql")
+
+
 def test_a_version_of_before_hats_had_limits_is_read_and_sound(
     registry: Registry, adapter: Path
 ) -> None:

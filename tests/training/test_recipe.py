@@ -103,6 +103,10 @@ def test_no_is_a_word_and_not_false(tmp_path: Path) -> None:
             "may ask for more than 2: set it to 2 or less",
         ),
         (
+            "hat: {stop: [" + "a, " * 17 + "]}\n",
+            "recipe.yaml:6: `hat.stop`: Tuple should have at most 16 items after validation",
+        ),
+        (
             "hat: {chat_template: '{% for %}'}\n",
             "recipe.yaml:6: the chat template does not compile: line 1: "
             "Expected an expression, got 'end of statement block'",
