@@ -30,25 +30,26 @@ class Detokenizer:
     _ids: list[int] = field(default_factory=list)  # but for some that have no text
     _context: int = 0  # where the decoded window begins
     _read: int = 0  # ids before this are in `_pending` or sent
+    _breaks_off: bool = False  # whether what was read may end inside a character
     _pending: str = ""
 
     def push(self, token_id: int) -> str:
         """Take one token; return the text that is now certain. A stop string sets `stopped_by`."""
         self._num_tokens += 1
         self._ids.append(token_id)
-        before = self.decode(self._ids[self._context : self._read])
+        before = self._before()
         after = self.decode(self._ids[self._context :])
         if len(after) <= len(before) or after.endswith(REPLACEMENT):
             is_held = len(self._ids) - self._read <= MOST_HELD
             return "" if is_held else self._let_go(len(before))
-        self._context, self._read = self._read, len(self._ids)
+        self._move_on(len(self._ids), breaks_off=False)
         return self._certain(after[len(before) :])
 
     def flush(self) -> str:
         """What was held back, at the end of the sequence. Nothing once a stop string was found."""
         if self.stopped_by is not None:
             return ""
-        before = self.decode(self._ids[self._context : self._read])
+        before = self._before()
         after = self.decode(self._ids[self._context :])
         self._context = self._read = len(self._ids)
         text = self._certain(after[len(before) :])
@@ -56,8 +57,15 @@ class Detokenizer:
             text, self._pending = text + self._pending, ""
         return text
 
+    def _before(self) -> str:
+        """The window's text that was read; a character that it breaks off in is still to come."""
+        text = self.decode(self._ids[self._context : self._read])
+        return text.removesuffix(REPLACEMENT) if self._breaks_off else text
+
     def _let_go(self, num_read: int) -> str:
         """All but the newest of what is held: bytes of no character, or tokens without text.
+
+        So are whole characters, where each token ends in the beginning of one more.
 
         num_read: characters of the window that were read before.
         """
@@ -66,8 +74,11 @@ class Detokenizer:
         if not text:
             del self._ids[self._read : end]
             return ""
-        self._context, self._read = self._read, end
-        return self._certain(text)
+        self._move_on(end, breaks_off=True)
+        return self._certain(text.removesuffix(REPLACEMENT))
+
+    def _move_on(self, end: int, *, breaks_off: bool) -> None:
+        self._context, self._read, self._breaks_off = self._read, end, breaks_off
 
     def _certain(self, text: str) -> str:
         pending = self._pending + text

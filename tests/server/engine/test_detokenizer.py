@@ -97,6 +97,17 @@ def test_what_makes_no_character_costs_no_more_the_longer_it_goes_on(
     assert longest <= 2 * MOST_HELD + 2
 
 
+@pytest.mark.parametrize("make", [byte_level, metaspace])
+@pytest.mark.parametrize("letter", ["é", "€", "🎩"])
+def test_of_tokens_that_each_begin_a_character_none_is_broken(make: type, letter: str) -> None:
+    data = (letter * 5 * MOST_HELD).encode()
+    size = len(letter.encode())
+    pieces = [data[:1], *(data[at : at + size] for at in range(1, len(data), size))]
+    parts = read(Detokenizer(make(pieces)), len(pieces))
+    assert "".join(parts) == data.decode()
+    assert sum(map(bool, parts)) > 1  # some came before the end
+
+
 @given(pieces=pieces_of_text)
 def test_no_part_ends_inside_a_character(pieces: list[bytes]) -> None:
     assert "\ufffd" not in "".join(read(Detokenizer(byte_level(pieces)), len(pieces)))
