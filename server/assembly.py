@@ -16,7 +16,7 @@ from registry.tracing import open_tracing
 from server.environment import prepare
 from server.errors import ServingError, StartupError
 from server.registry_link import RegistryLink
-from server.settings import EngineOptions, Settings
+from server.settings import ApiSettings, EngineOptions, Settings
 
 if TYPE_CHECKING:  # torch takes seconds to import: only when there is a server to build
     from registry.opening import AnyRegistry
@@ -70,7 +70,7 @@ def assemble(
         worker,
         registry,
         base,
-        settings.api,
+        _api_settings(settings, limits),
         readiness=readiness,
         link=link,
         gate=gate,
@@ -100,6 +100,12 @@ def _build(base: Base, source: RegistrySource, limits: EngineSettings, report: R
         return builder.submit(
             build_engine, base, source, limits, lambda *done: report("Loading weights", *done)
         ).result()
+
+
+def _api_settings(settings: Settings, limits: EngineSettings) -> ApiSettings:
+    """With no more sequences in a request than there are places: it would be refused for ever."""
+    places = limits.max_batch + limits.max_waiting
+    return replace(settings.api, max_prompts=min(settings.api.max_prompts, places))
 
 
 def _gate(

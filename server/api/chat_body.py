@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from . import limits
+from .errors import UnsupportedParameter
 from .message_body import Message
 from .only import Only
 from .parameters import Parameters
@@ -48,6 +49,14 @@ class ChatBody(Parameters):
     add_generation_prompt: Annotated[Any, Only(True)] = None
     continue_final_message: Annotated[Any, Only(False)] = None
     documents: Annotated[Any, Only([])] = None
+
+    def check(self) -> None:
+        """Raise InvalidRequest about parameters that do not go together."""
+        super().check()
+        if self.top_logprobs and not self.logprobs:
+            raise UnsupportedParameter(
+                "'top_logprobs' only means something with 'logprobs': true.", param="top_logprobs"
+            )
 
     @property
     def turns(self) -> list[dict[str, Any]]:

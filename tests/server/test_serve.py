@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -128,6 +129,17 @@ def test_context_limit_counts_both(url: str) -> None:
     assert "512" in error["message"]
 
 
+def test_more_answers_than_there_are_places_are_refused_for_good(settings: Settings) -> None:
+    small = replace(settings, engine=replace(ENGINE, max_batch=2, max_queue=3))
+    with serving(small) as url:
+        for count, status in ((6, 400), (5, 200)):
+            body = {"model": "sql", "prompt": "x", "max_tokens": 1, "n": count}
+            reply = httpx.post(f"{url}/v1/completions", json=body, timeout=PATIENCE)
+            assert reply.status_code == status, reply.text
+            if status == 400:
+                assert "limit of 5" in reply.json()["error"]["message"]
+
+
 def test_what_cannot_start_says_so(settings: Settings, tmp_path: Path) -> None:
     def silent(*_: object) -> None:
         pass
@@ -156,8 +168,6 @@ def test_a_pin_waits_for_a_registry_that_does_not_answer(settings: Settings, bas
 
 
 def replace_settings(settings: Settings, change: dict[str, object]) -> Settings:
-    from dataclasses import replace
-
     return replace(settings, **change)  # type: ignore[arg-type]
 
 

@@ -203,3 +203,12 @@ async def test_stream_options_need_a_stream(client: httpx.AsyncClient) -> None:
     )
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "stream_options"
+
+
+@pytest.mark.anyio
+async def test_alternatives_need_logprobs(client: httpx.AsyncClient) -> None:
+    response = await client.post("/v1/chat/completions", json=chat(top_logprobs=2))
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "top_logprobs"
+    response = await client.post("/v1/chat/completions", json=chat(top_logprobs=0))
+    assert response.status_code == 200
