@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-SUBNET = "10.213.77"
-
 
 def can_make_nodes() -> bool:
     """Whether this process may make network namespaces: iproute2, and root or its like."""
@@ -54,12 +52,13 @@ class Network:
     """Nodes that reach one another; the process that made it reaches them all."""
 
     bridge: str
+    subnet: str  # its first three numbers
     _running: ExitStack
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(2))
 
     def node(self, name: str) -> Node:
         number = next(self._numbers)
-        node = Node(f"{self.bridge}-{name}", f"{SUBNET}.{number}", f"{self.bridge}v{number}")
+        node = Node(f"{self.bridge}-{name}", f"{self.subnet}.{number}", f"{self.bridge}v{number}")
         _ip("netns", "add", node.name)
         self._running.callback(_ip, "netns", "del", node.name)
         inside = ("eth0", "netns", node.name)
@@ -75,9 +74,10 @@ class Network:
 def network() -> Iterator[Network]:
     """A bridge whose nodes are gone, with all that runs in them, when the context ends."""
     bridge = f"hs{os.getpid() % 100_000}"
+    subnet = f"10.213.{os.getpid() % 256}"  # another run's may be on this machine
     with ExitStack() as running:
         _ip("link", "add", bridge, "type", "bridge")
         running.callback(_ip, "link", "del", bridge)
-        _ip("addr", "add", f"{SUBNET}.1/24", "dev", bridge)
+        _ip("addr", "add", f"{subnet}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
-        yield Network(bridge, running)
+        yield Network(bridge, subnet, running)
