@@ -9,7 +9,7 @@ from .bundle import LAYERS, REQUIRED, SMALL, WHOLE
 from .candidate import Candidate
 from .canonical import Progress
 from .errors import BlobsMissing, FileRefused, InvalidLock, TooLarge
-from .lint import check_lock, lint, read_hat
+from .lint import check_lock, lint
 from .lock import LOCK_FILE, Lock
 from .manifest import LOCK_TYPE, Manifest
 
@@ -28,7 +28,6 @@ def admit(
     if lock.to_bytes() != content:
         # Two spellings of one lock would be two versions.
         raise InvalidLock(f"{LOCK_FILE} is not in its canonical spelling", param=LOCK_FILE)
-    read_hat(files).check_limits()
     report = lint(files, lock.base.config, progress=progress)
     check_lock(lock, files, report)
     return Candidate(manifest, lock, report)

@@ -12,7 +12,7 @@ from .bases import BaseRecord
 from .bundle import LAYERS, Bundle, scan
 from .canonical import Progress
 from .errors import BaseMismatch, FileRefused, InvalidLock
-from .lint import check_lock, lint, read_config, read_hat
+from .lint import check_lock, lint, read_config
 from .lock import LOCK_FILE, Lock
 from .manifest import LOCK_TYPE, Descriptor, Manifest
 from .report import Report
@@ -50,7 +50,6 @@ def prepare(
     known_base = _agree_on_base(bundle, lock, base)
     staged = _stage(bundle, staging, progress)
     files = {name: item.path for name, item in staged.items()}
-    read_hat(files).check_limits()
     report = lint(files, known_base.config, progress=progress)
     if lock is None:
         lock = _make_lock(known_base, files, report)

@@ -44,14 +44,18 @@ def lint(
     files: Mapping[str, Path],
     base_config: Mapping[str, Any],
     *,
+    is_stored: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Check an adapter's files against its base's shape fields.
 
-    Raises a `PushRefused` whose `param` is the file, key or tensor at fault, or an `InvalidHat`.
+    What `is_stored` already may have a hat of before hats had limits. Raises a `PushRefused` whose
+    `param` is the file, key or tensor at fault, or an `InvalidHat`.
     """
     spec = AdapterSpec.from_config(read_config(files[CONFIG_FILE]), base_config)
-    read_hat(files)
+    hat = read_hat(files)
+    if not is_stored:
+        hat.check_limits()
     if RECEIPT_FILE in files:
         Receipt.from_bytes(files[RECEIPT_FILE].read_bytes())
     file = SafetensorsFile.open(files[WEIGHTS_FILE], name=WEIGHTS_FILE)

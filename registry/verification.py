@@ -58,6 +58,6 @@ def _lint_again(version: Version, blobs: Blobs, progress: Progress | None) -> Re
         name: blobs.local(blob.digest, blob.size) for name, blob in version.manifest.files.items()
     }
     lock = Lock.from_bytes(files["lock.json"].read_bytes())
-    report = lint(files, lock.base.config, progress=progress)
+    report = lint(files, lock.base.config, is_stored=True, progress=progress)
     check_lock(lock, files, report)
     return report
