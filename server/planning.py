@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from registry.base_sources import bases_in, hub_record
+from registry.base_sources import bases_in, find_record
 from registry.bases import BaseRecord, find_base, pulled_bases
 from registry.errors import BaseNotFound, RegistryError
 from registry.homes import default_registry
-from registry.hub import SCHEME, HubReference, look_at
+from registry.hub import SCHEME
 from registry.opening import is_remote, open_registry
 from server.engine.config import EngineSettings, ModelConfig
 from server.engine.planner import GIB, Plan, plan
@@ -67,7 +67,7 @@ def _shape(base: str, registry: str | None) -> ModelConfig:
     """The base's shape, from a config.json or from a record: no weights are read or fetched."""
     try:
         if base.startswith(SCHEME):
-            return _recorded_shape(hub_record(look_at(HubReference.parse(base))))
+            return _recorded_shape(find_record(base))
         with contextlib.suppress(BaseNotFound):
             return ModelConfig.read(find_base(base))
         return _known_shape(base, registry or str(default_registry()))

@@ -11,8 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from registry.hats import HIGHEST_REPETITION_PENALTY, HIGHEST_TEMPERATURE
-
 from . import limits
 from .composition_body import WeightedName, WeightedNames
 from .errors import UnsupportedParameter
@@ -69,14 +67,16 @@ class Parameters(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     n: int | None = Field(default=None, ge=1, le=limits.MAX_CHOICES)
     min_tokens: int | None = Field(default=None, ge=0)
-    temperature: float | None = Field(default=None, ge=0, le=HIGHEST_TEMPERATURE)
+    temperature: float | None = Field(default=None, ge=0, le=limits.HIGHEST_TEMPERATURE)
     top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=-1)
     min_p: float | None = Field(default=None, ge=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    repetition_penalty: float | None = Field(default=None, gt=0, le=HIGHEST_REPETITION_PENALTY)
+    repetition_penalty: float | None = Field(
+        default=None, gt=0, le=limits.HIGHEST_REPETITION_PENALTY
+    )
     logit_bias: dict[TokenKey, Bias] | None = Field(
         default=None, max_length=limits.MAX_BIASED_TOKENS
     )

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from registry.hats import HIGHEST_TEMPERATURE
 from server.api import limits
 from server.api.composition_body import WeightedNames
 from server.api.only import Only
@@ -103,7 +102,7 @@ class ResponsesBody(BaseModel):
     stream: bool | None = None
 
     max_output_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=HIGHEST_TEMPERATURE)
+    temperature: float | None = Field(default=None, ge=0, le=limits.HIGHEST_TEMPERATURE)
     top_p: float | None = Field(default=None, gt=0, le=1)
     text: Text | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=limits.MAX_TOOLS)] | None = None
